@@ -1,0 +1,25 @@
+PYTHON ?= python3
+BIN = .venv/bin
+READY = .venv/.ready
+
+.PHONY: demo test lint clean
+
+demo: $(READY)  ## four networks become four estimators; then real digits
+	$(BIN)/python -m skinvbayes $(ARGS)
+
+test: $(READY)  ## the test suite with the doctests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:  ## remove what the other targets made
+	rm -rf .venv skinvbayes-demo skinvbayes.egg-info
+
+# torch first and pinned, so that no later package pulls another build of it
+$(READY): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[plot,progress,test,dev]"
+	touch $@

@@ -1,0 +1,118 @@
+"""The four training losses, one class each, as the paper states them.
+
+A loss maps a network, signals x and targets z to one number per sample. It is written in unit
+scale: with x = x̄ + s u, a = ‖G‖ and φ(x) = z̄ + s a ψ(u), each loss of φ is a multiple of the same
+loss of ψ with another weight ε' (:meth:`Loss.unit_epsilon`).
+
+A fifth loss is one class and one line in ``LOSSES``.
+
+References
+----------
+N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networks Bayesian Point
+Estimators", arXiv:2510.26704.
+"""
+
+import numpy as np
+
+from .inversion import implicit_inverse
+
+__all__ = [
+    "LOSSES",
+    "ApproximationLoss",
+    "DivergenceLoss",
+    "LogDetLoss",
+    "Loss",
+    "ReconstructionLoss",
+]
+
+
+class Loss:
+    """Base of the losses: ``loss(network, x, z)`` gives a Tensor of shape (n_samples,).
+
+    Attributes
+    ----------
+    expects_noise : bool
+        False where only ``E[z | x]`` matters for the optimum, so that noise in z adds variance and
+        nothing else.
+    decay : float
+        Weight of the squared weights of the network that holds the statistical error down best,
+        for each sample and unit of noise variance. Found on 2-D problems other than the tests'.
+    """
+
+    expects_noise = False
+    decay = 30.0
+
+    def __init__(self, epsilon=0.0):
+        self.epsilon = epsilon
+
+    def __call__(self, network, x, z):
+        """Loss of every sample."""
+        raise NotImplementedError(f"{type(self).__name__} must define __call__.")
+
+    @staticmethod
+    def unit_epsilon(epsilon, signal_scale, forward_norm):
+        """The weight ε' that ε becomes in unit scale."""
+        return epsilon
+
+    def in_user_units(self, value, n_features, signal_scale, forward_norm):
+        """The mean loss of φ from the mean loss of ψ."""
+        return value * (signal_scale * forward_norm) ** 2
+
+
+class ApproximationLoss(Loss):
+    """½‖φ(x) − z‖²."""
+
+    def __call__(self, network, x, z):
+        return _approximation(network, x, z)
+
+
+class ReconstructionLoss(Loss):
+    """½‖φ⁻¹(z) − x‖², with the implicit gradient."""
+
+    expects_noise = True
+    decay = 4.0
+
+    def __call__(self, network, x, z):
+        return 0.5 * (implicit_inverse(network, z, start=x) - x).square().sum(1)
+
+    def in_user_units(self, value, n_features, signal_scale, forward_norm):
+        return value * signal_scale**2
+
+
+class LogDetLoss(Loss):
+    """½‖φ(x) − z‖² − ε log|det Dφ(x)|."""
+
+    def __call__(self, network, x, z):
+        return _approximation(network, x, z) - self.epsilon * network.logabsdet(x)
+
+    @staticmethod
+    def unit_epsilon(epsilon, signal_scale, forward_norm):
+        return epsilon / (signal_scale * forward_norm) ** 2
+
+    def in_user_units(self, value, n_features, signal_scale, forward_norm):
+        # Dφ = a Dψ, so the log-determinant gains d log a
+        constant = self.epsilon * n_features * np.log(forward_norm)
+        return super().in_user_units(value - constant, n_features, signal_scale, forward_norm)
+
+
+class DivergenceLoss(Loss):
+    """½‖φ(x) − z‖² − ε div φ(x)."""
+
+    def __call__(self, network, x, z):
+        return _approximation(network, x, z) - self.epsilon * network.divergence(x)
+
+    @staticmethod
+    def unit_epsilon(epsilon, signal_scale, forward_norm):
+        return epsilon / (signal_scale**2 * forward_norm)
+
+
+def _approximation(network, x, z):
+    return 0.5 * (network(x) - z).square().sum(1)
+
+
+LOSSES = {
+    "approximation": ApproximationLoss,
+    "reconstruction": ReconstructionLoss,
+    "logdet": LogDetLoss,
+    "divergence": DivergenceLoss,
+}

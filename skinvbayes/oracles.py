@@ -1,0 +1,213 @@
+"""Numerically computed Bayesian estimators: the independent judges of the trained networks.
+
+The measurement model is ``y = A x + n``, ``n ~ N(0, δ² I)``. Nothing here imports a network or a
+loss.
+"""
+
+import numpy as np
+from scipy.special import logsumexp, softmax
+from sklearn.utils.validation import check_array
+
+from .operators import as_operator
+from .priors import EmpiricalPrior, GaussianMixturePrior
+
+__all__ = ["map_estimate", "posterior", "posterior_covariance", "posterior_mean"]
+
+_CHUNK_ENTRIES = 2**22  # entries of the largest temporary array of the empirical posterior
+
+
+def posterior_mean(prior, Y, *, operator=None, noise_level):
+    """Posterior mean ``E[x | y]``.
+
+    In closed form for a Gaussian mixture; for an empirical prior the importance-weighted mean of
+    its samples, with the weights computed in log space.
+
+    Parameters
+    ----------
+    prior : GaussianMixturePrior or EmpiricalPrior
+        Distribution of the signals.
+    Y : array-like of shape (n_samples, n_measurements)
+        Measurements.
+    operator : array-like, sparse matrix or LinearOperator of shape \
+            (n_measurements, n_features), default=None
+        The operator ``A``; the identity by default.
+    noise_level : float
+        Standard deviation ``δ > 0`` of the noise.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+        Posterior means.
+
+    Examples
+    --------
+    For a Gaussian prior the posterior mean is linear in the measurement:
+
+    >>> from skinvbayes.oracles import posterior_mean
+    >>> from skinvbayes.priors import GaussianMixturePrior
+    >>> prior = GaussianMixturePrior([[0.0]], 4.0)
+    >>> posterior_mean(prior, [[5.0]], noise_level=1.0).round(12)
+    array([[4.]])
+    """
+    Y, A = _check_problem(prior, Y, operator, noise_level)
+    if isinstance(prior, EmpiricalPrior):
+        predicted = prior.samples @ A.T
+        step = max(1, _CHUNK_ENTRIES // len(predicted))
+        chunks = (Y[i : i + step] for i in range(0, len(Y), step))
+        return np.vstack(
+            [_importance_weights(y, predicted, noise_level) @ prior.samples for y in chunks]
+        )
+    weights, means, _ = _mixture_posterior(prior, Y, A, noise_level)
+    return np.einsum("nk,nkd->nd", weights, means)
+
+
+def posterior_covariance(prior, Y, *, operator=None, noise_level):
+    """Posterior covariance ``Cov[x | y]`` under a Gaussian mixture prior, in closed form.
+
+    Parameters
+    ----------
+    prior : GaussianMixturePrior
+        Distribution of the signals.
+    Y, operator, noise_level
+        As in :func:`posterior_mean`.
+
+    Returns
+    -------
+    covariance : ndarray of shape (n_samples, n_features, n_features)
+        Posterior covariances.
+    """
+    weights, means, covariances = posterior(prior, Y, operator=operator, noise_level=noise_level)
+    spread = means - np.einsum("nk,nkd->nd", weights, means)[:, None]
+    within = np.einsum("nk,kij->nij", weights, covariances)
+    return within + np.einsum("nk,nki,nkj->nij", weights, spread, spread)
+
+
+def posterior(prior, Y, *, operator=None, noise_level):
+    """Posterior of a Gaussian mixture prior: again a Gaussian mixture, one for each measurement.
+
+    Parameters
+    ----------
+    prior : GaussianMixturePrior
+        Distribution of the signals.
+    Y, operator, noise_level
+        As in :func:`posterior_mean`.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples, n_components)
+        Posterior weights of the components.
+    means : ndarray of shape (n_samples, n_components, n_features)
+        Posterior means of the components.
+    covariances : ndarray of shape (n_components, n_features, n_features)
+        Posterior covariances of the components; they do not depend on the measurement.
+    """
+    Y, A = _check_problem(prior, Y, operator, noise_level)
+    _require_mixture(prior)
+    return _mixture_posterior(prior, Y, A, noise_level)
+
+
+def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-12):
+    """Maximum a posteriori estimate, ``argmax log p(x) − ‖A x − y‖² / (2 δ²)``.
+
+    A fixed-point iteration of expectation-maximisation type, which never lowers the posterior
+    density, from every component's posterior mean and from the posterior mean itself; Newton steps
+    polish the result, and the best end point is returned.
+
+    Parameters
+    ----------
+    prior : GaussianMixturePrior
+        Distribution of the signals.
+    Y, operator, noise_level
+        As in :func:`posterior_mean`.
+    max_iter : int, default=200
+        Largest number of steps of the fixed-point iteration from each start.
+    tol : float, default=1e-12
+        The iteration stops when no estimate moves by more than this fraction of the largest.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features)
+        MAP estimates.
+    """
+    Y, A = _check_problem(prior, Y, operator, noise_level)
+    _require_mixture(prior)
+    weights, means, _ = _mixture_posterior(prior, Y, A, noise_level)
+    mean = np.einsum("nk,nkd->nd", weights, means)
+    starts = [mean, *means.transpose(1, 0, 2)]
+    ends = [_ascend(prior, start, Y, A, noise_level, max_iter, tol) for start in starts]
+    density = [_log_posterior(prior, end, Y, A, noise_level) for end in ends]
+    return np.stack(ends)[np.argmax(density, axis=0), np.arange(len(Y))]
+
+
+def _mixture_posterior(prior, Y, A, noise_level):
+    m = len(A)
+    innovation = Y[:, None] - prior.means @ A.T
+    joint, means, covariances = [], [], []
+    for k, (weight, covariance) in enumerate(zip(prior.weights, prior.covariances, strict=True)):
+        marginal = A @ covariance @ A.T + noise_level**2 * np.eye(m)
+        gain = np.linalg.solve(marginal, A @ covariance).T
+        residual = innovation[:, k]
+        mahalanobis = np.einsum("ni,ni->n", residual, np.linalg.solve(marginal, residual.T).T)
+        with np.errstate(divide="ignore"):
+            joint.append(np.log(weight) - 0.5 * (mahalanobis + np.linalg.slogdet(marginal)[1]))
+        means.append(prior.means[k] + residual @ gain.T)
+        covariances.append(covariance - gain @ A @ covariance)
+    return softmax(np.stack(joint, axis=1), axis=1), np.stack(means, axis=1), np.array(covariances)
+
+
+def _importance_weights(Y, predicted, noise_level):
+    """``w_ij ∝ exp(−‖y_i − A x_j‖² / (2 δ²))``, normalised over the samples ``j``."""
+    squared = (Y**2).sum(1)[:, None] - 2 * Y @ predicted.T + (predicted**2).sum(1)
+    log_weights = -0.5 * squared / noise_level**2
+    return np.exp(log_weights - logsumexp(log_weights, axis=1, keepdims=True))
+
+
+def _ascend(prior, X, Y, A, noise_level, max_iter, tol):
+    """From X, climb to a stationary point of the posterior density."""
+    precisions = np.linalg.inv(prior.covariances)
+    fidelity = A.T @ A / noise_level**2
+    data = Y @ A / noise_level**2
+    for _ in range(max_iter):
+        responsibility = softmax(prior._joint_log_density(X)[0], axis=1)
+        matrix = fidelity + np.einsum("nk,kij->nij", responsibility, precisions)
+        target = data + np.einsum("nk,kij,kj->ni", responsibility, precisions, prior.means)
+        previous, X = X, np.linalg.solve(matrix, target[:, :, None])[:, :, 0]
+        if np.abs(X - previous).max() <= tol * np.abs(X).max():
+            return X
+    for _ in range(10):
+        gradient = prior.score(X) + data - X @ fidelity
+        curvature = fidelity - prior.hessian(X)
+        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+        accept = _log_posterior(prior, X + step, Y, A, noise_level) >= _log_posterior(
+            prior, X, Y, A, noise_level
+        )
+        X = X + accept[:, None] * step
+    return X
+
+
+def _log_posterior(prior, X, Y, A, noise_level):
+    return prior.log_density(X) - 0.5 * ((X @ A.T - Y) ** 2).sum(1) / noise_level**2
+
+
+def _check_problem(prior, Y, operator, noise_level):
+    Y = check_array(Y, dtype=np.float64, input_name="Y")
+    if not noise_level > 0:
+        raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
+    if operator is None:
+        A = np.eye(prior.n_features)
+    else:
+        A = as_operator(operator).to_dense()
+    if A.shape != (Y.shape[1], prior.n_features):
+        raise ValueError(
+            f"The operator has shape {A.shape}, but Y has {Y.shape[1]} measurements and the prior "
+            f"{prior.n_features} features: a shape of {(Y.shape[1], prior.n_features)} is needed."
+        )
+    return Y, A
+
+
+def _require_mixture(prior):
+    if not isinstance(prior, GaussianMixturePrior):
+        raise TypeError(
+            f"A GaussianMixturePrior is needed, got {type(prior).__name__}: an empirical prior has "
+            "neither a density nor a closed-form posterior covariance."
+        )

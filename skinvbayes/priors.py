@@ -1,0 +1,201 @@
+"""Priors: distributions of signals with samples, log density and score.
+
+A prior knows nothing of operators, noise or networks; :mod:`skinvbayes.oracles` turns it into
+posterior means, MAP estimates and posterior covariances.
+"""
+
+import numpy as np
+from scipy.linalg import cho_solve, cholesky
+from scipy.special import logsumexp, softmax
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array
+
+__all__ = ["EmpiricalPrior", "GaussianMixturePrior"]
+
+
+class GaussianMixturePrior:
+    """Mixture of Gaussians with any means and covariances.
+
+    Parameters
+    ----------
+    means : array-like of shape (n_components, n_features)
+        Means of the components.
+    covariances : float or array-like of shape (n_features, n_features) or \
+            (n_components, n_features, n_features)
+        Symmetric positive definite covariances: a variance shared by all coordinates and
+        components, one matrix shared by all components, or one matrix each.
+    weights : array-like of shape (n_components,), default=None
+        Non-negative weights, normalised to sum to one. By default all are equal.
+
+    Examples
+    --------
+    >>> from skinvbayes.priors import GaussianMixturePrior
+    >>> prior = GaussianMixturePrior([[1.0, 0.5], [-1.0, -0.5]], 0.16)
+    >>> prior.sample(3, random_state=0).shape
+    (3, 2)
+    >>> prior.score([[0.0, 0.0]]).round(12) + 0.0
+    array([[0., 0.]])
+    """
+
+    def __init__(self, means, covariances, weights=None):
+        self.means = check_array(means, dtype=np.float64, input_name="means")
+        n_components, n_features = self.means.shape
+        self.covariances = _as_covariances(covariances, n_components, n_features)
+        weights = np.ones(n_components) if weights is None else np.asarray(weights, float)
+        if weights.shape != (n_components,) or weights.min() < 0 or weights.sum() <= 0:
+            raise ValueError(
+                f"weights must be {n_components} non-negative numbers with a positive sum, one "
+                f"for each component; got {weights!r}."
+            )
+        self.weights = weights / weights.sum()
+        self._cholesky = np.array([cholesky(c, lower=True) for c in self.covariances])
+
+    @property
+    def n_features(self):
+        """Number of coordinates of a signal."""
+        return self.means.shape[1]
+
+    def sample(self, n_samples, random_state=None):
+        """Draw signals.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of signals.
+        random_state : int, RandomState instance or None, default=None
+            Source of randomness.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Signals.
+        """
+        rng = check_random_state(random_state)
+        component = rng.choice(len(self.weights), size=n_samples, p=self.weights)
+        white = rng.standard_normal((n_samples, self.n_features))
+        return self.means[component] + np.einsum("nij,nj->ni", self._cholesky[component], white)
+
+    def log_density(self, X):
+        """Logarithm of the density at each signal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            ``log p(x)``, in nats.
+        """
+        return logsumexp(self._joint_log_density(X)[0], axis=1)
+
+    def score(self, X):
+        """Gradient of the log density, ``∇log p(x)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples, n_features)
+            Score, in inverse units of the signals.
+        """
+        joint, pull = self._joint_log_density(X)
+        return np.einsum("nk,nkd->nd", softmax(joint, axis=1), pull)
+
+    def hessian(self, X):
+        """Second derivative of the log density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        hessian : ndarray of shape (n_samples, n_features, n_features)
+            ``∇²log p(x)``.
+        """
+        joint, pull = self._joint_log_density(X)
+        responsibility = softmax(joint, axis=1)
+        precisions = np.linalg.inv(self.covariances)
+        score = np.einsum("nk,nkd->nd", responsibility, pull)
+        second = np.einsum("nk,nki,nkj->nij", responsibility, pull, pull)
+        second -= np.einsum("nk,kij->nij", responsibility, precisions)
+        return second - score[:, :, None] * score[:, None, :]
+
+    def _joint_log_density(self, X):
+        """``log w_k N(x; μ_k, Σ_k)`` and ``Σ_k⁻¹(μ_k − x)`` for all samples and components."""
+        X = check_array(X, dtype=np.float64, input_name="X")
+        if X.shape[1] != self.n_features:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but this prior is over {self.n_features}."
+            )
+        offset = self.means[None] - X[:, None]
+        pull = np.stack(
+            [cho_solve((L, True), offset[:, k].T).T for k, L in enumerate(self._cholesky)], axis=1
+        )
+        log_det = 2 * np.log(np.diagonal(self._cholesky, axis1=1, axis2=2)).sum(axis=1)
+        with np.errstate(divide="ignore"):  # a component of weight zero has log weight −inf
+            log_weight = np.log(self.weights)
+        constant = log_weight - 0.5 * (log_det + self.n_features * np.log(2 * np.pi))
+        return constant - 0.5 * np.einsum("nkd,nkd->nk", offset, pull), pull
+
+
+class EmpiricalPrior:
+    """The uniform distribution over given signals, for problems known only through samples.
+
+    It has no density, hence neither ``log_density`` nor ``score``; its posterior mean is a finite
+    sum (:func:`skinvbayes.oracles.posterior_mean`).
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Signals.
+    """
+
+    def __init__(self, X):
+        self.samples = check_array(X, dtype=np.float64, copy=True, input_name="X")
+
+    @property
+    def n_features(self):
+        """Number of coordinates of a signal."""
+        return self.samples.shape[1]
+
+    def sample(self, n_samples, random_state=None):
+        """Draw signals with replacement.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of signals.
+        random_state : int, RandomState instance or None, default=None
+            Source of randomness.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Signals.
+        """
+        rng = check_random_state(random_state)
+        return self.samples[rng.randint(len(self.samples), size=n_samples)]
+
+
+def _as_covariances(covariances, n_components, n_features):
+    covariances = np.asarray(covariances, dtype=np.float64)
+    if covariances.ndim == 0:
+        covariances = covariances * np.eye(n_features)
+    shape = (n_components, n_features, n_features)
+    if covariances.shape not in (shape, shape[1:]):
+        raise ValueError(
+            f"covariances must be a number, a matrix of shape {shape[1:]} or an array of shape "
+            f"{shape}, to fit the means; got shape {covariances.shape}."
+        )
+    covariances = np.broadcast_to(covariances, shape).copy()
+    symmetric = np.allclose(covariances, covariances.transpose(0, 2, 1))
+    if not symmetric or np.linalg.eigvalsh(covariances).min() <= 0:
+        raise ValueError("covariances must be symmetric and positive definite.")
+    return covariances

@@ -1,0 +1,269 @@
+"""Training: full-batch L-BFGS and mini-batch Adam over any loss of a network."""
+
+import warnings
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+
+__all__ = ["History", "Problem", "train"]
+
+_MEMORY = 30  # pairs that L-BFGS remembers
+_FIRST_STEP = 0.02  # length of its first step: short, for networks that start near their optimum
+
+
+@dataclass
+class Problem:
+    """What is to be learned: a loss and the pairs it is averaged over.
+
+    Attributes
+    ----------
+    loss : callable
+        ``loss(network, x, z)`` → Tensor of shape (n_samples,).
+    x, z : Tensors of shape (n_samples, n_features)
+        Signals and targets.
+    weight : Tensor of shape (n_samples,)
+        Weights of the samples, of mean one.
+    bandwidth : float
+        Standard deviation of the jitter added to x, fresh at every step of Adam.
+    forward : Tensor of shape (n_features, n_features) or None
+        The linear map that carries the jitter over to z.
+    """
+
+    loss: object
+    x: torch.Tensor
+    z: torch.Tensor
+    weight: torch.Tensor
+    bandwidth: float = 0.0
+    forward: torch.Tensor = None
+
+    def split(self, rows):
+        """The same problem on some of its samples."""
+        parts = (self.x[rows], self.z[rows], self.weight[rows])
+        return Problem(self.loss, *parts, self.bandwidth, self.forward)
+
+    def jittered(self, generator):
+        """The same problem for signals smoothed by a Gaussian of the bandwidth."""
+        if self.bandwidth == 0:
+            return self
+        jitter = self.bandwidth * torch.randn(
+            self.x.shape, dtype=self.x.dtype, generator=generator
+        ).to(self.x.device)
+        moved = (self.x + jitter, self.z + jitter @ self.forward.T)
+        return Problem(self.loss, *moved, self.weight)
+
+    def value(self, network):
+        """The mean loss."""
+        return (self.weight * self.loss(network, self.x, self.z)).mean()
+
+
+@dataclass
+class History:
+    """Course of a training.
+
+    Attributes
+    ----------
+    loss_curve, validation_loss_curve : list of float
+        Mean loss after every iteration, on the training and on the validation samples.
+    best_loss : float
+        The lowest loss, on the validation samples where there are any.
+    """
+
+    loss_curve: list = field(default_factory=list)
+    validation_loss_curve: list = field(default_factory=list)
+    best_loss: float = np.inf
+
+
+def train(
+    network,
+    problem,
+    *,
+    solver,
+    validation=None,
+    max_iter=200,
+    tol=1e-4,
+    batch_size=128,
+    learning_rate_init=1e-3,
+    n_iter_no_change=10,
+    decay=0.0,
+    generator=None,
+    progress=None,
+):
+    """Minimise the mean loss of a network, in place.
+
+    Parameters
+    ----------
+    network : Module
+        The network; at the end it carries the last weights, or with a validation problem the best.
+    problem : Problem
+        Loss and training pairs.
+    solver : {"lbfgs", "adam"}
+        Full-batch quasi-Newton, or mini-batches.
+    validation : Problem, default=None
+        Pairs for early stopping.
+    max_iter : int, default=200
+        Iterations of L-BFGS, or epochs of Adam.
+    tol : float, default=1e-4
+        Least improvement of the validation loss that counts, relative to its size.
+    batch_size : int, default=128
+        Pairs in each step of Adam.
+    learning_rate_init : float, default=1e-3
+        First step size of Adam; it falls to zero along a cosine.
+    n_iter_no_change : int, default=10
+        Training stops early after so many iterations without improvement.
+    decay : float, default=0.0
+        Weight of ``network.weight_penalty()``, added to the loss. The histories leave it out.
+    generator : torch.Generator, default=None
+        Source of the batches and the jitter.
+    progress : callable, default=None
+        Called after every iteration with the History.
+
+    Returns
+    -------
+    history : History
+        Course of the training.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is not finite at the start.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the loss stops being finite; the last good weights are restored.
+    """
+    monitor = _Monitor(network, validation, tol, n_iter_no_change, progress)
+    try:
+        if solver == "lbfgs":
+            _lbfgs(network, problem, monitor, max_iter, decay, generator)
+        else:
+            options = (max_iter, batch_size, learning_rate_init, decay, generator)
+            _adam(network, problem, monitor, *options)
+    except _Diverged:
+        if not monitor.history.loss_curve:
+            raise FloatingPointError(
+                "The loss is not finite at the start of training. Check the scale of X, Y and "
+                "epsilon."
+            ) from None
+        monitor.restore()
+        warnings.warn(
+            f"Training diverged after iteration {len(monitor.history.loss_curve)}; the last good "
+            "weights were restored. Lower learning_rate_init or epsilon, or raise prior_bandwidth.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    if validation is not None:
+        monitor.restore()
+    return monitor.history
+
+
+class _Diverged(Exception):
+    pass
+
+
+class _Monitor:
+    """Records every iteration, keeps the best weights and says when to stop."""
+
+    def __init__(self, network, validation, tol, patience, progress):
+        self.network, self.validation, self.progress = network, validation, progress
+        self.tol, self.patience = tol, patience
+        self.history = History()
+        self.waited = 0
+        self.best_state = None
+
+    def __call__(self, loss):
+        """Record one iteration; True when training should stop."""
+        if not np.isfinite(loss):
+            raise _Diverged
+        history = self.history
+        history.loss_curve.append(loss)
+        if self.validation is not None:
+            with torch.no_grad():
+                loss = float(self.validation.value(self.network))
+            history.validation_loss_curve.append(loss)
+        improved = loss < history.best_loss - self.tol * abs(loss)
+        self.waited = 0 if improved else self.waited + 1
+        if loss < history.best_loss:
+            history.best_loss = loss
+            self.best_state = {k: v.clone() for k, v in self.network.state_dict().items()}
+        if self.progress is not None:
+            self.progress(history)
+        return self.validation is not None and self.waited >= self.patience
+
+    def restore(self):
+        if self.best_state is not None:
+            self.network.load_state_dict(self.best_state)
+
+
+def _lbfgs(network, problem, monitor, max_iter, decay, generator):
+    """SciPy's L-BFGS with its Wolfe line search; the jitter, if any, is drawn once."""
+    parameters = list(network.parameters())
+    problem = problem.jittered(generator)
+    losses = {}  # of the evaluated points, by their bytes: the last few of a line search
+
+    start = torch.cat([p.detach().cpu().double().ravel() for p in parameters]).numpy()
+
+    def objective(vector):
+        _assign(parameters, start + _FIRST_STEP * vector)
+        network.zero_grad()
+        loss = problem.value(network)
+        total = loss + decay * network.weight_penalty()
+        total.backward()
+        if not torch.isfinite(total):
+            raise _Diverged
+        losses[vector.tobytes()] = loss.item()
+        return total.item(), _FIRST_STEP * _gradient(parameters)
+
+    def after_iteration(intermediate_result):
+        vector = intermediate_result.x
+        _assign(parameters, start + _FIRST_STEP * vector)
+        loss = losses[vector.tobytes()]
+        losses.clear()
+        if monitor(loss):
+            raise StopIteration
+
+    options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "maxcor": _MEMORY}
+    options |= {"ftol": 1e-13, "gtol": 1e-10}
+    result = minimize(
+        objective,
+        np.zeros_like(start),
+        jac=True,
+        method="L-BFGS-B",
+        callback=after_iteration,
+        options=options,
+    )
+    _assign(parameters, start + _FIRST_STEP * result.x)
+
+
+def _assign(parameters, vector):
+    with torch.no_grad():
+        pieces = torch.from_numpy(vector.copy()).split([p.numel() for p in parameters])
+        for parameter, piece in zip(parameters, pieces, strict=True):
+            parameter.copy_(piece.view_as(parameter))
+
+
+def _gradient(parameters):
+    gradients = (torch.zeros_like(p) if p.grad is None else p.grad for p in parameters)
+    return torch.cat([g.cpu().double().ravel() for g in gradients]).numpy()
+
+
+def _adam(network, problem, monitor, max_iter, batch_size, learning_rate_init, decay, generator):
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate_init)
+    n = len(problem.x)
+    steps = max(1, n // batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * max_iter)
+    for _ in range(max_iter):
+        total = 0.0
+        for rows in torch.randperm(n, generator=generator).tensor_split(steps):
+            batch = problem.split(rows).jittered(generator)
+            loss = batch.value(network)
+            optimizer.zero_grad()
+            (loss + decay * network.weight_penalty()).backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(rows) / n
+        if monitor(total):
+            break

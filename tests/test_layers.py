@@ -1,0 +1,43 @@
+"""Imports run downwards only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import skinvbayes
+
+ROOMS = {
+    "operators": set(),
+    "priors": set(),
+    "jacobians": set(),
+    "threads": set(),
+    "training": set(),
+    "reporting": set(),
+    "plotting": set(),
+    "oracles": {"operators", "priors"},
+    "datasets": {"operators", "priors"},
+    "inversion": {"threads"},
+    "networks": {"jacobians"},
+    "losses": {"inversion"},
+    "estimators": {
+        *("inversion", "losses", "networks", "operators"),
+        *("reporting", "threads", "training"),
+    },
+}
+FREE = {"__init__", "__main__"}
+MODULES = sorted(Path(skinvbayes.__file__).parent.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_run_downwards(path):
+    if path.stem in FREE:
+        return
+    assert path.stem in ROOMS, f"say in ROOMS what {path.stem} may import"
+    imported = {
+        name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for name in ([node.module] if node.module else [alias.name for alias in node.names])
+    }
+    assert imported <= ROOMS[path.stem]
