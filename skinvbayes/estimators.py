@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 )
 
 from .inversion import invert
-from .losses import LOSSES
+from .losses import LOSSES, DivergenceLoss
 from .networks import RESIDUALS, IResNet, ResidualBlock
 from .operators import as_operator, check_adjoint, estimate_operator
 from .reporting import progress_bar
@@ -37,7 +37,8 @@ __all__ = [
 
 _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
-_START_SHARE = 4  # a first guess from a cheaper loss takes this part of max_iter
+_START_SHARE = {"lbfgs": 0.25, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
+_SLOPE_RANGE = (1e-3, 1e2)  # of the linear first guess, in unit scale
 _CHUNK_ROWS = 4096  # rows of X or Y that are worked on at once after fit
 
 
@@ -388,13 +389,15 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         self.network_.to(dtype=dtype, device=self.device)
         u = self._to_rounded_unit(X, self._signal_mean, self._signal_scale, dtype)
         if starting:
-            self.network_.initialize(u)
+            self.network_.initialize(u, self._linear_guess(u))
         weight = torch.from_numpy(weight).to(u)
         split = self._split(len(X), rng)
-        if self._start is not None and starting:
-            short = max(1, self.max_iter // _START_SHARE)
+        max_iter = self.max_iter
+        if self._start is not None and starting and max_iter > 1:
+            short = max(1, int(_START_SHARE[solver] * max_iter))
+            max_iter -= short
             self._run(self._start, short, solver, X, Y, u, weight, split, generator)
-        history = self._run(self._loss, self.max_iter, solver, X, Y, u, weight, split, generator)
+        history = self._run(self._loss, max_iter, solver, X, Y, u, weight, split, generator)
         self.network_.to(torch.float64)
         self.loss_curve_ = history.loss_curve
         self.validation_loss_curve_ = history.validation_loss_curve or None
@@ -407,14 +410,16 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """One training with the named loss; its history, in the user's units."""
         loss = LOSSES[name]()
         scales = (self._signal_scale, self._forward_norm)
+        bandwidth = self.prior_bandwidth_ / self._signal_scale
         loss.epsilon = float(np.float32(loss.unit_epsilon(self.epsilon_, *scales)))
-        noise = float(np.float32(LOSSES["divergence"].unit_epsilon(self.noise_level_**2, *scales)))
+        noise = float(np.float32(DivergenceLoss.unit_epsilon(self.noise_level_**2, *scales)))
+        # fresh jitter regularises by itself; without it the error grows like the second moments do
+        n_moments = 1 if bandwidth > 0 else (u.shape[1] / 2) ** 2
         targets = self._targets(Y)
         if not loss.expects_noise and self.operator_ is not None:
             targets = self._expected_targets(X, targets)
         w = self._to_rounded_unit(targets, self._target_mean, self._target_scale, u.dtype)
         forward = torch.from_numpy(self._forward_matrix / self._forward_norm).float().to(u)
-        bandwidth = self.prior_bandwidth_ / self._signal_scale
         problem = Problem(loss, u, w, weight, bandwidth, forward)
         train_rows, validation_rows = split
         with progress_bar(f"{type(self).__name__}: {name}", max_iter, self.verbose) as progress:
@@ -428,7 +433,7 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 batch_size=128 if self.batch_size == "auto" else self.batch_size,
                 learning_rate_init=self.learning_rate_init,
                 n_iter_no_change=self.n_iter_no_change,
-                decay=loss.decay * noise / len(u),
+                decay=loss.decay * noise * n_moments / len(u),
                 generator=generator,
                 progress=progress,
             )
@@ -438,6 +443,19 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         ]
         history.loss_curve, history.validation_loss_curve, (history.best_loss,) = in_user_units
         return history
+
+    def _linear_guess(self, u):
+        """The optimum for Gaussian signals, in unit scale: G + ε Cov⁻¹, made positive definite."""
+        d = u.shape[1]
+        smoothing = (self.prior_bandwidth_ / self._signal_scale) ** 2 + 1e-6
+        covariance = torch.cov(u.T, correction=0).reshape(d, d) + smoothing * torch.eye(d).to(u)
+        epsilon = DivergenceLoss.unit_epsilon(
+            self.noise_level_**2, self._signal_scale, self._forward_norm
+        )
+        forward = torch.from_numpy(self._forward_matrix / self._forward_norm).to(u)
+        guess = (forward + forward.T) / 2 + epsilon * torch.linalg.inv(covariance)
+        spectrum, axes = torch.linalg.eigh(guess)
+        return (axes * spectrum.clamp(_SLOPE_RANGE[0], _SLOPE_RANGE[1])) @ axes.T
 
     def _expected_targets(self, X, targets):
         """E[z|x] = G x + g: with a linear operator the losses that only see it are free of noise.

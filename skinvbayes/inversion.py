@@ -11,6 +11,7 @@ __all__ = ["Inversion", "implicit_inverse", "invert"]
 _CHUNK_ENTRIES = 2**22  # entries of the largest batch of Jacobians
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
+_POLISHING_STEPS = 5
 
 
 @dataclass
@@ -108,6 +109,9 @@ def _invert_chunk(network, z, start, threshold, method, max_iter):
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
         x, steps = _invert_block(block, x, guess, threshold / 4, _STEPS[method], max_iter)
+        n_iter = n_iter + steps
+    if len(network.blocks) > 1:  # what one block leaves, the next ones may amplify: polish
+        x, steps = _invert_block(network, z, x, threshold, _newton_step, _POLISHING_STEPS)
         n_iter = n_iter + steps
     residual = (network(x) - z).norm(dim=1)
     return x, residual, n_iter, residual <= threshold

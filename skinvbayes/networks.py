@@ -105,8 +105,16 @@ class ResidualBlock(nn.Module):
         """div φ(x), of shape (n_samples,)."""
         return self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
 
-    def initialize(self, x):
-        """Adapt the initial weights to signals x of unit scale; by default, nothing."""
+    def initialize(self, x, slope):
+        """Adapt the initial weights to signals x and to a linear first guess; here, nothing.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n_samples, n_features)
+            Signals of unit scale.
+        slope : Tensor of shape (n_features, n_features)
+            Symmetric positive definite matrix.
+        """
 
 
 class GradientBlock(ResidualBlock):
@@ -123,7 +131,7 @@ class GradientBlock(ResidualBlock):
     """
 
     DENSE_SLOPE = 256
-    SMOOTHING = 0.005  # of min and max in the bound: L-BFGS gets stuck at kinks
+    SMOOTHING = 5e-4  # of min and max in the bound: L-BFGS gets stuck at kinks
     MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
 
     def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
@@ -147,9 +155,10 @@ class GradientBlock(ResidualBlock):
         self.bias = nn.Parameter(torch.zeros(n_units))
         self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
 
-    def initialize(self, x):
-        """Let the kink of every unit pass through one of the signals."""
+    def initialize(self, x, slope):
+        """Start from the linear guess, the kink of every unit at one of the signals."""
         with torch.no_grad():
+            self.slope.copy_(slope if self.slope.ndim else slope.diagonal().mean())
             points = x[(self.anchor * len(x)).long()]
             self.bias.copy_(-(self.weight * points).sum(1))
 
@@ -172,7 +181,9 @@ class GradientBlock(ResidualBlock):
 
     def forward(self, x):
         """φ(x)."""
-        response = F.softplus(self._preactivation(x)) * (self.sign / self._sharpness())
+        # at torch's own threshold of 20 the slope would jump by 2e-9
+        response = F.softplus(self._preactivation(x), threshold=40.0)
+        response = response * (self.sign / self._sharpness())
         return x @ self._slope() + response @ self.weight + self.shift
 
     def jacobian(self, x):
@@ -312,12 +323,15 @@ class IResNet(nn.Module):
             for _ in range(n_blocks)
         )
 
-    def initialize(self, x):
-        """Adapt the initial weights of every block to signals x of unit scale."""
+    def initialize(self, x, slope):
+        """Adapt the initial weights to signals x of unit scale and a linear first guess φ(x) = S x.
+
+        The first block starts from S, the others from the identity.
+        """
         with torch.no_grad():
             for block in self.blocks:
-                block.initialize(x)
-                x = block(x)
+                block.initialize(x, slope)
+                x, slope = block(x), torch.eye(self.n_features).to(slope)
 
     def forward(self, x):
         """φ(x), (n_samples, n_features) → (n_samples, n_features)."""

@@ -128,7 +128,7 @@ def train(
     Raises
     ------
     FloatingPointError
-        If the loss is not finite at the start.
+        If the loss is not finite in the first iteration.
 
     Warns
     -----
@@ -145,8 +145,8 @@ def train(
     except _Diverged:
         if not monitor.history.loss_curve:
             raise FloatingPointError(
-                "The loss is not finite at the start of training. Check the scale of X, Y and "
-                "epsilon."
+                "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
+                "the sizes of X, y and epsilon."
             ) from None
         monitor.restore()
         warnings.warn(

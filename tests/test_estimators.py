@@ -1,0 +1,450 @@
+"""The four estimators, as users have them."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV
+
+from skinvbayes import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+)
+from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.oracles import map_estimate, posterior_mean
+from skinvbayes.priors import GaussianMixturePrior
+
+ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
+every = pytest.mark.parametrize("cls", ALL)
+
+
+def rmse(a, b):
+    return np.sqrt(((a - b) ** 2).sum(axis=1).mean())
+
+
+def simulate(prior, operator, noise_level, n, seed):
+    rng = np.random.RandomState(seed)
+    X = prior.sample(n, rng)
+    clean = X if operator is None else X @ np.asarray(operator).T
+    return X, clean + noise_level * rng.standard_normal(clean.shape)
+
+
+def rotated_prior():
+    covariances = [[[0.2, 0.1], [0.1, 0.3]], [[0.3, -0.1], [-0.1, 0.1]], 0.2 * np.eye(2)]
+    return GaussianMixturePrior([[1.2, 0.3], [-1.0, 0.8], [0.1, -1.1]], covariances, [0.5, 0.3, 0.2])
+
+
+PROBLEMS = {
+    "identity": (lambda: make_bimodal(1).prior, None, 0.15),
+    "ill-conditioned": (lambda: make_bimodal(1).prior, np.diag([1.0, 0.25]), 0.3),
+    "three components, tall": (rotated_prior, [[1.0, 0.4], [0.0, 0.8], [0.3, -0.5]], 0.3),
+    "three components, sheared": (rotated_prior, [[1.0, 0.5], [0.0, 1.0]], 0.25),
+}
+
+
+@pytest.fixture(scope="module", params=PROBLEMS, ids=str)
+def problem(request):
+    make_prior, operator, noise_level = PROBLEMS[request.param]
+    prior = make_prior()
+    operator = None if operator is None else np.asarray(operator)
+    train = simulate(prior, operator, noise_level, 4000, 0)
+    test = simulate(prior, operator, noise_level, 4000, 1)
+    known = {"operator": operator, "noise_level": noise_level}
+    mean = posterior_mean(prior, test[1], **known)
+    maximum = map_estimate(prior, test[1], **known)
+    return operator, noise_level, train, test, mean, maximum
+
+
+# ------------------------------------------------------------------------------------- the theory
+
+
+def test_divergence_is_the_map_estimator(problem):
+    operator, noise_level, train, (X, Y), mean, maximum = problem
+    estimator = DivergenceRegularizedINN(operator=operator, random_state=0).fit(*train)
+    reconstruction = estimator.predict(Y)
+    assert np.median(np.linalg.norm(reconstruction - maximum, axis=1)) <= 0.045
+    assert rmse(reconstruction, X) <= rmse(maximum, X) + 0.006 * rmse(mean, X)
+    assert estimator.noise_level_ == pytest.approx(noise_level, rel=0.05)
+    assert estimator.epsilon_ == pytest.approx(estimator.noise_level_**2)
+
+
+def test_reconstruction_is_the_posterior_mean(problem):
+    operator, _, train, (X, Y), mean, _ = problem
+    estimator = ReconstructionINN(operator=operator, random_state=0, max_iter=100).fit(*train)
+    assert rmse(estimator.predict(Y), X) <= 1.01 * rmse(mean, X)
+
+
+def test_logdet_is_close_to_the_posterior_mean(problem):
+    operator, _, train, (X, Y), mean, _ = problem
+    estimator = LogDetRegularizedINN(operator=operator, random_state=0, max_iter=100).fit(*train)
+    assert rmse(estimator.predict(Y), X) <= 1.025 * rmse(mean, X)
+
+
+def test_approximation_learns_the_forward_map(problem):
+    operator, _, train, (X, Y), mean, _ = problem
+    estimator = ApproximationINN(operator=operator, random_state=0).fit(*train)
+    forward = X if operator is None else X @ operator.T @ operator
+    assert rmse(estimator.transform(X), forward) <= 0.02
+    assert rmse(estimator.predict(Y), X) > 1.02 * rmse(mean, X)
+
+
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+@pytest.mark.parametrize("noise_level", [0.15, 0.4])
+def test_few_pairs(cls, noise_level):
+    train = make_bimodal(500, noise_level=noise_level, random_state=2)
+    test = make_bimodal(4000, noise_level=noise_level, random_state=3)
+    mean = posterior_mean(test.prior, test.Y, noise_level=noise_level)
+    estimator = cls(random_state=0).fit(train.X, train.Y)
+    assert rmse(estimator.predict(test.Y), test.X) <= 1.025 * rmse(mean, test.X)
+
+
+def closed_form_slope(cls, a, gamma, covariance, delta2):
+    """Design of the Gaussian oracle, in terms of the sample's moments."""
+    slope = covariance / gamma  # of the regression of y on x: a, up to the sample's noise
+    if cls is ApproximationINN:
+        return slope
+    if cls is DivergenceRegularizedINN:
+        return slope + delta2 / gamma
+    if cls is LogDetRegularizedINN:
+        return (slope + np.sqrt(slope**2 + 4 * delta2 / gamma)) / 2
+    return None
+
+
+@every
+def test_gaussian_slopes_match_the_closed_forms(cls):
+    """Diagonal Gaussian problem in the original form: the optimum is linear."""
+    rng = np.random.RandomState(0)
+    a, gamma, delta = np.array([1.0, 0.5, 0.8]), np.array([1.0, 0.5, 2.0]), 0.4
+    # white sample moments, so that "in terms of the sample moments" is exact
+    white = np.linalg.qr(np.column_stack([np.ones(6000), rng.standard_normal((6000, 6))]))[0]
+    white = np.sqrt(6000) * white[:, 1:]
+    X, noise = np.sqrt(gamma) * white[:, :3], delta * white[:, 3:]
+    Y = a * X + noise
+    estimator = cls(noise_level=delta, random_state=0, tol=0).fit(X, Y)
+    if cls is ReconstructionINN:
+        expected = a + delta**2 / (a * gamma)
+        fitted = 1 / np.diag(np.linalg.lstsq(Y, estimator.predict(Y), rcond=None)[0])
+    else:
+        expected = closed_form_slope(cls, a, gamma, (X * Y).mean(axis=0), delta**2)
+        fitted = np.diag(np.linalg.lstsq(X, estimator.transform(X), rcond=None)[0])
+    # the reconstruction's optimum is found by iteration, the others start from it
+    np.testing.assert_allclose(fitted, expected, rtol=3e-3 if cls is ReconstructionINN else 1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (5, 4)])
+def test_gaussian_map_for_tall_and_wide_operators(shape):
+    rng = np.random.RandomState(1)
+    A = rng.standard_normal(shape) / np.sqrt(shape[1])
+    root = np.eye(shape[1]) + 0.3 * rng.standard_normal((shape[1], shape[1]))
+    prior = GaussianMixturePrior(np.ones((1, shape[1])), root @ root.T)
+    X, Y = simulate(prior, A, 0.3, 4000, 0)
+    Y_new = simulate(prior, A, 0.3, 1000, 1)[1]
+    estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(X, Y)
+    sample = GaussianMixturePrior(X.mean(axis=0)[None], np.cov(X.T, bias=True))
+    expected = map_estimate(sample, Y_new, operator=A, noise_level=estimator.noise_level_)
+    assert rmse(estimator.predict(Y_new), expected) <= 0.01 * rmse(expected, X.mean(axis=0))
+
+
+def test_digits_beat_the_posterior_mean_over_the_training_set():
+    data = load_deblurring_digits()
+    estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=60, random_state=0)
+    estimator.fit(data.X_train, data.Y_train)
+    error = np.sqrt(((estimator.predict(data.Y_test) - data.X_test) ** 2).mean())
+    assert error <= 0.138
+    assert estimator.prior_bandwidth_ > 0
+
+
+def test_bandwidth_auto_leaves_well_sampled_priors_alone(pairs):
+    assert DivergenceRegularizedINN(max_iter=2).fit(*pairs).prior_bandwidth_ == 0
+    X = np.random.RandomState(0).standard_normal((800, 12))  # few, but filling the space
+    assert DivergenceRegularizedINN(max_iter=2).fit(X, X + 0.1).prior_bandwidth_ == 0
+
+
+# ------------------------------------------------------------------------------------- the contract
+
+
+@every
+@pytest.mark.parametrize("residual", ["gradient", "mlp"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_inverse_transform_inverts(cls, residual, dtype, pairs):
+    X, Y = (part.astype(dtype) for part in pairs)
+    estimator = cls(residual=residual, max_iter=8, random_state=0).fit(X, Y)
+    Z = estimator.transform(X)
+    back = estimator.inverse_transform(Z)
+    assert Z.dtype == back.dtype == estimator.predict(Y).dtype == dtype
+    tolerance = {np.float64: 1e-10, np.float32: 1e-5}[dtype]
+    assert np.abs(back - X).max() <= tolerance * np.abs(X).max()
+
+
+@every
+def test_scales_do_not_matter(cls, pairs):
+    X, Y = pairs
+    first = cls(max_iter=15, random_state=0).fit(X, Y)
+    second = clone(first)
+    if "epsilon" in first.get_params():
+        second.set_params(epsilon=first.epsilon_ * 1e6)
+    second.fit(1000 * X, 1000 * Y)
+    np.testing.assert_allclose(second.predict(1000 * Y), 1000 * first.predict(Y), rtol=1e-6)
+    np.testing.assert_allclose(second.loss_curve_[-1] / second.loss_curve_[0],
+                               first.loss_curve_[-1] / first.loss_curve_[0], rtol=0.2)
+
+
+def test_scales_of_operator_and_signals_do_not_matter():
+    A = np.array([[1.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
+    data = make_bimodal(300, operator=A, noise_level=0.2, random_state=0)
+    first = DivergenceRegularizedINN(operator=A, max_iter=15, random_state=0).fit(data.X, data.Y)
+    second = DivergenceRegularizedINN(
+        operator=5 * A, epsilon=first.epsilon_ * 100, max_iter=15, random_state=0
+    ).fit(2 * data.X, 10 * data.Y)
+    np.testing.assert_allclose(second.predict(10 * data.Y), 2 * first.predict(data.Y), rtol=1e-6)
+
+
+@every
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_same_seed_same_model_and_global_stream_untouched(cls, solver, pairs):
+    stream = torch.random.get_rng_state()
+    threads = torch.get_num_threads()
+    first = cls(solver=solver, max_iter=3, random_state=7).fit(*pairs)
+    torch.set_num_threads(1 if threads > 1 else 2)
+    second = cls(solver=solver, max_iter=3, random_state=7).fit(*pairs)
+    torch.set_num_threads(threads)
+    other = cls(solver=solver, max_iter=3, random_state=8).fit(*pairs)
+    assert np.array_equal(first.predict(pairs[1]), second.predict(pairs[1]))
+    assert not np.array_equal(first.predict(pairs[1]), other.predict(pairs[1]))
+    assert torch.equal(stream, torch.random.get_rng_state())
+
+
+@every
+def test_loss_curve_is_the_papers_objective(cls, pairs):
+    X, Y = pairs
+    A = np.array([[1.0, 0.2], [0.0, 0.7]])
+    Y = Y @ A.T
+    estimator = cls(operator=A, max_iter=10, random_state=0).fit(X, Y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) <= 10
+    Z = Y @ A
+    expected = X @ A.T @ A
+    expected = expected + (Z - expected).mean(axis=0)  # E[z|x]: the noise of z is left out
+    if cls is ReconstructionINN:
+        loss = 0.5 * ((estimator.predict(Y) - X) ** 2).sum(axis=1)
+    else:
+        loss = 0.5 * ((estimator.transform(X) - expected) ** 2).sum(axis=1)
+        step = 1e-5
+        J = np.stack(
+            [
+                (estimator.transform(X + step * e) - estimator.transform(X - step * e)) / (2 * step)
+                for e in np.eye(2)
+            ],
+            axis=2,
+        )
+        if cls is LogDetRegularizedINN:
+            loss -= estimator.epsilon_ * np.linalg.slogdet(J)[1]
+        if cls is DivergenceRegularizedINN:
+            loss -= estimator.epsilon_ * np.trace(J, axis1=1, axis2=2)
+    assert estimator.loss_curve_[-1] == pytest.approx(loss.mean(), rel=1e-5)
+
+
+@every
+def test_certified_bound_of_a_trained_network(cls, pairs):
+    estimator = cls(max_iter=60, lipschitz=0.9, random_state=0).fit(*pairs)
+    assert (estimator.lipschitz_ <= 0.9).all()
+    assert estimator.lipschitz_.shape == (1,)
+    block = estimator.network_.blocks[0]
+    points = 3 * torch.randn(2, 100_000, 2, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        change = (block.residual(points[0]) - block.residual(points[1])).norm(dim=1)
+    assert (change <= estimator.lipschitz_[0] * (points[0] - points[1]).norm(dim=1)).all()
+
+
+@every
+def test_blocks_branches_and_options(cls, pairs):
+    X, Y = pairs
+    for options in ({"n_blocks": 2}, {"residual": "mlp"}, {"hidden_layer_sizes": 10}):
+        estimator = cls(max_iter=5, random_state=0, **options).fit(X, Y)
+        assert np.isfinite(estimator.predict(Y)).all()
+        assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
+        assert len(estimator.lipschitz_) == options.get("n_blocks", 1)
+
+
+def test_estimated_operator(pairs):
+    X, Y = pairs
+    A = np.array([[1.0, 0.2], [0.0, 0.7], [0.5, 0.5]])
+    data = make_bimodal(2000, operator=A, noise_level=0.1, random_state=0)
+    implicit = DivergenceRegularizedINN(max_iter=5, random_state=0).fit(data.X, data.Y)
+    np.testing.assert_allclose(implicit.operator_.to_dense(), A, atol=0.02)
+    explicit = DivergenceRegularizedINN(operator="estimate", max_iter=5, random_state=0)
+    np.testing.assert_array_equal(
+        explicit.fit(data.X, data.Y).predict(data.Y), implicit.predict(data.Y)
+    )
+    assert DivergenceRegularizedINN(max_iter=2).fit(X, Y).operator_ is None
+
+
+def test_early_stopping_restores_the_best_weights(pairs):
+    X, Y = pairs
+    for solver in ("lbfgs", "adam"):
+        estimator = DivergenceRegularizedINN(
+            solver=solver, early_stopping=True, n_iter_no_change=3, max_iter=300, random_state=0,
+            learning_rate_init=0.05, validation_fraction=0.3,
+        ).fit(X, Y)
+        assert len(estimator.validation_loss_curve_) == estimator.n_iter_ < 300
+        assert estimator.best_loss_ == min(estimator.validation_loss_curve_)
+    assert DivergenceRegularizedINN(max_iter=2).fit(X, Y).validation_loss_curve_ is None
+
+
+def test_warm_start_continues(pairs):
+    X, Y = pairs
+    cold = DivergenceRegularizedINN(max_iter=10, random_state=0).fit(X, Y)
+    warm = DivergenceRegularizedINN(max_iter=10, random_state=0, warm_start=True)
+    warm.fit(X, Y).fit(X, Y)
+    assert warm.loss_curve_[0] <= cold.loss_curve_[-1] + 1e-3
+    assert warm.loss_curve_[-1] < cold.loss_curve_[-1]
+
+
+def test_sample_weight_selects(pairs):
+    X, Y = pairs
+    weight = (X[:, 0] > 0).astype(float)
+    options = {"max_iter": 30, "noise_level": 0.3, "random_state": 0}
+    estimator = DivergenceRegularizedINN(**options).fit(X, Y, sample_weight=weight)
+    plain = DivergenceRegularizedINN(**options).fit(X, Y)
+    kept = weight > 0
+    error = np.linalg.norm(estimator.predict(Y) - X, axis=1)
+    baseline = np.linalg.norm(plain.predict(Y) - X, axis=1)
+    assert error[kept].mean() < baseline[kept].mean()
+    assert error[~kept].mean() > baseline[~kept].mean()
+
+
+@every
+def test_clone_params_pickle_and_inputs(cls, pairs):
+    X, Y = (part.copy() for part in pairs)
+    A = np.array([[1.0, 0.2], [0.0, 0.7]])
+    originals = X.copy(), Y.copy(), A.copy()
+    estimator = cls(operator=A, max_iter=2, random_state=0)
+    parameters = estimator.get_params()
+    estimator.fit(X, Y)
+    assert estimator.get_params() == parameters
+    assert clone(estimator).get_params().keys() == parameters.keys()
+    for value, original in zip((X, Y, A), originals, strict=True):
+        assert np.array_equal(value, original)
+    loaded = pickle.loads(pickle.dumps(estimator))
+    assert np.array_equal(loaded.predict(Y), estimator.predict(Y))
+    assert estimator.score(X, Y) == loaded.score(X, Y)
+
+
+def test_grid_search_over_epsilon(pairs):
+    grid = {"epsilon": [1e-4, 0.09, 3.0]}
+    search = GridSearchCV(DivergenceRegularizedINN(max_iter=30, random_state=0), grid, cv=3)
+    search.fit(*pairs)
+    assert search.best_params_ == {"epsilon": 0.09}
+    assert search.best_score_ > 0.8
+
+
+def test_verbose_shows_progress(pairs, capsys):
+    DivergenceRegularizedINN(max_iter=3, verbose=True).fit(*pairs)
+    assert "loss" in capsys.readouterr().out
+
+
+# -------------------------------------------------------------------------------------- bad input
+
+
+BAD_DATA = {
+    "NaN in X": (lambda X, Y: (np.where(X > 1, np.nan, X), Y), "contains NaN"),
+    "inf in X": (lambda X, Y: (np.where(X > 1, np.inf, X), Y), "contains infinity"),
+    "NaN in y": (lambda X, Y: (X, np.where(Y > 1, np.nan, Y)), "y contains NaN"),
+    "lengths": (lambda X, Y: (X, Y[:-1]), "inconsistent numbers of samples"),
+    "one-dimensional X": (lambda X, Y: (X[:, 0], Y), "Expected 2D array, got 1D array"),
+    "three-dimensional y": (lambda X, Y: (X, Y[:, None, None]), "dim"),
+    "empty": (lambda X, Y: (X[:0], Y[:0]), "0 sample"),
+    "one sample": (lambda X, Y: (X[:1], Y[:1]), "minimum of 2 is required"),
+    "text": (lambda X, Y: (X.astype(str).astype(object) + "a", Y), "could not convert|string"),
+    "no y": (lambda X, Y: (X, None), "requires y to be passed, but the target y is None"),
+}
+
+
+@every
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data(cls, case, pairs):
+    spoil, message = BAD_DATA[case]
+    with pytest.raises(ValueError, match=message):
+        cls(max_iter=2).fit(*spoil(*pairs))
+
+
+BAD_PARAMETERS = {
+    "noise_level": (-1.0, "noise_level"),
+    "prior_bandwidth": (-0.1, "prior_bandwidth"),
+    "lipschitz": (1.0, "lipschitz"),
+    "residual": ("dense", "residual"),
+    "solver": ("sgd", "solver"),
+    "max_iter": (0, "max_iter"),
+    "hidden_layer_sizes": ((3, 0), "hidden_layer_sizes must be positive integers"),
+    "operator": (np.ones((3, 5)), r"operator has shape \(3, 5\).*shape \(2, 2\) is needed"),
+}
+
+
+@every
+@pytest.mark.parametrize("name", BAD_PARAMETERS)
+def test_bad_parameters(cls, name, pairs):
+    value, message = BAD_PARAMETERS[name]
+    with pytest.raises(ValueError, match=message):
+        cls(**{name: value}).fit(*pairs)
+
+
+@pytest.mark.parametrize("operator", ["guess", "identity"])
+def test_unknown_operator_name(operator, pairs):
+    with pytest.raises(ValueError, match='operator must be None, "estimate" or a linear operator'):
+        ApproximationINN(operator=operator).fit(*pairs)
+
+
+@pytest.mark.parametrize("cls", [LogDetRegularizedINN, DivergenceRegularizedINN])
+def test_negative_epsilon(cls, pairs):
+    with pytest.raises(ValueError, match="epsilon"):
+        cls(epsilon=-0.1).fit(*pairs)
+
+
+def test_sizes_must_suit_the_branch(pairs):
+    with pytest.raises(ValueError, match="one hidden layer"):
+        ApproximationINN(hidden_layer_sizes=(5, 5)).fit(*pairs)
+    with pytest.raises(ValueError, match="residual must be"):
+        ApproximationINN(residual=dict).fit(*pairs)
+
+
+@every
+@pytest.mark.parametrize("method", ["predict", "transform", "inverse_transform"])
+def test_unfitted_and_misshapen(cls, method, pairs):
+    estimator = cls(max_iter=2)
+    with pytest.raises(NotFittedError):
+        getattr(estimator, method)(pairs[0])
+    estimator.fit(*pairs)
+    with pytest.raises(ValueError, match="3"):
+        getattr(estimator, method)(np.ones((4, 3)))
+    with pytest.raises(ValueError, match="NaN"):
+        getattr(estimator, method)(np.full((4, 2), np.nan))
+
+
+def test_map_that_is_not_monotone_warns(pairs):
+    X, _ = pairs
+    with pytest.warns(UserWarning, match="far from monotone"):
+        ApproximationINN(max_iter=2).fit(X, -X)
+
+
+def test_inversion_that_fails_warns(pairs, monkeypatch):
+    estimator = DivergenceRegularizedINN(max_iter=2, random_state=0).fit(*pairs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.predict(pairs[1])
+    invert = estimator.predict.__globals__["invert"]
+    monkeypatch.setitem(
+        estimator.predict.__globals__, "invert", lambda net, z: invert(net, z, max_iter=1, tol=1e-15)
+    )
+    with pytest.warns(ConvergenceWarning, match=r"of 300 rows did not converge.*Lower lipschitz"):
+        estimator.predict(pairs[1] * 3)
+
+
+def test_training_that_diverges_at_once_is_an_error(pairs):
+    options = {"solver": "adam", "learning_rate_init": 1e6, "max_iter": 5}
+    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+        ApproximationINN(random_state=0, **options).fit(*pairs)

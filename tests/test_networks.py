@@ -1,0 +1,208 @@
+"""One contract for every branch, one or several blocks: derivatives, bounds, inversion."""
+
+import pytest
+import torch
+
+from skinvbayes import jacobians
+from skinvbayes.inversion import implicit_inverse, invert
+from skinvbayes.networks import IResNet, ResidualBlock, spectral_norm
+
+
+class CosineBlock(ResidualBlock):
+    """A user's own branch, with no closed form."""
+
+    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+        super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
+        weight = torch.randn(n_features, n_features, generator=generator)
+        self.weight = torch.nn.Parameter(weight)
+
+    def residual(self, x):
+        weight = self.weight / spectral_norm(self.weight).clamp(min=1)
+        return self.max_lipschitz * torch.cos(x @ weight.T)
+
+    def lipschitz(self):
+        return self.max_lipschitz * spectral_norm(self.weight).clamp(max=1)
+
+
+CASES = [
+    ("gradient", 1, (7,), 3),
+    ("gradient", 3, (7,), 3),
+    ("gradient", 1, (5,), 1),
+    ("gradient", 1, (4,), 6),
+    ("mlp", 1, (7, 6), 3),
+    ("mlp", 2, (7, 6), 3),
+    ("mlp", 1, (8,), 3),
+    ("mlp", 1, (5, 6, 7), 2),
+    (CosineBlock, 2, (), 3),
+]
+
+
+def make_network(residual, n_blocks, sizes, n_features, lipschitz=0.95, spread=0.5):
+    """A network with weights far from their initial values."""
+    generator = torch.Generator().manual_seed(1)
+    network = IResNet(
+        n_features,
+        residual=residual,
+        n_blocks=n_blocks,
+        hidden_layer_sizes=sizes,
+        lipschitz=lipschitz,
+        generator=generator,
+    ).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(spread * noise)
+    x = torch.randn(40, n_features, generator=generator, dtype=torch.float64)
+    return network, x
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{case[1]}-{case[2]}-{case[3]}")
+def case(request):
+    return make_network(*request.param)
+
+
+def parameter_gradient(network, value):
+    gradients = torch.autograd.grad(value, list(network.parameters()), allow_unused=True)
+    zeros = (torch.zeros_like(p) for p in network.parameters())
+    pairs = zip(gradients, zeros, strict=True)
+    return torch.cat([(z if g is None else g).ravel() for g, z in pairs])
+
+
+@pytest.mark.parametrize(
+    ("closed_form", "by_autograd"),
+    [
+        (IResNet.jacobian, lambda n, x: jacobians.jacobian(n.forward, x)),
+        (IResNet.divergence, lambda n, x: jacobians.divergence(n.forward, x)),
+        (IResNet.logabsdet, lambda n, x: jacobians.logabsdet(jacobians.jacobian(n.forward, x))),
+    ],
+    ids=["jacobian", "divergence", "logabsdet"],
+)
+def test_closed_forms_equal_autograd(case, closed_form, by_autograd):
+    network, x = case
+    fast, exact = closed_form(network, x), by_autograd(network, x)
+    torch.testing.assert_close(fast, exact, rtol=1e-10, atol=1e-10)
+    probe = torch.randn(fast.shape, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(
+        parameter_gradient(network, (probe * fast).sum()),
+        parameter_gradient(network, (probe * exact).sum()),
+        rtol=1e-9,
+        atol=1e-10,
+    )
+
+
+@pytest.mark.parametrize("lipschitz", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize("arguments", CASES, ids=str)
+def test_certified_bound_holds(arguments, lipschitz):
+    network, _ = make_network(*arguments, lipschitz=lipschitz, spread=2.0)
+    generator = torch.Generator().manual_seed(2)
+    for block, bound in zip(network.blocks, network.lipschitz(), strict=True):
+        assert bound <= lipschitz
+        x = 3 * torch.randn(20_000, network.n_features, generator=generator).double()
+        step = 10 ** (2 * torch.rand(20_000, 1, generator=generator).double() - 2)
+        y = x + step * torch.randn(x.shape, generator=generator).double()
+        ratio = (block.residual(x) - block.residual(y)).norm(dim=1) / (x - y).norm(dim=1)
+        assert ratio.max() <= bound * (1 + 1e-9)
+        recomposed = block.scale() * (x - block.residual(x)) + block.shift
+        torch.testing.assert_close(block(x), recomposed)
+
+
+def test_gradient_block_spectrum_lies_in_its_bounds():
+    network, x = make_network("gradient", 1, (7,), 3, spread=2.0)
+    jacobian = network.jacobian(x)
+    torch.testing.assert_close(jacobian, jacobian.transpose(1, 2))
+    spectrum = torch.linalg.eigvalsh(jacobian)
+    a, b = network.blocks[0].bounds()
+    assert 0 < a <= spectrum.min()
+    assert spectrum.max() <= b
+
+
+@pytest.mark.parametrize("n_features", [300])
+def test_scalar_slope_of_large_networks(n_features):
+    network, x = make_network("gradient", 1, (4,), n_features, spread=0.05)
+    assert network.blocks[0].slope.ndim == 0
+    fast = network.divergence(x[:2])
+    exact = jacobians.divergence(network.forward, x[:2])
+    torch.testing.assert_close(fast, exact, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.parametrize("lipschitz", [0.5, 0.999])
+@pytest.mark.parametrize("arguments", CASES, ids=str)
+def test_newton_inverts(arguments, lipschitz, dtype):
+    network, x = make_network(*arguments, lipschitz=lipschitz)
+    network, x = network.to(dtype), x.to(dtype)
+    found = invert(network, network(x).detach())
+    assert found.converged.all()
+    tolerance = {torch.float64: 1e-10, torch.float32: 3e-4}[dtype]
+    assert (found.x - x).abs().max() <= tolerance * x.abs().max()
+
+
+def test_fixed_point_agrees_with_newton(case):
+    network, x = case
+    z = network(x).detach()
+    slow = invert(network, z, method="fixed_point", max_iter=3000, tol=1e-12)
+    assert slow.converged.all()
+    torch.testing.assert_close(slow.x, invert(network, z).x, rtol=1e-8, atol=1e-8)
+    assert invert(network, z).n_iter.max() < slow.n_iter.max()
+
+
+def test_inversion_confesses(case):
+    network, x = case
+    z = network(x).detach()
+    hasty = invert(network, z, start=x + 10, max_iter=1, method="fixed_point", tol=0.0)
+    assert not hasty.converged.all()
+    true_residual = (network(hasty.x) - z).norm(dim=1)
+    torch.testing.assert_close(hasty.residual, true_residual)
+    assert (hasty.n_iter >= len(network.blocks)).all()
+    exact = invert(network, z, start=x)
+    assert exact.converged.all()
+    assert exact.n_iter.max() <= 2 * len(network.blocks)
+
+
+def test_invert_rejects_unknown_method(case):
+    network, x = case
+    with pytest.raises(ValueError, match="method must be one of"):
+        invert(network, x, method="bisection")
+
+
+def test_implicit_gradient_equals_finite_differences(case):
+    network, x = case
+    z = network(x).detach()
+    def value():
+        return implicit_inverse(network, z, x + 0.1).square().sum()
+
+    gradient = parameter_gradient(network, value())
+    parameters = list(network.parameters())
+    vector = torch.nn.utils.parameters_to_vector(parameters).detach()
+    direction = torch.randn(vector.shape, generator=torch.Generator().manual_seed(3)).double()
+    values = []
+    for step in (1e-5, -1e-5):
+        torch.nn.utils.vector_to_parameters(vector + step * direction, parameters)
+        values.append(value().item())
+    difference = (values[0] - values[1]) / 2e-5
+    assert gradient @ direction == pytest.approx(difference, rel=1e-5, abs=1e-6)
+
+
+def test_hutchinson_is_unbiased_and_reproducible(case):
+    network, x = case
+
+    def estimate(seed, n_probes):
+        generator = torch.Generator().manual_seed(seed)
+        return jacobians.hutchinson_divergence(
+            network.forward, x, n_probes=n_probes, generator=generator
+        )
+
+    before = torch.random.get_rng_state()
+    assert torch.equal(estimate(0, 2), estimate(0, 2))
+    assert torch.equal(before, torch.random.get_rng_state())
+    off_diagonal = network.jacobian(x)
+    off_diagonal = off_diagonal - torch.diag_embed(off_diagonal.diagonal(dim1=1, dim2=2))
+    symmetric = off_diagonal + off_diagonal.transpose(1, 2)
+    deviation = (symmetric.square().sum((1, 2)) / 2 / 400).sqrt()
+    error = (estimate(1, 400) - network.divergence(x)).abs()
+    assert (error <= 5 * deviation + 1e-12).all()
+
+
+def test_batched_solve_above_the_size_where_two_threads_hang():
+    network, x = make_network("mlp", 1, (8,), 160, spread=0.02)
+    assert invert(network, network(x).detach()).converged.all()

@@ -1,0 +1,92 @@
+"""Solvers over any loss: what they record, restore and say."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from skinvbayes.training import Problem, train
+
+
+class Line(torch.nn.Linear):
+    def weight_penalty(self):
+        return self.weight.square().sum()
+
+
+class SquaredError:
+    """½|network(x) − z|², not a number from the n-th call on."""
+
+    def __init__(self, fails_at=np.inf):
+        self.calls, self.fails_at = 0, fails_at
+
+    def __call__(self, network, x, z):
+        self.calls += 1
+        return 0.5 * (network(x) - z).square().sum(1) * (np.nan if self.calls >= self.fails_at else 1)
+
+
+def make_problem(loss=None, **kwargs):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 2, generator=generator).double()
+    z = x @ torch.tensor([[2.0, 1.0], [0.0, 1.0]]).double()
+    network = Line(2, 2).double()
+    torch.nn.init.zeros_(network.weight)
+    torch.nn.init.zeros_(network.bias)
+    weight = torch.ones(200).double()
+    return network, Problem(loss or SquaredError(), x, z, weight, **kwargs)
+
+
+@pytest.mark.parametrize("options", [{"solver": "lbfgs"}, {"solver": "adam", "max_iter": 100}])
+def test_solvers_find_least_squares(options):
+    network, problem = make_problem()
+    generator = torch.Generator().manual_seed(0)
+    history = train(network, problem, learning_rate_init=0.1, generator=generator, **options)
+    expected = torch.tensor([[2.0, 0.0], [1.0, 1.0]]).double()
+    torch.testing.assert_close(network.weight.detach(), expected, rtol=1e-3, atol=1e-3)
+    assert history.best_loss == min(history.loss_curve) < 1e-5
+
+
+def test_decay_shrinks_and_is_left_out_of_the_history():
+    network, problem = make_problem()
+    history = train(network, problem, solver="lbfgs", decay=0.5)
+    covariance = problem.x.T @ problem.x / 200 - torch.outer(*[problem.x.mean(0)] * 2)
+    cross = problem.x.T @ problem.z / 200 - torch.outer(problem.x.mean(0), problem.z.mean(0))
+    expected = torch.linalg.solve(covariance + torch.eye(2).double(), cross).T
+    torch.testing.assert_close(network.weight.detach(), expected, rtol=1e-4, atol=1e-4)
+    assert history.loss_curve[-1] == pytest.approx(problem.value(network).item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_divergence_warns_and_restores_the_best_weights(solver):
+    network, problem = make_problem(SquaredError(fails_at=8))
+    with pytest.warns(ConvergenceWarning, match="Training diverged after iteration"):
+        history = train(network, problem, solver=solver, batch_size=200, learning_rate_init=0.1)
+    problem.loss.fails_at = np.inf
+    assert problem.value(network).item() == pytest.approx(history.best_loss, rel=0.5)
+    assert problem.value(network) < problem.value(make_problem()[0])
+
+
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+def test_a_loss_that_is_never_finite_is_an_error(solver):
+    network, problem = make_problem(SquaredError(fails_at=0))
+    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+        train(network, problem, solver=solver)
+
+
+def test_jitter_moves_signals_and_targets_together():
+    forward = torch.tensor([[1.0, 2.0], [0.0, 3.0]]).double()
+    _, problem = make_problem(bandwidth=0.5, forward=forward)
+    moved = problem.jittered(torch.Generator().manual_seed(0))
+    jitter = moved.x - problem.x
+    torch.testing.assert_close(moved.z - problem.z, jitter @ forward.T)
+    assert jitter.std().item() == pytest.approx(0.5, rel=0.1)
+    again = problem.jittered(torch.Generator().manual_seed(0))
+    assert torch.equal(moved.x, again.x)
+
+
+def test_progress_is_called_after_every_iteration():
+    network, problem = make_problem()
+    seen = []
+    history = train(
+        network, problem, solver="lbfgs", max_iter=4, progress=lambda h: seen.append(h.loss_curve[-1])
+    )
+    assert seen == history.loss_curve
