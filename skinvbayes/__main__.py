@@ -107,7 +107,9 @@ def digits(seed, verbose, max_iter):
             {"n_neighbors": [5, 10, 20, 40]},
         ),
         "MLPRegressor": (
-            MLPRegressor(hidden_layer_sizes=(256,), early_stopping=True, max_iter=200, random_state=seed),
+            MLPRegressor(
+                hidden_layer_sizes=(256,), early_stopping=True, max_iter=200, random_state=seed
+            ),
             {"alpha": [1e-4, 1e-2, 1.0]},
         ),
     }
@@ -115,7 +117,9 @@ def digits(seed, verbose, max_iter):
     for name, (estimator, grid) in grids.items():
         start = perf_counter()
         scoring = "neg_root_mean_squared_error"
-        search = GridSearchCV(estimator, grid, cv=3, scoring=scoring).fit(data.Y_train, data.X_train)
+        search = GridSearchCV(estimator, grid, cv=3, scoring=scoring).fit(
+            data.Y_train, data.X_train
+        )
         results[name] = search.predict(data.Y_test), perf_counter() - start
     start = perf_counter()
     estimator = DivergenceRegularizedINN(

@@ -208,7 +208,9 @@ class GradientBlock(ResidualBlock):
 
     def _slope_and_bounds(self):
         """S with the bounds a and b, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
-        identity = torch.eye(self.weight.shape[1], dtype=self.weight.dtype, device=self.weight.device)
+        identity = torch.eye(
+            self.weight.shape[1], dtype=self.weight.dtype, device=self.weight.device
+        )
         slope = (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope * identity
         half = len(self.sign) // 2
         down, up = self.weight[:half], self.weight[half:]

@@ -156,7 +156,9 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
     v = rng.standard_normal((1, operator.shape[0]))
     image, preimage = operator.forward(u), operator.adjoint(v)
     left, right = np.vdot(image, v), np.vdot(u, preimage)
-    scale = max(np.linalg.norm(image) * np.linalg.norm(v), np.linalg.norm(u) * np.linalg.norm(preimage))
+    scale = max(
+        np.linalg.norm(image) * np.linalg.norm(v), np.linalg.norm(u) * np.linalg.norm(preimage)
+    )
     if not abs(left - right) <= rtol * scale:
         raise ValueError(
             f"The operator's rmatvec is not the adjoint of its matvec: ⟨A u, v⟩ = {left:.6g} but "

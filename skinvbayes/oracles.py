@@ -193,10 +193,7 @@ def _check_problem(prior, Y, operator, noise_level):
     Y = check_array(Y, dtype=np.float64, input_name="Y")
     if not noise_level > 0:
         raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
-    if operator is None:
-        A = np.eye(prior.n_features)
-    else:
-        A = as_operator(operator).to_dense()
+    A = np.eye(prior.n_features) if operator is None else as_operator(operator).to_dense()
     if A.shape != (Y.shape[1], prior.n_features):
         raise ValueError(
             f"The operator has shape {A.shape}, but Y has {Y.shape[1]} measurements and the prior "

@@ -1,4 +1,4 @@
-"""Pictures of what was learned, in scikit-learn's Display convention; matplotlib is imported late."""
+"""Pictures of what was learned, in scikit-learn's Display convention."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class DeformedGridDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **kwargs):
-        """Deform the grid by ``estimator.predict``; further arguments go to :meth:`from_function`."""
+        """Deform the grid by ``estimator.predict``; ``kwargs`` as in :meth:`from_function`."""
         return cls.from_function(estimator.predict, ax=ax, **kwargs)
 
     @classmethod

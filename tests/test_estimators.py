@@ -37,7 +37,9 @@ def simulate(prior, operator, noise_level, n, seed):
 
 def rotated_prior():
     covariances = [[[0.2, 0.1], [0.1, 0.3]], [[0.3, -0.1], [-0.1, 0.1]], 0.2 * np.eye(2)]
-    return GaussianMixturePrior([[1.2, 0.3], [-1.0, 0.8], [0.1, -1.1]], covariances, [0.5, 0.3, 0.2])
+    return GaussianMixturePrior(
+        [[1.2, 0.3], [-1.0, 0.8], [0.1, -1.1]], covariances, [0.5, 0.3, 0.2]
+    )
 
 
 PROBLEMS = {
@@ -191,8 +193,11 @@ def test_scales_do_not_matter(cls, pairs):
         second.set_params(epsilon=first.epsilon_ * 1e6)
     second.fit(1000 * X, 1000 * Y)
     np.testing.assert_allclose(second.predict(1000 * Y), 1000 * first.predict(Y), rtol=1e-6)
-    np.testing.assert_allclose(second.loss_curve_[-1] / second.loss_curve_[0],
-                               first.loss_curve_[-1] / first.loss_curve_[0], rtol=0.2)
+    np.testing.assert_allclose(
+        second.loss_curve_[-1] / second.loss_curve_[0],
+        first.loss_curve_[-1] / first.loss_curve_[0],
+        rtol=0.2,
+    )
 
 
 def test_scales_of_operator_and_signals_do_not_matter():
@@ -288,8 +293,13 @@ def test_early_stopping_restores_the_best_weights(pairs):
     X, Y = pairs
     for solver in ("lbfgs", "adam"):
         estimator = DivergenceRegularizedINN(
-            solver=solver, early_stopping=True, n_iter_no_change=3, max_iter=300, random_state=0,
-            learning_rate_init=0.05, validation_fraction=0.3,
+            solver=solver,
+            early_stopping=True,
+            n_iter_no_change=3,
+            max_iter=300,
+            random_state=0,
+            learning_rate_init=0.05,
+            validation_fraction=0.3,
         ).fit(X, Y)
         assert len(estimator.validation_loss_curve_) == estimator.n_iter_ < 300
         assert estimator.best_loss_ == min(estimator.validation_loss_curve_)
@@ -438,7 +448,9 @@ def test_inversion_that_fails_warns(pairs, monkeypatch):
         estimator.predict(pairs[1])
     invert = estimator.predict.__globals__["invert"]
     monkeypatch.setitem(
-        estimator.predict.__globals__, "invert", lambda net, z: invert(net, z, max_iter=1, tol=1e-15)
+        estimator.predict.__globals__,
+        "invert",
+        lambda net, z: invert(net, z, max_iter=1, tol=1e-15),
     )
     with pytest.warns(ConvergenceWarning, match=r"of 300 rows did not converge.*Lower lipschitz"):
         estimator.predict(pairs[1] * 3)

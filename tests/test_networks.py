@@ -168,6 +168,7 @@ def test_invert_rejects_unknown_method(case):
 def test_implicit_gradient_equals_finite_differences(case):
     network, x = case
     z = network(x).detach()
+
     def value():
         return implicit_inverse(network, z, x + 0.1).square().sum()
 

@@ -21,7 +21,9 @@ class SquaredError:
 
     def __call__(self, network, x, z):
         self.calls += 1
-        return 0.5 * (network(x) - z).square().sum(1) * (np.nan if self.calls >= self.fails_at else 1)
+        return (
+            0.5 * (network(x) - z).square().sum(1) * (np.nan if self.calls >= self.fails_at else 1)
+        )
 
 
 def make_problem(loss=None, **kwargs):
@@ -35,7 +37,7 @@ def make_problem(loss=None, **kwargs):
     return network, Problem(loss or SquaredError(), x, z, weight, **kwargs)
 
 
-@pytest.mark.parametrize("options", [{"solver": "lbfgs"}, {"solver": "adam", "max_iter": 100}])
+@pytest.mark.parametrize("options", [{"solver": "lbfgs"}, {"solver": "adam", "batch_size": 20}])
 def test_solvers_find_least_squares(options):
     network, problem = make_problem()
     generator = torch.Generator().manual_seed(0)
@@ -87,6 +89,10 @@ def test_progress_is_called_after_every_iteration():
     network, problem = make_problem()
     seen = []
     history = train(
-        network, problem, solver="lbfgs", max_iter=4, progress=lambda h: seen.append(h.loss_curve[-1])
+        network,
+        problem,
+        solver="lbfgs",
+        max_iter=4,
+        progress=lambda h: seen.append(h.loss_curve[-1]),
     )
     assert seen == history.loss_curve
