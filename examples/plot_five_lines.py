@@ -2,8 +2,8 @@
 Which estimate does an invertible network become?
 =================================================
 
-Signals with two modes are seen through noise. Four networks of the same shape learn the forward map
-with four losses. What do their inverses reconstruct?
+Signals with two modes are seen through noise. Two networks of the same shape learn the forward map,
+one with the reconstruction loss, one with the divergence loss. What do their inverses reconstruct?
 """
 
 import os

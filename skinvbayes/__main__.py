@@ -108,7 +108,7 @@ def digits(seed, verbose, max_iter):
         ),
         "MLPRegressor": (
             MLPRegressor(
-                hidden_layer_sizes=(256,), early_stopping=True, max_iter=200, random_state=seed
+                hidden_layer_sizes=(256,), early_stopping=True, max_iter=500, random_state=seed
             ),
             {"alpha": [1e-4, 1e-2, 1.0]},
         ),
@@ -186,8 +186,8 @@ def main(arguments=None):
     title = f"2-D, two modes, A = I, δ = {options.noise_level}: {options.n_train} training pairs"
     print_table(console, title, header, rows)
     console.print(
-        "excess: RMSE above the posterior mean's; to MAP, to mean: median distance to the oracles;\n"
-        "forward error: RMSE of transform(X) against A x, for the regularised the prior's share."
+        "excess: RMSE above the posterior mean's; to MAP, to mean: median distance to the two\n"
+        "oracles; forward error: RMSE of transform(X) against A x, which holds the prior's share."
     )
     draw_grids(fitted, options.noise_level, options.output / "grids.png")
 

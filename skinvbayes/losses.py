@@ -2,7 +2,7 @@
 
 A loss maps a network, signals x and targets z to one number per sample. It is written in unit
 scale: with x = x̄ + s u, a = ‖G‖ and φ(x) = z̄ + s a ψ(u), each loss of φ is a multiple of the same
-loss of ψ with another weight ε' (:meth:`Loss.unit_epsilon`).
+loss of ψ with another weight ε' (:meth:`Loss.unit_epsilon`, with :class:`skinvbayes.units.Units`).
 
 A fifth loss is one class and one line in ``LOSSES``.
 
@@ -50,13 +50,13 @@ class Loss:
         raise NotImplementedError(f"{type(self).__name__} must define __call__.")
 
     @staticmethod
-    def unit_epsilon(epsilon, signal_scale, forward_norm):
+    def unit_epsilon(epsilon, units):
         """The weight ε' that ε becomes in unit scale."""
         return epsilon
 
-    def in_user_units(self, value, n_features, signal_scale, forward_norm):
+    def in_user_units(self, value, units):
         """The mean loss of φ from the mean loss of ψ."""
-        return value * (signal_scale * forward_norm) ** 2
+        return value * units.target_scale**2
 
 
 class ApproximationLoss(Loss):
@@ -75,8 +75,8 @@ class ReconstructionLoss(Loss):
     def __call__(self, network, x, z):
         return 0.5 * (implicit_inverse(network, z, start=x) - x).square().sum(1)
 
-    def in_user_units(self, value, n_features, signal_scale, forward_norm):
-        return value * signal_scale**2
+    def in_user_units(self, value, units):
+        return value * units.signal_scale**2
 
 
 class LogDetLoss(Loss):
@@ -86,13 +86,14 @@ class LogDetLoss(Loss):
         return _approximation(network, x, z) - self.epsilon * network.logabsdet(x)
 
     @staticmethod
-    def unit_epsilon(epsilon, signal_scale, forward_norm):
-        return epsilon / (signal_scale * forward_norm) ** 2
+    def unit_epsilon(epsilon, units):
+        return epsilon / units.target_scale**2
 
-    def in_user_units(self, value, n_features, signal_scale, forward_norm):
+    def in_user_units(self, value, units):
         # Dφ = a Dψ, so the log-determinant gains d log a
-        constant = self.epsilon * n_features * np.log(forward_norm)
-        return super().in_user_units(value - constant, n_features, signal_scale, forward_norm)
+        n_features = len(units.signal_mean)
+        constant = self.epsilon * n_features * np.log(units.forward_norm)
+        return super().in_user_units(value - constant, units)
 
 
 class DivergenceLoss(Loss):
@@ -102,8 +103,8 @@ class DivergenceLoss(Loss):
         return _approximation(network, x, z) - self.epsilon * network.divergence(x)
 
     @staticmethod
-    def unit_epsilon(epsilon, signal_scale, forward_norm):
-        return epsilon / (signal_scale**2 * forward_norm)
+    def unit_epsilon(epsilon, units):
+        return epsilon / (units.signal_scale**2 * units.forward_norm)
 
 
 def _approximation(network, x, z):

@@ -7,10 +7,11 @@ posterior means, MAP estimates and posterior covariances.
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
 from scipy.special import logsumexp, softmax
+from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-__all__ = ["EmpiricalPrior", "GaussianMixturePrior"]
+__all__ = ["EmpiricalPrior", "GaussianMixturePrior", "neighbour_bandwidth"]
 
 
 class GaussianMixturePrior:
@@ -182,6 +183,57 @@ class EmpiricalPrior:
         """
         rng = check_random_state(random_state)
         return self.samples[rng.randint(len(self.samples), size=n_samples)]
+
+
+def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
+    """Bandwidth of the kernel that smooths a prior known through samples.
+
+    It is zero where the signals fill their space: where there are many of them for each second
+    moment, or where neighbours are about as far apart as for a Gaussian of the same covariance.
+    Else it is a nearest neighbour's distance for each coordinate.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Signals, at least two.
+    n_queries : int, default=500
+        Number of signals whose neighbours are looked up.
+    random_state : int, RandomState instance or None, default=None
+        Source of the queries and of the Gaussian sample.
+
+    Returns
+    -------
+    bandwidth : float
+        Standard deviation of the kernel, in the units of X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.priors import neighbour_bandwidth
+    >>> t = np.linspace(0, 6, 400)
+    >>> curve = np.column_stack([np.cos(k * t) for k in range(10)])
+    >>> neighbour_bandwidth(curve, random_state=0) > 0
+    True
+    >>> neighbour_bandwidth(np.random.RandomState(0).randn(400, 10), random_state=0)
+    0.0
+    """
+    rng = check_random_state(random_state)
+    X = np.asarray(X)
+    n, d = X.shape
+    if n >= 10 * d**2:
+        return 0.0
+    centred = X - X.mean(axis=0)
+    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    surrogate = rng.standard_normal((n, len(singular))) * (singular / np.sqrt(n)) @ axes
+    rows = rng.permutation(n)[:n_queries]
+    distance, expected = _neighbour_distance(centred, rows), _neighbour_distance(surrogate, rows)
+    return 0.0 if distance > 0.9 * expected else float(distance / np.sqrt(d))
+
+
+def _neighbour_distance(X, rows):
+    """Root mean square distance of some rows to their nearest neighbours."""
+    distance = NearestNeighbors(n_neighbors=2).fit(X).kneighbors(X[rows])[0][:, 1]
+    return np.sqrt((distance**2).mean())
 
 
 def _as_covariances(covariances, n_components, n_features):

@@ -1,7 +1,7 @@
 """Training: full-batch L-BFGS and mini-batch Adam over any loss of a network."""
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class Problem:
         Standard deviation of the jitter added to x, fresh at every step of Adam.
     forward : Tensor of shape (n_features, n_features) or None
         The linear map that carries the jitter over to z.
+    decay : float
+        Weight of ``network.weight_penalty()`` in the objective. The histories leave it out.
     """
 
     loss: object
@@ -38,11 +40,11 @@ class Problem:
     weight: torch.Tensor
     bandwidth: float = 0.0
     forward: torch.Tensor = None
+    decay: float = 0.0
 
     def split(self, rows):
         """The same problem on some of its samples."""
-        parts = (self.x[rows], self.z[rows], self.weight[rows])
-        return Problem(self.loss, *parts, self.bandwidth, self.forward)
+        return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
 
     def jittered(self, generator):
         """The same problem for signals smoothed by a Gaussian of the bandwidth."""
@@ -51,12 +53,16 @@ class Problem:
         jitter = self.bandwidth * torch.randn(
             self.x.shape, dtype=self.x.dtype, generator=generator
         ).to(self.x.device)
-        moved = (self.x + jitter, self.z + jitter @ self.forward.T)
-        return Problem(self.loss, *moved, self.weight)
+        return replace(self, x=self.x + jitter, z=self.z + jitter @ self.forward.T, bandwidth=0.0)
 
     def value(self, network):
         """The mean loss."""
         return (self.weight * self.loss(network, self.x, self.z)).mean()
+
+    def objective(self, network):
+        """The mean loss, and what training minimises: the loss with the weight penalty."""
+        loss = self.value(network)
+        return loss, loss + self.decay * network.weight_penalty() if self.decay else loss
 
 
 @dataclass
@@ -87,7 +93,6 @@ def train(
     batch_size=128,
     learning_rate_init=1e-3,
     n_iter_no_change=10,
-    decay=0.0,
     generator=None,
     progress=None,
 ):
@@ -113,8 +118,6 @@ def train(
         First step size of Adam; it falls to zero along a cosine.
     n_iter_no_change : int, default=10
         Training stops early after so many iterations without improvement.
-    decay : float, default=0.0
-        Weight of ``network.weight_penalty()``, added to the loss. The histories leave it out.
     generator : torch.Generator, default=None
         Source of the batches and the jitter.
     progress : callable, default=None
@@ -138,9 +141,9 @@ def train(
     monitor = _Monitor(network, validation, tol, n_iter_no_change, progress)
     try:
         if solver == "lbfgs":
-            _lbfgs(network, problem, monitor, max_iter, decay, generator)
+            _lbfgs(network, problem, monitor, max_iter, generator)
         else:
-            options = (max_iter, batch_size, learning_rate_init, decay, generator)
+            options = (max_iter, batch_size, learning_rate_init, generator)
             _adam(network, problem, monitor, *options)
     except _Diverged:
         if not monitor.history.loss_curve:
@@ -198,7 +201,7 @@ class _Monitor:
             self.network.load_state_dict(self.best_state)
 
 
-def _lbfgs(network, problem, monitor, max_iter, decay, generator):
+def _lbfgs(network, problem, monitor, max_iter, generator):
     """SciPy's L-BFGS with its Wolfe line search; the jitter, if any, is drawn once."""
     parameters = list(network.parameters())
     problem = problem.jittered(generator)
@@ -209,8 +212,7 @@ def _lbfgs(network, problem, monitor, max_iter, decay, generator):
     def objective(vector):
         _assign(parameters, start + _FIRST_STEP * vector)
         network.zero_grad()
-        loss = problem.value(network)
-        total = loss + decay * network.weight_penalty()
+        loss, total = problem.objective(network)
         total.backward()
         if not torch.isfinite(total):
             raise _Diverged
@@ -250,7 +252,7 @@ def _gradient(parameters):
     return torch.cat([g.cpu().double().ravel() for g in gradients]).numpy()
 
 
-def _adam(network, problem, monitor, max_iter, batch_size, learning_rate_init, decay, generator):
+def _adam(network, problem, monitor, max_iter, batch_size, learning_rate_init, generator):
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate_init)
     n = len(problem.x)
     steps = max(1, n // batch_size)
@@ -259,9 +261,9 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate_init, d
         total = 0.0
         for rows in torch.randperm(n, generator=generator).tensor_split(steps):
             batch = problem.split(rows).jittered(generator)
-            loss = batch.value(network)
+            loss, penalised = batch.objective(network)
             optimizer.zero_grad()
-            (loss + decay * network.weight_penalty()).backward()
+            penalised.backward()
             optimizer.step()
             schedule.step()
             total += loss.item() * len(rows) / n

@@ -15,14 +15,16 @@ ROOMS = {
     "training": set(),
     "reporting": set(),
     "plotting": set(),
+    "units": set(),
+    "docstrings": set(),
     "oracles": {"operators", "priors"},
     "datasets": {"operators", "priors"},
     "inversion": {"threads"},
     "networks": {"jacobians"},
     "losses": {"inversion"},
     "estimators": {
-        *("inversion", "losses", "networks", "operators"),
-        *("reporting", "threads", "training"),
+        *("docstrings", "inversion", "losses", "networks", "operators", "priors"),
+        *("reporting", "threads", "training", "units"),
     },
 }
 FREE = {"__init__", "__main__"}

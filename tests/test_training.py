@@ -48,8 +48,8 @@ def test_solvers_find_least_squares(options):
 
 
 def test_decay_shrinks_and_is_left_out_of_the_history():
-    network, problem = make_problem()
-    history = train(network, problem, solver="lbfgs", decay=0.5)
+    network, problem = make_problem(decay=0.5)
+    history = train(network, problem, solver="lbfgs")
     covariance = problem.x.T @ problem.x / 200 - torch.outer(*[problem.x.mean(0)] * 2)
     cross = problem.x.T @ problem.z / 200 - torch.outer(problem.x.mean(0), problem.z.mean(0))
     expected = torch.linalg.solve(covariance + torch.eye(2).double(), cross).T

@@ -1,0 +1,107 @@
+"""What the docstrings of the four estimators share."""
+
+from inspect import cleandoc
+
+__all__ = ["documented"]
+
+
+def documented(cls):
+    """Replace ``{parameters}`` in the docstring of an estimator by the shared sections."""
+    epsilon = _EPSILON if "epsilon" in cls._parameter_constraints else ""
+    sections = _SECTIONS.strip().replace("{epsilon}", epsilon)
+    cls.__doc__ = cleandoc(cls.__doc__).replace("{parameters}", sections)
+    return cls
+
+
+_EPSILON = """epsilon : "auto" or float, default="auto"
+    Weight of the penalty, in the units of y squared; "auto" is δ², the Bayesian choice.
+"""
+
+_SECTIONS = """
+Parameters
+----------
+{epsilon}operator : None, "estimate" or linear operator, default=None
+    The operator A of shape (n_measurements, n_features): a matrix, a sparse matrix or a
+    LinearOperator. With it the network learns the normal equation, z = Aᵀ y. None learns from x to
+    y directly where they have the same size (z = y), and otherwise means "estimate": ridge least
+    squares from the pairs.
+noise_level : "auto" or float, default="auto"
+    Standard deviation δ of the noise, in the units of y. "auto" takes the root mean square
+    residual of the pairs.
+prior_bandwidth : "auto" or float, default="auto"
+    Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
+    and its image on z, fresh at every step. "auto" is 0 where the signals fill their space, and
+    else a nearest neighbour's distance for each coordinate.
+residual : {"gradient", "mlp"} or a subclass of ResidualBlock, default="gradient"
+    The residual branch: the gradient of a strongly convex function, the paper's multilayer
+    perceptron, or your own.
+n_blocks : int, default=1
+    Number of residual blocks.
+hidden_layer_sizes : "auto", int or tuple of int, default="auto"
+    Units of each branch; "auto" takes 8 for each feature, between 32 and 512.
+lipschitz : float, default=0.999
+    Bound L of the Lipschitz constant of each branch, in (0, 1). The smallest slope of the
+    forward map is about (1 − L)/2 of its largest.
+solver : {"auto", "lbfgs", "adam"}, default="auto"
+    Full-batch L-BFGS or mini-batch Adam; "auto" takes L-BFGS for up to 32 features, 2¹⁸ numbers
+    in X and no bandwidth.
+max_iter : int, default=200
+    Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend a quarter
+    (L-BFGS) or three quarters (Adam) of them on the divergence loss, a cheap first guess.
+tol : float, default=1e-4
+    Relative improvement of the validation loss that counts, for early stopping.
+batch_size : "auto" or int, default="auto"
+    Pairs in each step of Adam; "auto" is 128.
+learning_rate_init : float, default=0.003
+    First step size of Adam; it falls to zero along a cosine.
+early_stopping : bool, default=False
+    Set pairs aside, stop when their loss no longer improves, and restore the best weights.
+validation_fraction : float, default=0.1
+    Part of the pairs set aside by early stopping.
+n_iter_no_change : int, default=10
+    Iterations without improvement before early stopping.
+warm_start : bool, default=False
+    Start the next fit from the weights of the last one.
+device : str or torch.device, default="cpu"
+    Where to compute.
+random_state : int, RandomState instance or None, default=None
+    Source of initial weights, batches and jitter. The same seed gives the same model.
+verbose : bool, default=False
+    Show a progress bar (needs rich).
+
+Attributes
+----------
+network_ : IResNet
+    The trained network, in unit scale.
+operator_ : Operator or None
+    The operator, given or estimated; None for the original problem z = y.
+epsilon_, noise_level_, prior_bandwidth_ : float
+    The values used.
+loss_curve_, validation_loss_curve_ : list of float
+    The loss above after every iteration, in the user's units. For all losses but the
+    reconstruction's, a linear operator lets E[z|x] stand in for z: the optimum is the same and
+    the noise of z drops out. No validation curve (None) without early stopping.
+best_loss_ : float
+    The lowest loss, on the validation pairs where there are any.
+n_iter_ : int
+    Number of iterations.
+lipschitz_ : ndarray of shape (n_blocks,)
+    Certified Lipschitz bound of each residual branch.
+n_features_in_, n_measurements_in_ : int
+    Sizes of a signal and of a measurement.
+
+See Also
+--------
+ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN
+
+Notes
+-----
+``predict`` takes measurements. So ``scoring=None`` (the method ``score``) is right in searches
+and cross-validation, whereas ``scoring="r2"`` would compare predict(X) with Y: without an error
+where signals and measurements have the same size.
+
+References
+----------
+N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networks Bayesian Point
+Estimators", arXiv:2510.26704.
+"""

@@ -1,0 +1,55 @@
+"""Unit scale: the problem the network sees, and the way back to the user's units."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["Units"]
+
+
+@dataclass
+class Units:
+    """x = x̄ + s u and z = z̄ + s a w, with one scalar scale s and a = ‖G‖.
+
+    Attributes
+    ----------
+    signal_mean, target_mean : ndarrays of shape (n_features,)
+        The means x̄ and z̄.
+    signal_scale : float
+        Root mean variance s of the signals' coordinates.
+    forward_norm : float
+        Spectral norm a of the forward map G.
+    """
+
+    signal_mean: np.ndarray
+    target_mean: np.ndarray
+    signal_scale: float
+    forward_norm: float
+
+    @classmethod
+    def from_data(cls, X, Z, forward):
+        """The units in which signals have variance one and the matrix G has norm one."""
+        scale = float(np.sqrt(X.var(axis=0).mean())) or 1.0
+        norm = float(np.linalg.norm(forward, 2)) or 1.0
+        return cls(X.mean(axis=0), Z.mean(axis=0), scale, norm)
+
+    @property
+    def target_scale(self):
+        """The scale s a of z."""
+        return self.signal_scale * self.forward_norm
+
+    def to_signals(self, u):
+        """x from u."""
+        return self.signal_mean + self.signal_scale * u
+
+    def from_signals(self, X):
+        """u from x."""
+        return (X - self.signal_mean) / self.signal_scale
+
+    def to_targets(self, w):
+        """z from w."""
+        return self.target_mean + self.target_scale * w
+
+    def from_targets(self, Z):
+        """w from z."""
+        return (Z - self.target_mean) / self.target_scale
