@@ -1,8 +1,7 @@
-"""The four estimators: validation, units, and what the trained network says about new data."""
+"""The four estimators: scikit-learn's contract around a trained network."""
 
 import numbers
 import warnings
-from functools import partial
 
 import numpy as np
 import torch
@@ -20,16 +19,16 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from .callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from .docstrings import documented
 from .inversion import invert
 from .losses import LOSSES, DivergenceLoss
 from .networks import RESIDUALS, IResNet, ResidualBlock
-from .operators import as_operator, check_adjoint, estimate_operator
-from .priors import neighbour_bandwidth
+from .persistence import check_version, pack_network, unpack_network, version
+from .problem import InverseProblem
 from .reporting import progress_bar
 from .threads import single_thread
 from .training import Problem, train
-from .units import Units
 
 __all__ = [
     "ApproximationINN",
@@ -42,10 +41,15 @@ _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X .
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
 _START_SHARE = {"lbfgs": 0.25, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
 _SLOPE_RANGE = (1e-3, 1e2)  # of the linear first guess, in unit scale
+_DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
 _CHUNK_ROWS = 4096  # rows of X or Y that are worked on at once after fit
+_ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
+_DTYPES = [np.float64, np.float32]
 
 
-class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class _BaseINN(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     """What the four estimators share; ``_loss`` is the name of theirs, ``_start`` of a cheaper
     one whose optimum is a good first guess."""
 
@@ -132,17 +136,21 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
     def _n_features_out(self):
         return self.n_features_in_
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Learn the forward map and the reconstruction from pairs.
+
+        An interrupt from the keyboard ends the training and leaves a usable estimator with what
+        it had learned.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Signals.
         y : array-like of shape (n_samples, n_measurements) or (n_samples,)
-            Measurements ``A x + noise``, in the units of ``A`` times those of X.
+            Measurements, in the units of ``A`` times those of X.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weights of the pairs in the loss; equal by default.
+            How often each pair counts; once by default.
 
         Returns
         -------
@@ -153,30 +161,50 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         ------
         ValueError
             If shapes, values or parameters do not fit; the message says what to change.
+        FloatingPointError
+            If the loss is not finite in the first iteration.
 
         Warns
         -----
         ConvergenceWarning
-            If training diverged and the last good weights were restored.
+            If training diverged or was interrupted and the best weights so far were restored.
         UserWarning
             If, with ``operator=None``, the map from x to y is far from monotone.
         """
-        self._validate_params()
-        X, Y = self._validate_pairs(X, y, reset=True)
-        if len(X) < 2:
-            raise ValueError(
-                f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
-                f"required by {type(self).__name__}: give at least 2 pairs of signal and "
-                "measurement."
-            )
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if not weight.sum() > 0:
-            raise ValueError("sample_weight is zero for every sample; at least one must count.")
-        X, Y = X.astype(np.float64), Y.astype(np.float64)
-        rng = check_random_state(self.random_state)
+        pairs = self._validate_training(X, y, sample_weight, reset=True)
+        data = {"X": X, "y": y}
+        if sample_weight is not None:
+            data["metadata"] = {"sample_weight": sample_weight}
+        task = FitTask(self, self.max_iter, **data)
         with single_thread():
-            self._set_up_problem(X, Y, rng)
-            self._train(X, Y, weight / weight.mean(), rng)
+            self._train(*pairs, task)
+        task.end()
+        return self
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Continue training with one pass of Adam over new pairs.
+
+        Operator, units, noise level, epsilon and bandwidth are learned from the pairs of the first
+        call (or of ``fit``), which should be representative.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
+            Measurements.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each pair counts; once by default.
+
+        Returns
+        -------
+        self : estimator
+            The estimator; the mean loss of this pass is the last of ``loss_curve_``.
+        """
+        first = not hasattr(self, "network_")
+        pairs = self._validate_training(X, y, sample_weight, reset=first)
+        with single_thread():
+            self._train_pass(*pairs, first)
         return self
 
     def transform(self, X):
@@ -193,11 +221,14 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        with single_thread(), torch.no_grad():
-            unit = self._tensor(self._units.from_signals(X.astype(np.float64)))
-            values = torch.cat([self.network_(part) for part in unit.split(_CHUNK_ROWS)])
-        return self._units.to_targets(values.cpu().numpy()).astype(X.dtype)
+        X = validate_data(self, X, reset=False, dtype=_DTYPES)
+        units = self._problem.units
+
+        def forward(rows):
+            u = self._tensor(units.from_signals(rows))
+            return units.to_targets(self.network_(u).cpu().numpy())
+
+        return self._map_rows(forward, X)
 
     def inverse_transform(self, X):
         """The inverse φ⁻¹ of :meth:`transform`.
@@ -218,13 +249,13 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If the inversion of some rows did not converge, with their number and residual.
         """
         check_is_fitted(self)
-        Z = check_array(X, dtype=[np.float64, np.float32], input_name="Z")
+        Z = check_array(X, dtype=_DTYPES, input_name="Z")
         if Z.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"Z has {Z.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        return self._invert(Z.astype(np.float64)).astype(Z.dtype)
+        return self._invert(Z, lambda rows: rows)
 
     def predict(self, X):
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
@@ -245,13 +276,8 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             If the inversion of some rows did not converge, with their number and residual.
         """
         check_is_fitted(self)
-        Y = self._validate_measurements(X)
-        if Y.shape[1] != self.n_measurements_in_:
-            raise ValueError(
-                f"Y has {Y.shape[1]} measurements per sample, but {type(self).__name__} was fitted "
-                f"with {self.n_measurements_in_}. predict takes measurements, not signals."
-            )
-        return self._invert(self._targets(Y.astype(np.float64))).astype(Y.dtype)
+        Y = self._validate_measurements(X, self.n_measurements_in_, ensure_2d=True)
+        return self._invert(Y, self._problem.targets)
 
     def score(self, X, y, sample_weight=None):
         """Variance-weighted R² of the reconstruction ``predict(y)`` against the signals X.
@@ -272,202 +298,187 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         """
         check_is_fitted(self)
         X, Y = self._validate_pairs(X, y, reset=False)
-        reconstruction = self.predict(Y)
-        return r2_score(
-            X, reconstruction, sample_weight=sample_weight, multioutput="variance_weighted"
-        )
+        found = self._invert(Y, self._problem.targets)
+        return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
+
+    # ------------------------------------------------------------------------------- persistence
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        for name in ("_generator", "_optimizer"):
+            state.pop(name, None)
+        if "network_" in state:
+            state["network_"] = pack_network(self.network_)
+        return state | {"_skinvbayes_version": version()}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
+        if "network_" in state:
+            state["network_"] = unpack_network(state["network_"], state["device"])
+        super().__setstate__(state)
 
     # ------------------------------------------------------------------------------- validation
 
-    def _validate_pairs(self, X, y, reset):
-        X = validate_data(
-            self,
-            X,
-            y=y if y is None else "no_validation",
-            reset=reset,
-            dtype=[np.float64, np.float32],
-        )
-        Y = self._validate_measurements(y)
-        check_consistent_length(X, Y)
-        if not reset and Y.shape[1] != self.n_measurements_in_:
+    def _validate_training(self, X, y, sample_weight, reset):
+        """Signals, measurements and weights in double precision."""
+        self._validate_params()
+        X, Y = self._validate_pairs(X, y, reset)
+        if len(X) < 2:
             raise ValueError(
-                f"y has {Y.shape[1]} measurements per sample, but {type(self).__name__} was fitted "
-                f"with {self.n_measurements_in_}."
+                f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
+                f"required by {type(self).__name__}: give at least 2 pairs of signal and "
+                "measurement."
             )
-        if reset:
-            self.n_measurements_in_ = Y.shape[1]
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if not weight.sum() > 0:
+            raise ValueError("sample_weight is zero for every sample; at least one must count.")
+        return X.astype(np.float64), Y.astype(np.float64), weight
+
+    def _validate_pairs(self, X, y, reset):
+        checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
+        X = validate_data(self, X, y=checked, reset=reset, dtype=_DTYPES)
+        expected = None if reset else self.n_measurements_in_
+        Y = self._validate_measurements(y, expected, ensure_2d=False)
+        check_consistent_length(X, Y)
+        self.n_measurements_in_ = Y.shape[1]
         return X, Y
 
-    @staticmethod
-    def _validate_measurements(Y):
-        Y = check_array(
-            Y, dtype=[np.float64, np.float32], ensure_2d=False, allow_nd=False, input_name="y"
-        )
-        return Y.reshape(len(Y), -1)
-
-    # --------------------------------------------------------------------------------- the problem
-
-    def _set_up_problem(self, X, Y, rng):
-        """Operator, units, noise level, epsilon and bandwidth, from the parameters and the data."""
-        fitted = estimate_operator(X, Y)
-        self.operator_ = self._choose_operator(fitted, X, Y)
-        if self.operator_ is None:
-            self._forward_matrix = fitted.to_dense()
-            self._warn_if_not_monotone()
-        else:
-            A = self.operator_.to_dense()
-            self._forward_matrix = A.T @ A
-        self.noise_level_ = self._choose_noise_level(fitted, X, Y)
-        epsilon = getattr(self, "epsilon", "auto")
-        self.epsilon_ = self.noise_level_**2 if epsilon == "auto" else float(epsilon)
-        self._units = Units.from_data(X, self._targets(Y), self._forward_matrix)
-        if self.prior_bandwidth == "auto":
-            self.prior_bandwidth_ = neighbour_bandwidth(X, random_state=rng)
-        else:
-            self.prior_bandwidth_ = float(self.prior_bandwidth)
-
-    def _choose_operator(self, fitted, X, Y):
-        d, m = X.shape[1], Y.shape[1]
-        if self.operator is None:
-            return None if m == d else fitted
-        if isinstance(self.operator, str):
-            if self.operator == "estimate":
-                return fitted
+    def _validate_measurements(self, Y, expected, ensure_2d):
+        Y = check_array(Y, dtype=_DTYPES, ensure_2d=ensure_2d, input_name="y")
+        Y = Y.reshape(len(Y), -1)
+        if expected is not None and Y.shape[1] != expected:
             raise ValueError(
-                f'operator must be None, "estimate" or a linear operator; got {self.operator!r}.'
+                f"y has {Y.shape[1]} measurements per sample, but {type(self).__name__} was fitted "
+                f"with {expected}. predict takes measurements, not signals."
             )
-        operator = as_operator(self.operator)
-        if operator.shape != (m, d):
-            raise ValueError(
-                f"operator has shape {operator.shape}, but X has {d} features and y has {m} "
-                f"measurements: an operator of shape {(m, d)} is needed."
-            )
-        check_adjoint(operator, random_state=0)
-        return operator
-
-    def _choose_noise_level(self, fitted, X, Y):
-        """δ̂: the root mean square residual of the measurements, by degrees of freedom."""
-        if self.noise_level != "auto":
-            return float(self.noise_level)
-        n, n_used = len(X), 1
-        operator = self.operator_
-        if operator is None or operator is fitted:
-            operator = fitted
-            n_used = min(1 + np.linalg.matrix_rank(X - X.mean(axis=0)), n - 1)
-        residual = Y - operator.forward(X)
-        return float(np.sqrt(residual.var(axis=0).mean() * n / (n - n_used)))
-
-    def _warn_if_not_monotone(self):
-        G = self._forward_matrix
-        lowest, size = np.linalg.eigvalsh((G + G.T) / 2)[0], np.linalg.norm(G, 2)
-        if lowest < -0.1 * size:
-            warnings.warn(
-                "The linear fit of y to X is far from monotone (its symmetric part has the "
-                f"eigenvalue {lowest:.3g}, its norm is {size:.3g}), and an invertible residual "
-                'network cannot represent such a map. Give the operator, or operator="estimate".',
-                UserWarning,
-                stacklevel=4,
-            )
-
-    def _targets(self, Y):
-        """z: the measurements, or Aᵀ y."""
-        return Y if self.operator_ is None else self.operator_.adjoint(Y)
-
-    def _expected_targets(self, X, Z):
-        """E[z|x] = G x + g: with a linear operator the losses that only see it are free of noise.
-
-        Rao–Blackwell: the optimum is the same, the noise of z no longer adds to the variance.
-        """
-        if self.operator_ is None:
-            return Z
-        expected = self.operator_.gram(X)
-        return expected + (Z - expected).mean(axis=0)
+        return Y
 
     # ------------------------------------------------------------------------------------ training
 
-    def _train(self, X, Y, weight, rng):
-        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+    def _train(self, X, Y, weight, task):
+        rng = check_random_state(self.random_state)
+        warm = self.warm_start and hasattr(self, "network_")
+        self._learn_problem(X, Y, weight, rng, keep_units=warm)
         solver = self._choose_solver(X)
         dtype = torch.float64 if solver == "lbfgs" else torch.float32
-        cold = not (self.warm_start and hasattr(self, "network_"))
-        if cold:
-            self.network_ = self._new_network(X.shape[1], generator)
-        self.network_.to(dtype=dtype, device=self.device)
+        if warm:
+            self._check_same_network()
+            self.network_.to(dtype)
+        else:
+            self._new_network(X, weight, dtype)
         split = self._split(len(X), rng)
-        max_iter = self.max_iter
-        if cold:
-            u = self._rounded(self._units.from_signals(X), dtype)
-            self.network_.initialize(u, self._linear_guess(u))
-            if self._start is not None and max_iter > 1:
-                n_start = max(1, int(_START_SHARE[solver] * max_iter))
-                max_iter -= n_start
-                start = self._problem(self._start, X, Y, weight, dtype)
-                self._run(start, split, solver, n_start, generator)
-        problem = self._problem(self._loss, X, Y, weight, dtype)
-        history = self._run(problem, split, solver, max_iter, generator)
+        for name, max_iter in self._stages(solver, warm):
+            objective = self._objective(name, X, Y, weight, weight.sum(), dtype)
+            history = self._run(objective, split, solver, max_iter, task)
+            if history.interrupted:
+                break
         self.network_.to(torch.float64)
-        self._record(history, problem.loss)
+        self._record(history if name == self._loss else type(history)(), objective.loss)
 
-    def _problem(self, name, X, Y, weight, dtype):
-        """What the named loss asks for, in unit scale."""
-        units, n, d = self._units, *X.shape
+    def _train_pass(self, X, Y, weight, first):
+        if first:
+            rng = check_random_state(self.random_state)
+            self._learn_problem(X, Y, weight, rng)
+            self._new_network(X, weight, torch.float32)
+            self.loss_curve_, self._n_seen = [], 0
+        self.network_.to(torch.float32)
+        if self._optimizer is None:
+            parameters = self.network_.parameters()
+            self._optimizer = torch.optim.Adam(parameters, lr=self.learning_rate_init)
+        self._n_seen += weight.sum()
+        objective = self._objective(self._loss, X, Y, weight, self._n_seen, torch.float32)
+        curve = self.loss_curve_
+        history = self._run(objective, (None, None), "adam", 1, None, self._optimizer)
+        self.network_.to(torch.float64)
+        self._record(history, objective.loss)
+        self.loss_curve_ = curve + self.loss_curve_
+        self.best_loss_, self.n_iter_ = min(self.loss_curve_), len(self.loss_curve_)
+
+    def _learn_problem(self, X, Y, weight, rng, keep_units=False):
+        """The inverse problem, and the generator of all that is random in training."""
+        old = self._problem.units if keep_units else None
+        self._problem = InverseProblem.from_pairs(
+            *(X, Y, weight),
+            operator=self.operator,
+            noise_level=self.noise_level,
+            bandwidth=self.prior_bandwidth,
+            random_state=rng,
+        )
+        self._problem.units = old or self._problem.units
+        self._generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        self._optimizer, self._n_seen = None, weight.sum()
+        self.operator_ = self._problem.operator
+        self.noise_level_ = self._problem.noise_level
+        self.prior_bandwidth_ = self._problem.bandwidth
+        epsilon = getattr(self, "epsilon", "auto")
+        self.epsilon_ = self.noise_level_**2 if epsilon == "auto" else float(epsilon)
+
+    def _stages(self, solver, warm):
+        """The losses to train with, one after the other, and their iterations."""
+        if self._start is None or warm or self.max_iter == 1:
+            return [(self._loss, self.max_iter)]
+        n_start = max(1, int(_START_SHARE[solver] * self.max_iter))
+        return [(self._start, n_start), (self._loss, self.max_iter - n_start)]
+
+    def _objective(self, name, X, Y, weight, n_seen, dtype):
+        """What training with the named loss minimises, in unit scale."""
+        problem, units = self._problem, self._problem.units
         loss = LOSSES[name]()
         loss.epsilon = _round(loss.unit_epsilon(self.epsilon_, units))
-        Z = self._targets(Y) if loss.expects_noise else self._expected_targets(X, self._targets(Y))
-        bandwidth = self.prior_bandwidth_ / units.signal_scale
+        Z = problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
         noise = _round(DivergenceLoss.unit_epsilon(self.noise_level_**2, units))
         # fresh jitter regularises by itself; without it the error grows like the second moments do
-        n_moments = 1 if bandwidth > 0 else (d / 2) ** 2
+        n_moments = 1 if problem.bandwidth > 0 else (X.shape[1] / 2) ** 2
+        decay = loss.decay * noise / (n_seen / n_moments + _DECAY_SAMPLES)
         return Problem(
             loss,
             self._rounded(units.from_signals(X), dtype),
             self._rounded(units.from_targets(Z), dtype),
-            self._tensor(weight, dtype),
-            bandwidth,
-            self._rounded(self._forward_matrix / units.forward_norm, dtype),
-            loss.decay * noise * n_moments / n,
+            self._tensor(weight / weight.mean(), dtype),
+            problem.unit_bandwidth,
+            self._rounded(problem.unit_forward, dtype),
+            decay,
         )
 
-    def _run(self, problem, split, solver, max_iter, generator):
-        """One training with progress bar and, where the pairs are split, early stopping."""
+    def _run(self, objective, split, solver, max_iter, task, optimizer=None):
+        """One training: progress bar, callbacks and, where the pairs are split, early stopping."""
         train_rows, validation_rows = split
-        description = f"{type(self).__name__}: {type(problem.loss).__name__}"
+        description = f"{type(self).__name__}: {type(objective.loss).__name__}"
         with progress_bar(description, max_iter, self.verbose) as progress:
+
+            def callback(history):
+                progress(history)
+                return task is not None and task.iterate()
+
             return train(
                 self.network_,
-                problem if train_rows is None else problem.split(train_rows),
-                validation=None if train_rows is None else problem.split(validation_rows),
+                objective if train_rows is None else objective.split(train_rows),
+                validation=None if train_rows is None else objective.split(validation_rows),
                 solver=solver,
                 max_iter=max_iter,
                 tol=self.tol,
                 batch_size=128 if self.batch_size == "auto" else self.batch_size,
                 learning_rate_init=self.learning_rate_init,
                 n_iter_no_change=self.n_iter_no_change,
-                generator=generator,
-                progress=progress,
+                optimizer=optimizer,
+                generator=self._generator,
+                callback=callback,
             )
 
     def _record(self, history, loss):
         """The course of training in the user's units, and the certificate."""
-        in_user_units = partial(loss.in_user_units, units=self._units)
-        self.loss_curve_ = [in_user_units(value) for value in history.loss_curve]
-        validation = [in_user_units(value) for value in history.validation_loss_curve]
-        self.validation_loss_curve_ = validation or None
-        self.best_loss_ = in_user_units(history.best_loss)
+
+        def in_user_units(values):
+            return [float(loss.in_user_units(value, self._problem.units)) for value in values]
+
+        self.loss_curve_ = in_user_units(history.loss_curve)
+        self.validation_loss_curve_ = in_user_units(history.validation_loss_curve) or None
+        (self.best_loss_,) = in_user_units([history.best_loss])
         self.n_iter_ = len(self.loss_curve_)
         with torch.no_grad():
-            self.lipschitz_ = self.network_.lipschitz().cpu().numpy()
-
-    def _linear_guess(self, u):
-        """The optimum for Gaussian signals, in unit scale: G + ε Cov⁻¹, made positive definite."""
-        units, d = self._units, u.shape[1]
-        smoothing = (self.prior_bandwidth_ / units.signal_scale) ** 2 + 1e-6
-        covariance = torch.cov(u.T, correction=0).reshape(d, d) + smoothing * torch.eye(d).to(u)
-        epsilon = DivergenceLoss.unit_epsilon(self.noise_level_**2, units)
-        forward = torch.from_numpy(self._forward_matrix / units.forward_norm).to(u)
-        guess = (forward + forward.T) / 2 + epsilon * torch.linalg.inv(covariance)
-        spectrum, axes = torch.linalg.eigh(guess)
-        return (axes * spectrum.clamp(*_SLOPE_RANGE)) @ axes.T
+            bound = self.network_.lipschitz().cpu().numpy()
+        self.lipschitz_ = np.minimum(bound + _ROUNDING, self.lipschitz)
 
     def _choose_solver(self, X):
         if self.solver != "auto":
@@ -475,7 +486,16 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
         small = X.size <= _LBFGS_ENTRIES and X.shape[1] <= _LBFGS_FEATURES
         return "lbfgs" if small and self.prior_bandwidth_ == 0 else "adam"
 
-    def _new_network(self, n_features, generator):
+    def _split(self, n_samples, rng):
+        if not self.early_stopping:
+            return None, None
+        rows = np.arange(n_samples)
+        return train_test_split(rows, test_size=self.validation_fraction, random_state=rng)
+
+    # --------------------------------------------------------------------------------- the network
+
+    def _network_config(self):
+        """The parameters of the network, checked."""
         if not isinstance(self.residual, str) and not (
             isinstance(self.residual, type) and issubclass(self.residual, ResidualBlock)
         ):
@@ -483,18 +503,17 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
                 'residual must be "gradient", "mlp" or a subclass of '
                 f"skinvbayes.networks.ResidualBlock; got {self.residual!r}."
             )
-        return IResNet(
-            n_features,
-            residual=self.residual,
-            n_blocks=self.n_blocks,
-            hidden_layer_sizes=self._hidden_sizes(n_features),
-            lipschitz=self.lipschitz,
-            generator=generator,
-        )
+        return {
+            "n_features": self.n_features_in_,
+            "residual": self.residual,
+            "n_blocks": self.n_blocks,
+            "hidden_layer_sizes": self._hidden_sizes(),
+            "lipschitz": self.lipschitz,
+        }
 
-    def _hidden_sizes(self, n_features):
+    def _hidden_sizes(self):
         if isinstance(self.hidden_layer_sizes, str):
-            width = int(np.clip(8 * n_features, 32, 512))
+            width = int(np.clip(8 * self.n_features_in_, 32, 512))
             return (width, width) if self.residual == "mlp" else (width,)
         sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
@@ -503,38 +522,74 @@ class _BaseINN(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator)
             )
         return sizes
 
-    def _split(self, n_samples, rng):
-        if not self.early_stopping:
-            return None, None
-        rows = np.arange(n_samples)
-        return train_test_split(rows, test_size=self.validation_fraction, random_state=rng)
+    def _new_network(self, X, weight, dtype):
+        network = IResNet(**self._network_config(), generator=self._generator)
+        self.network_ = network.to(dtype=dtype, device=self.device)
+        u = self._rounded(self._problem.units.from_signals(X), dtype)
+        weight = self._tensor(weight, dtype)
+        covariance = torch.cov(u.T, correction=0, aweights=weight).reshape(2 * [u.shape[1]])
+        network.initialize(weight @ u / weight.sum(), covariance, self._linear_guess(covariance))
+
+    def _linear_guess(self, covariance):
+        """The optimum for Gaussian signals, in unit scale: G + ε Cov⁻¹, made positive definite."""
+        problem = self._problem
+        epsilon = DivergenceLoss.unit_epsilon(self.noise_level_**2, problem.units)
+        smoothed = covariance + (problem.unit_bandwidth**2 + 1e-6) * torch.eye(len(covariance)).to(
+            covariance
+        )
+        forward = self._tensor(problem.unit_forward, covariance.dtype)
+        guess = (forward + forward.T) / 2 + epsilon * torch.linalg.inv(smoothed)
+        spectrum, axes = torch.linalg.eigh(guess)
+        return (axes * spectrum.clamp(*_SLOPE_RANGE)) @ axes.T
+
+    def _check_same_network(self):
+        config = self._network_config()
+        if config != self.network_.config:
+            raise ValueError(
+                "warm_start=True continues with the network at hand, which was made with "
+                f"{self.network_.config}; X and the parameters now ask for {config}. Set "
+                "warm_start=False, or keep them."
+            )
 
     # ----------------------------------------------------------------------------------- inference
 
     def _tensor(self, values, dtype=torch.float64):
-        return torch.from_numpy(values).to(device=self.device, dtype=dtype)
+        return torch.from_numpy(values).to(device=self.network_.device, dtype=dtype)
 
     def _rounded(self, values, dtype):
         """Rounded to float32: in unit scale the same bits whatever the units of X and Y."""
         return self._tensor(values, torch.float32).to(dtype)
 
-    def _invert(self, Z):
-        units = self._units
+    def _map_rows(self, function, rows):
+        """Apply a map of rows in double precision, in chunks that bound the memory."""
+        result = np.empty((len(rows), self.n_features_in_), dtype=rows.dtype)
         with single_thread(), torch.no_grad():
-            w = self._tensor(units.from_targets(Z))
-            found = [invert(self.network_, part) for part in w.split(_CHUNK_ROWS)]
-        converged = torch.cat([part.converged for part in found])
-        if not converged.all():
-            residual = torch.cat([part.residual for part in found])[~converged].max()
+            for start in range(0, len(rows), _CHUNK_ROWS):
+                part = slice(start, start + _CHUNK_ROWS)
+                result[part] = function(rows[part].astype(np.float64))
+        return result
+
+    def _invert(self, rows, targets):
+        """φ⁻¹(targets(rows)); what did not converge is said."""
+        units, failed = self._problem.units, []
+
+        def inverse(part):
+            found = invert(self.network_, self._tensor(units.from_targets(targets(part))))
+            failed.append(found.residual[~found.converged])
+            return units.to_signals(found.x.cpu().numpy())
+
+        X = self._map_rows(inverse, rows)
+        failed = torch.cat(failed)
+        if len(failed):
             warnings.warn(
-                f"The inversion of {int((~converged).sum())} of {len(Z)} rows did not converge; "
-                f"the largest residual is {units.target_scale * float(residual):.3g}. Lower "
-                f"lipschitz (now {self.lipschitz}) and fit again, or check these rows: they may "
-                "lie far outside the training data.",
+                f"The inversion of {len(failed)} of {len(rows)} rows did not converge; the largest "
+                f"residual is {units.target_scale * float(failed.max()):.3g}. Lower lipschitz (now "
+                f"{self.lipschitz}) and fit again, or check these rows: they may lie far outside "
+                "the training data.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
-        return units.to_signals(torch.cat([part.x for part in found]).cpu().numpy())
+        return X
 
 
 def _round(value):

@@ -36,11 +36,11 @@ class Loss:
         nothing else.
     decay : float
         Weight of the squared weights of the network that holds the statistical error down best,
-        for each sample, unit of noise variance and d²/4; measured on 2-D mixtures.
+        over the number of samples and times the noise variance; measured on 2-D mixtures.
     """
 
     expects_noise = False
-    decay = 30.0
+    decay = 60.0
 
     def __init__(self, epsilon=0.0):
         self.epsilon = epsilon

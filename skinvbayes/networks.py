@@ -105,15 +105,17 @@ class ResidualBlock(nn.Module):
         """div φ(x), of shape (n_samples,)."""
         return self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
 
-    def initialize(self, x, slope):
-        """Adapt the initial weights to signals x and to a linear first guess; here, nothing.
+    def initialize(self, mean, covariance, slope):
+        """Adapt the initial weights to the signals and to a linear first guess; here, nothing.
 
         Parameters
         ----------
-        x : Tensor of shape (n_samples, n_features)
-            Signals of unit scale.
+        mean : Tensor of shape (n_features,)
+            Mean of the signals, in unit scale.
+        covariance : Tensor of shape (n_features, n_features)
+            Covariance of the signals.
         slope : Tensor of shape (n_features, n_features)
-            Symmetric positive definite matrix.
+            Symmetric positive definite matrix, the first guess of Dφ.
         """
 
 
@@ -147,7 +149,7 @@ class GradientBlock(ResidualBlock):
         sign = torch.ones(n_units)
         sign[: n_units // 2] = -1
         self.register_buffer("sign", sign)
-        self.register_buffer("anchor", torch.rand(n_units, generator=generator))
+        self.register_buffer("anchor", torch.randn(n_units, generator=generator))
         del self.log_scale  # S takes its place
         dense = n_features <= self.DENSE_SLOPE
         self.slope = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
@@ -155,12 +157,12 @@ class GradientBlock(ResidualBlock):
         self.bias = nn.Parameter(torch.zeros(n_units))
         self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
 
-    def initialize(self, x, slope):
-        """Start from the linear guess, the kink of every unit at one of the signals."""
+    def initialize(self, mean, covariance, slope):
+        """Start from the linear guess, the kinks of the units spread over the signals."""
         with torch.no_grad():
             self.slope.copy_(slope if self.slope.ndim else slope.diagonal().mean())
-            points = x[(self.anchor * len(x)).long()]
-            self.bias.copy_(-(self.weight * points).sum(1))
+            spread = (self.weight * (self.weight @ covariance)).sum(1).clamp(min=0).sqrt()
+            self.bias.copy_(-(self.weight @ mean + self.anchor * spread))
 
     def bounds(self):
         """The bounds (a, b) of the Jacobian's spectrum, Tensors of shape ()."""
@@ -300,6 +302,11 @@ class IResNet(nn.Module):
     generator : torch.Generator, default=None
         Source of the initial weights; a fresh one of seed 0 by default.
 
+    Attributes
+    ----------
+    config : dict
+        The parameters above but the generator, as given.
+
     References
     ----------
     J. Behrmann et al. (2019), "Invertible Residual Networks"; N. Heilenkötter (2025),
@@ -320,20 +327,33 @@ class IResNet(nn.Module):
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         block = RESIDUALS[residual] if isinstance(residual, str) else residual
         self.n_features = n_features
+        self.config = {
+            "n_features": n_features,
+            "residual": residual,
+            "n_blocks": n_blocks,
+            "hidden_layer_sizes": tuple(hidden_layer_sizes),
+            "lipschitz": lipschitz,
+        }
         self.blocks = nn.ModuleList(
             block(n_features, tuple(hidden_layer_sizes), lipschitz, generator)
             for _ in range(n_blocks)
         )
 
-    def initialize(self, x, slope):
-        """Adapt the initial weights to signals x of unit scale and a linear first guess φ(x) = S x.
+    @property
+    def device(self):
+        """Where the parameters are."""
+        return next(self.parameters()).device
 
-        The first block starts from S, the others from the identity.
+    def initialize(self, mean, covariance, slope):
+        """Adapt the initial weights to signals of unit scale and a linear first guess of φ.
+
+        The first block starts from the slope, the others from the identity.
         """
         with torch.no_grad():
             for block in self.blocks:
-                block.initialize(x, slope)
-                x, slope = block(x), torch.eye(self.n_features).to(slope)
+                block.initialize(mean, covariance, slope)
+                mean, covariance = block(mean[None])[0], slope @ covariance @ slope
+                slope = torch.eye(self.n_features).to(slope)
 
     def forward(self, x):
         """φ(x), (n_samples, n_features) → (n_samples, n_features)."""

@@ -1,9 +1,10 @@
 """The linear operator of an inverse problem: rows in, rows out, with its adjoint and its norm."""
 
 import numpy as np
-from scipy.linalg import solve
+from scipy.sparse import issparse
 from scipy.sparse.linalg import aslinearoperator, svds
-from sklearn.utils import check_random_state
+from sklearn.linear_model import Ridge
+from sklearn.utils import check_array, check_random_state
 
 __all__ = ["Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
@@ -15,17 +16,23 @@ class Operator:
 
     Parameters
     ----------
-    linear_operator : LinearOperator of shape (n_measurements, n_features)
-        The operator ``A`` with its adjoint.
+    base : ndarray, sparse matrix or LinearOperator of shape (n_measurements, n_features)
+        The operator ``A``, with its adjoint. Matrices are kept as they are, so that they can be
+        stored safely.
     """
 
-    def __init__(self, linear_operator):
-        self.linear_operator = linear_operator
+    def __init__(self, base):
+        self.base = base
+
+    @property
+    def linear_operator(self):
+        """The operator as a LinearOperator, which acts on columns."""
+        return aslinearoperator(self.base)
 
     @property
     def shape(self):
         """``(n_measurements, n_features)``."""
-        return self.linear_operator.shape
+        return self.base.shape
 
     def forward(self, X):
         """``A x`` for every row: (n_samples, n_features) → (n_samples, n_measurements)."""
@@ -41,13 +48,18 @@ class Operator:
 
     def to_dense(self):
         """The matrix ``A`` as an ndarray of shape (n_measurements, n_features)."""
+        if self.shape[0] < self.shape[1]:
+            return np.asarray(self.linear_operator.rmatmat(np.eye(self.shape[0]))).T
         return np.asarray(self.linear_operator.matmat(np.eye(self.shape[1])))
 
     def norm(self):
         """Spectral norm ``‖A‖₂``: exact for small operators, by Lanczos iteration for large."""
-        if self.shape[0] * self.shape[1] <= _DENSE_SIZE:
+        if self.shape[0] * self.shape[1] <= _DENSE_SIZE or min(self.shape) == 1:
             return float(np.linalg.norm(self.to_dense(), 2))
-        start = np.random.RandomState(0).standard_normal(min(self.shape))
+        rng = np.random.RandomState(0)
+        if not self.forward(rng.standard_normal((1, self.shape[1]))).any():
+            return 0.0
+        start = rng.standard_normal(min(self.shape))
         return float(svds(self.linear_operator, k=1, v0=start, return_singular_vectors=False)[0])
 
 
@@ -84,7 +96,10 @@ def as_operator(operator):
     if isinstance(operator, Operator):
         return operator
     if isinstance(operator, (list, tuple, np.ndarray)):
-        operator = _check_matrix(operator)
+        return Operator(_check_matrix(operator))
+    if issparse(operator):
+        kwargs = {"dtype": np.float64, "copy": True, "input_name": "operator"}
+        return Operator(check_array(operator, accept_sparse=True, **kwargs))
     try:
         return Operator(aslinearoperator(operator))
     except (TypeError, ValueError) as error:
@@ -94,7 +109,7 @@ def as_operator(operator):
         ) from error
 
 
-def estimate_operator(X, Y, *, alpha=1e-8):
+def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     """Estimate the operator from pairs by ridge least squares with an intercept.
 
     Parameters
@@ -103,9 +118,11 @@ def estimate_operator(X, Y, *, alpha=1e-8):
         Signals.
     Y : array-like of shape (n_samples, n_measurements)
         Measurements.
+    sample_weight : array-like of shape (n_samples,), default=None
+        How often each pair counts; once by default.
     alpha : float, default=1e-8
-        Ridge penalty, relative to the mean variance of the signals' coordinates. It fixes the
-        operator where the signals do not vary.
+        Ridge penalty for each pair, relative to the mean variance of the signals' coordinates. It
+        fixes the operator where the signals do not vary.
 
     Returns
     -------
@@ -113,12 +130,12 @@ def estimate_operator(X, Y, *, alpha=1e-8):
         The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α v ‖A‖²``, ``v`` the mean variance.
     """
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
-    signals, measurements = X - X.mean(axis=0), Y - Y.mean(axis=0)
-    second_moment = signals.T @ signals
-    ridge = alpha * np.trace(second_moment) / X.shape[1] + np.finfo(np.float64).tiny
-    second_moment[np.diag_indices_from(second_moment)] += ridge
-    matrix = solve(second_moment, signals.T @ measurements, assume_a="pos").T
-    return Operator(aslinearoperator(matrix))
+    X = X * (np.ptp(X, axis=0) > 0)  # where signals do not vary, their rounding must not count
+    weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
+    mean = np.average(X, axis=0, weights=weight)
+    penalty = alpha * (weight @ (X - mean) ** 2).mean() or 1.0  # constant signals: A = 0
+    ridge = Ridge(alpha=penalty, solver="cholesky").fit(X, Y, sample_weight=weight)
+    return Operator(ridge.coef_.reshape(Y.shape[1], X.shape[1]))
 
 
 def check_adjoint(operator, *, random_state=None, rtol=1e-6):
@@ -136,7 +153,7 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
     Raises
     ------
     ValueError
-        If the two inner products differ, with both of them.
+        If the two inner products differ, with both of them, or if there is no adjoint.
 
     Examples
     --------
@@ -154,7 +171,13 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
     rng = check_random_state(random_state)
     u = rng.standard_normal((1, operator.shape[1]))
     v = rng.standard_normal((1, operator.shape[0]))
-    image, preimage = operator.forward(u), operator.adjoint(v)
+    try:
+        image, preimage = operator.forward(u), operator.adjoint(v)
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(
+            "The operator cannot be applied to a vector, or has no adjoint: define matvec and "
+            "rmatvec."
+        ) from error
     left, right = np.vdot(image, v), np.vdot(u, preimage)
     scale = max(
         np.linalg.norm(image) * np.linalg.norm(v), np.linalg.norm(u) * np.linalg.norm(preimage)
@@ -168,6 +191,8 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
 
 def _check_matrix(matrix):
     try:
+        if np.iscomplexobj(matrix):
+            raise ValueError("it has complex entries")
         matrix = np.array(matrix, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError("operator must be a matrix of real numbers.") from error

@@ -4,6 +4,8 @@ The measurement model is ``y = A x + n``, ``n ~ N(0, δ² I)``. Nothing here imp
 loss.
 """
 
+from itertools import combinations
+
 import numpy as np
 from scipy.special import logsumexp, softmax
 from sklearn.utils.validation import check_array
@@ -52,6 +54,8 @@ def posterior_mean(prior, Y, *, operator=None, noise_level):
     Y, A = _check_problem(prior, Y, operator, noise_level)
     if isinstance(prior, EmpiricalPrior):
         predicted = prior.samples @ A.T
+        centre = predicted.mean(axis=0)  # distances do not change, squares lose no digits
+        predicted, Y = predicted - centre, Y - centre
         step = max(1, _CHUNK_ENTRIES // len(predicted))
         chunks = (Y[i : i + step] for i in range(0, len(Y), step))
         return np.vstack(
@@ -109,9 +113,10 @@ def posterior(prior, Y, *, operator=None, noise_level):
 def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-12):
     """Maximum a posteriori estimate, ``argmax log p(x) − ‖A x − y‖² / (2 δ²)``.
 
-    A fixed-point iteration of expectation-maximisation type, which never lowers the posterior
-    density, from every component's posterior mean and from the posterior mean itself; Newton steps
-    polish the result, and the best end point is returned.
+    All modes of the posterior, a Gaussian mixture, lie on its ridgeline. A fixed-point iteration
+    of expectation-maximisation type, which never lowers the posterior density, climbs from the
+    posterior mean and from the ridgeline's corners, edges and centre; Newton steps polish the
+    result, and the best end point is returned.
 
     Parameters
     ----------
@@ -128,12 +133,17 @@ def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-1
     -------
     X : ndarray of shape (n_samples, n_features)
         MAP estimates.
+
+    References
+    ----------
+    S. Ray and B. G. Lindsay (2005), "The topography of multivariate normal mixtures", Annals of
+    Statistics.
     """
     Y, A = _check_problem(prior, Y, operator, noise_level)
     _require_mixture(prior)
     weights, means, _ = _mixture_posterior(prior, Y, A, noise_level)
     mean = np.einsum("nk,nkd->nd", weights, means)
-    starts = [mean, *means.transpose(1, 0, 2)]
+    starts = [mean, *_ridgeline(prior, Y, A, noise_level)]
     ends = [_ascend(prior, start, Y, A, noise_level, max_iter, tol) for start in starts]
     density = [_log_posterior(prior, end, Y, A, noise_level) for end in ends]
     return np.stack(ends)[np.argmax(density, axis=0), np.arange(len(Y))]
@@ -162,16 +172,29 @@ def _importance_weights(Y, predicted, noise_level):
     return np.exp(log_weights - logsumexp(log_weights, axis=1, keepdims=True))
 
 
+def _ridgeline(prior, Y, A, noise_level):
+    """Points of the ridgeline: corners, midpoints of the edges, centre."""
+    corners = np.eye(len(prior.weights))
+    edges = [(first + second) / 2 for first, second in combinations(corners, 2)]
+    for share in [*corners, *edges, corners.mean(axis=0)]:
+        yield _blend(prior, np.broadcast_to(share, (len(Y), len(share))), Y, A, noise_level)
+
+
+def _blend(prior, share, Y, A, noise_level):
+    """Maximiser of the posterior for the components' log densities averaged with these shares."""
+    precisions = np.linalg.inv(prior.covariances)
+    matrix = A.T @ A / noise_level**2 + np.einsum("nk,kij->nij", share, precisions)
+    target = Y @ A / noise_level**2 + np.einsum("nk,kij,kj->ni", share, precisions, prior.means)
+    return np.linalg.solve(matrix, target[:, :, None])[:, :, 0]
+
+
 def _ascend(prior, X, Y, A, noise_level, max_iter, tol):
     """From X, climb to a stationary point of the posterior density."""
-    precisions = np.linalg.inv(prior.covariances)
     fidelity = A.T @ A / noise_level**2
     data = Y @ A / noise_level**2
     for _ in range(max_iter):
         responsibility = softmax(prior._joint_log_density(X)[0], axis=1)
-        matrix = fidelity + np.einsum("nk,kij->nij", responsibility, precisions)
-        target = data + np.einsum("nk,kij,kj->ni", responsibility, precisions, prior.means)
-        previous, X = X, np.linalg.solve(matrix, target[:, :, None])[:, :, 0]
+        previous, X = X, _blend(prior, responsibility, Y, A, noise_level)
         if np.abs(X - previous).max() <= tol * np.abs(X).max():
             return X
     for _ in range(10):
@@ -191,7 +214,7 @@ def _log_posterior(prior, X, Y, A, noise_level):
 
 def _check_problem(prior, Y, operator, noise_level):
     Y = check_array(Y, dtype=np.float64, input_name="Y")
-    if not noise_level > 0:
+    if not 0 < noise_level < np.inf:
         raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
     A = np.eye(prior.n_features) if operator is None else as_operator(operator).to_dense()
     if A.shape != (Y.shape[1], prior.n_features):

@@ -39,16 +39,17 @@ class GaussianMixturePrior:
     """
 
     def __init__(self, means, covariances, weights=None):
-        self.means = check_array(means, dtype=np.float64, input_name="means")
+        self.means = check_array(means, dtype=np.float64, copy=True, input_name="means")
         n_components, n_features = self.means.shape
         self.covariances = _as_covariances(covariances, n_components, n_features)
         weights = np.ones(n_components) if weights is None else np.asarray(weights, float)
-        if weights.shape != (n_components,) or weights.min() < 0 or weights.sum() <= 0:
+        total = weights.sum()
+        if weights.shape != (n_components,) or weights.min() < 0 or not 0 < total < np.inf:
             raise ValueError(
                 f"weights must be {n_components} non-negative numbers with a positive sum, one "
                 f"for each component; got {weights!r}."
             )
-        self.weights = weights / weights.sum()
+        self.weights = weights / total
         self._cholesky = np.array([cholesky(c, lower=True) for c in self.covariances])
 
     @property
@@ -246,8 +247,11 @@ def _as_covariances(covariances, n_components, n_features):
             f"covariances must be a number, a matrix of shape {shape[1:]} or an array of shape "
             f"{shape}, to fit the means; got shape {covariances.shape}."
         )
+    if not np.isfinite(covariances).all():
+        raise ValueError("covariances must be finite, symmetric and positive definite.")
     covariances = np.broadcast_to(covariances, shape).copy()
-    symmetric = np.allclose(covariances, covariances.transpose(0, 2, 1))
+    tolerance = 1e-8 * np.abs(covariances).max()
+    symmetric = np.allclose(covariances, covariances.transpose(0, 2, 1), rtol=0, atol=tolerance)
     if not symmetric or np.linalg.eigvalsh(covariances).min() <= 0:
-        raise ValueError("covariances must be symmetric and positive definite.")
+        raise ValueError("covariances must be finite, symmetric and positive definite.")
     return covariances

@@ -16,7 +16,7 @@ def progress_bar(description, total, enabled):
     total : int
         Largest number of iterations.
     enabled : bool
-        When False nothing is drawn and the context yields None.
+        When False nothing is drawn.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def progress_bar(description, total, enabled):
         If rich is not installed.
     """
     if not enabled:
-        yield None
+        yield lambda history: None
         return
     try:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

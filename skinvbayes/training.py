@@ -75,11 +75,14 @@ class History:
         Mean loss after every iteration, on the training and on the validation samples.
     best_loss : float
         The lowest loss, on the validation samples where there are any.
+    interrupted : bool
+        Whether the keyboard or a callback ended the training.
     """
 
     loss_curve: list = field(default_factory=list)
     validation_loss_curve: list = field(default_factory=list)
     best_loss: float = np.inf
+    interrupted: bool = False
 
 
 def train(
@@ -93,8 +96,9 @@ def train(
     batch_size=128,
     learning_rate_init=1e-3,
     n_iter_no_change=10,
+    optimizer=None,
     generator=None,
-    progress=None,
+    callback=None,
 ):
     """Minimise the mean loss of a network, in place.
 
@@ -118,10 +122,12 @@ def train(
         First step size of Adam; it falls to zero along a cosine.
     n_iter_no_change : int, default=10
         Training stops early after so many iterations without improvement.
+    optimizer : torch.optim.Optimizer, default=None
+        Go on with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
         Source of the batches and the jitter.
-    progress : callable, default=None
-        Called after every iteration with the History.
+    callback : callable, default=None
+        Called after every iteration with the History; training stops where it returns True.
 
     Returns
     -------
@@ -136,14 +142,14 @@ def train(
     Warns
     -----
     ConvergenceWarning
-        If the loss stops being finite; the last good weights are restored.
+        If the loss stops being finite, or the keyboard interrupts; the best weights are restored.
     """
-    monitor = _Monitor(network, validation, tol, n_iter_no_change, progress)
+    monitor = _Monitor(network, validation, tol, n_iter_no_change, callback)
     try:
         if solver == "lbfgs":
             _lbfgs(network, problem, monitor, max_iter, generator)
         else:
-            options = (max_iter, batch_size, learning_rate_init, generator)
+            options = (max_iter, batch_size, learning_rate_init, optimizer, generator)
             _adam(network, problem, monitor, *options)
     except _Diverged:
         if not monitor.history.loss_curve:
@@ -155,6 +161,15 @@ def train(
         warnings.warn(
             f"Training diverged after iteration {len(monitor.history.loss_curve)}; the last good "
             "weights were restored. Lower learning_rate_init or epsilon, or raise prior_bandwidth.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    except KeyboardInterrupt:
+        monitor.history.interrupted = True
+        monitor.restore()
+        warnings.warn(
+            f"Training was interrupted after iteration {len(monitor.history.loss_curve)}; the best "
+            "weights so far were restored.",
             ConvergenceWarning,
             stacklevel=2,
         )
@@ -170,12 +185,12 @@ class _Diverged(Exception):
 class _Monitor:
     """Records every iteration, keeps the best weights and says when to stop."""
 
-    def __init__(self, network, validation, tol, patience, progress):
-        self.network, self.validation, self.progress = network, validation, progress
+    def __init__(self, network, validation, tol, patience, callback):
+        self.network, self.validation, self.callback = network, validation, callback
         self.tol, self.patience = tol, patience
         self.history = History()
         self.waited = 0
-        self.best_state = None
+        self.best_state = _copy_state(network)
 
     def __call__(self, loss):
         """Record one iteration; True when training should stop."""
@@ -191,14 +206,18 @@ class _Monitor:
         self.waited = 0 if improved else self.waited + 1
         if loss < history.best_loss:
             history.best_loss = loss
-            self.best_state = {k: v.clone() for k, v in self.network.state_dict().items()}
-        if self.progress is not None:
-            self.progress(history)
-        return self.validation is not None and self.waited >= self.patience
+            self.best_state = _copy_state(self.network)
+        if self.callback is not None and self.callback(history):
+            history.interrupted = True
+        stuck = self.validation is not None and self.waited >= self.patience
+        return history.interrupted or stuck
 
     def restore(self):
-        if self.best_state is not None:
-            self.network.load_state_dict(self.best_state)
+        self.network.load_state_dict(self.best_state)
+
+
+def _copy_state(network):
+    return {name: value.clone() for name, value in network.state_dict().items()}
 
 
 def _lbfgs(network, problem, monitor, max_iter, generator):
@@ -252,11 +271,13 @@ def _gradient(parameters):
     return torch.cat([g.cpu().double().ravel() for g in gradients]).numpy()
 
 
-def _adam(network, problem, monitor, max_iter, batch_size, learning_rate_init, generator):
-    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate_init)
+def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimizer, generator):
     n = len(problem.x)
     steps = max(1, n // batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * max_iter)
+    schedule = None
+    if optimizer is None:
+        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * max_iter)
     for _ in range(max_iter):
         total = 0.0
         for rows in torch.randperm(n, generator=generator).tensor_split(steps):
@@ -265,7 +286,8 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate_init, g
             optimizer.zero_grad()
             penalised.backward()
             optimizer.step()
-            schedule.step()
+            if schedule is not None:
+                schedule.step()
             total += loss.item() * len(rows) / n
         if monitor(total):
             break

@@ -16,7 +16,7 @@ class Units:
     signal_mean, target_mean : ndarrays of shape (n_features,)
         The means x̄ and z̄.
     signal_scale : float
-        Root mean variance s of the signals' coordinates.
+        Root s of the mean variance of the signals' coordinates.
     forward_norm : float
         Spectral norm a of the forward map G.
     """
@@ -27,11 +27,12 @@ class Units:
     forward_norm: float
 
     @classmethod
-    def from_data(cls, X, Z, forward):
-        """The units in which signals have variance one and the matrix G has norm one."""
-        scale = float(np.sqrt(X.var(axis=0).mean())) or 1.0
-        norm = float(np.linalg.norm(forward, 2)) or 1.0
-        return cls(X.mean(axis=0), Z.mean(axis=0), scale, norm)
+    def from_data(cls, X, Z, forward, weight):
+        """The units in which weighted signals have variance one and the matrix G norm one."""
+        x_mean, z_mean = (np.average(values, axis=0, weights=weight) for values in (X, Z))
+        variance = np.average((X - x_mean) ** 2, axis=0, weights=weight).mean()
+        norm = float(np.linalg.norm(forward, 2))
+        return cls(x_mean, z_mean, float(np.sqrt(variance)) or 1.0, norm or 1.0)
 
     @property
     def target_scale(self):

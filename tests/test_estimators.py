@@ -270,9 +270,8 @@ def test_certified_bound_of_a_trained_network(cls, pairs):
 def test_blocks_branches_and_options(cls, pairs):
     X, Y = pairs
     for options in ({"n_blocks": 2}, {"residual": "mlp"}, {"hidden_layer_sizes": 10}):
-        estimator = cls(max_iter=5, random_state=0, **options).fit(X, Y)
-        assert np.isfinite(estimator.predict(Y)).all()
-        assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
+        estimator = cls(max_iter=20, random_state=0, **options).fit(X, Y)
+        assert estimator.score(X, Y) > 0.8
         assert len(estimator.lipschitz_) == options.get("n_blocks", 1)
 
 

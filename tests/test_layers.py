@@ -17,14 +17,17 @@ ROOMS = {
     "plotting": set(),
     "units": set(),
     "docstrings": set(),
+    "callbacks": set(),
+    "problem": {"operators", "priors", "units"},
+    "persistence": {"networks"},
     "oracles": {"operators", "priors"},
     "datasets": {"operators", "priors"},
     "inversion": {"threads"},
     "networks": {"jacobians"},
     "losses": {"inversion"},
     "estimators": {
-        *("docstrings", "inversion", "losses", "networks", "operators", "priors"),
-        *("reporting", "threads", "training", "units"),
+        *("callbacks", "docstrings", "inversion", "losses", "networks", "persistence"),
+        *("problem", "reporting", "threads", "training"),
     },
 }
 FREE = {"__init__", "__main__"}

@@ -242,6 +242,7 @@ def test_fewer_pairs_than_features(n_samples, rng):
     assert bias < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore::scipy.linalg.LinAlgWarning")
 def test_one_pair_gives_the_zero_operator(rng):
     estimate = estimate_operator(rng.standard_normal((1, 5)), rng.standard_normal((1, 3)))
     assert np.array_equal(estimate.to_dense(), np.zeros((3, 5)))
@@ -303,3 +304,34 @@ def test_tolerance_of_the_dot_test():
     check_adjoint(matrix_free(MATRIX, (1 + 1e-9) * MATRIX.T), random_state=0)
     with pytest.raises(ValueError, match="not the adjoint"):
         check_adjoint(matrix_free(MATRIX, (1 + 1e-9) * MATRIX.T), random_state=0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("matrix", [np.ones((1, 5)), np.ones((5, 1)), np.zeros((3, 4))], ids=str)
+def test_lanczos_norm_of_degenerate_operators(matrix, monkeypatch):
+    monkeypatch.setattr(operators, "_DENSE_SIZE", 0)
+    assert as_operator(matrix).norm() == pytest.approx(np.linalg.norm(matrix, 2))
+
+
+def test_complex_and_infinite_operators_are_refused():
+    with pytest.raises(ValueError, match="real numbers"):
+        as_operator(np.array([[1j, 2]]))
+    with pytest.raises(ValueError, match="operator contains NaN"):
+        as_operator(sparse.csr_array([[np.nan, 1.0]]))
+
+
+def test_constant_signals_give_the_zero_operator():
+    measurements = np.random.RandomState(0).standard_normal((7, 3))
+    assert not estimate_operator(np.full((7, 2), 0.1), measurements).to_dense().any()
+
+
+def test_an_operator_without_adjoint_is_said():
+    with pytest.raises(ValueError, match="has no adjoint: define matvec and rmatvec"):
+        check_adjoint(LinearOperator((2, 2), matvec=lambda x: x))
+
+
+def test_weights_count_pairs():
+    rng = np.random.RandomState(0)
+    X, Y, weight = rng.standard_normal((9, 2)), rng.standard_normal((9, 3)), np.arange(9)
+    weighted = estimate_operator(X, Y, sample_weight=weight).to_dense()
+    repeated = estimate_operator(X.repeat(weight, 0), Y.repeat(weight, 0)).to_dense()
+    np.testing.assert_allclose(weighted, repeated)

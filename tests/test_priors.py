@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.utils import check_random_state
 
-from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior
+from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior, neighbour_bandwidth
 
 WEIGHTS = np.array([2.0, 3.0, 5.0])
 SIGMAS = 5  # of statistical error: one false alarm in two million
@@ -285,3 +285,26 @@ def test_empirical_prior_holds_a_copy():
 def test_bad_samples(X, message):
     with pytest.raises(ValueError, match=message):
         EmpiricalPrior(X)
+
+
+@pytest.mark.parametrize("weights", [[np.nan, 1], [np.inf, 1]])
+def test_weights_must_be_finite(weights):
+    with pytest.raises(ValueError, match="non-negative numbers with a positive sum"):
+        GaussianMixturePrior([[0.0], [1.0]], 1.0, weights)
+
+
+def test_small_covariances_must_be_symmetric_too():
+    with pytest.raises(ValueError, match="symmetric"):
+        GaussianMixturePrior([[0.0, 0.0]], 1e-9 * np.array([[1, 0.9], [0, 1]]))
+
+
+def test_bandwidth_of_a_curve_and_of_a_cloud():
+    t = np.linspace(0, 6, 500)
+    curve = np.column_stack([np.cos(k * t) for k in range(12)])
+    distance = np.linalg.norm(curve[:, None] - curve, axis=2) + 1e9 * np.eye(500)
+    gap = np.sqrt((distance.min(axis=1) ** 2).mean())
+    found = neighbour_bandwidth(curve, random_state=0)
+    assert found == pytest.approx(gap / np.sqrt(12))
+    cloud = np.random.RandomState(0).standard_normal((500, 12))
+    assert neighbour_bandwidth(cloud, random_state=0) == 0
+    assert neighbour_bandwidth(curve[:, :2], random_state=0) == 0  # many for each second moment

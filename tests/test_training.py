@@ -93,6 +93,6 @@ def test_progress_is_called_after_every_iteration():
         problem,
         solver="lbfgs",
         max_iter=4,
-        progress=lambda h: seen.append(h.loss_curve[-1]),
+        callback=lambda h: seen.append(h.loss_curve[-1]),
     )
     assert seen == history.loss_curve

@@ -1,0 +1,141 @@
+"""What the pairs say about the inverse problem, before a network sees it."""
+
+import numbers
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from .operators import Operator, as_operator, check_adjoint, estimate_operator
+from .priors import neighbour_bandwidth
+from .units import Units
+
+__all__ = ["InverseProblem"]
+
+
+@dataclass
+class InverseProblem:
+    """An inverse problem in signal space: z = G x + noise, with z = Aᵀy, or z = y without A.
+
+    Attributes
+    ----------
+    operator : Operator or None
+        The operator A of the normal equation; None for the original problem.
+    forward : ndarray of shape (n_features, n_features)
+        The matrix G: AᵀA, or the least-squares fit of y to x in the original problem.
+    noise_level : float
+        Standard deviation δ of the noise of y.
+    bandwidth : float
+        Standard deviation of the Gaussian that smooths the prior.
+    units : Units
+        Unit scale of signals and targets.
+    """
+
+    operator: Operator | None
+    forward: np.ndarray
+    noise_level: float
+    bandwidth: float
+    units: Units
+
+    @classmethod
+    def from_pairs(cls, X, Y, weight, *, operator, noise_level, bandwidth, random_state):
+        """Derive the problem from weighted pairs and the estimators' parameters.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Signals.
+        Y : ndarray of shape (n_samples, n_measurements)
+            Measurements.
+        weight : ndarray of shape (n_samples,)
+            How often each pair counts.
+        operator, noise_level, bandwidth
+            As the parameters ``operator``, ``noise_level`` and ``prior_bandwidth``.
+        random_state : RandomState instance
+            Source of the sample that decides on the bandwidth.
+        """
+        fitted = estimate_operator(X, Y, sample_weight=weight)
+        operator = _choose_operator(operator, fitted, X.shape[1], Y.shape[1])
+        if operator is None:
+            forward = fitted.to_dense()
+            _warn_if_not_monotone(forward)
+        else:
+            A = operator.to_dense()
+            forward = A.T @ A
+        if not isinstance(noise_level, numbers.Real):
+            noise_level = _estimate_noise_level(operator, fitted, X, Y, weight)
+        if not isinstance(bandwidth, numbers.Real):
+            signals = np.unique(X[weight > 0], axis=0)
+            bandwidth = neighbour_bandwidth(signals, random_state=random_state)
+        Z = Y if operator is None else operator.adjoint(Y)
+        units = Units.from_data(X, Z, forward, weight)
+        return cls(operator, forward, float(noise_level), float(bandwidth), units)
+
+    @property
+    def unit_bandwidth(self):
+        """The bandwidth in unit scale."""
+        return self.bandwidth / self.units.signal_scale
+
+    @property
+    def unit_forward(self):
+        """G in unit scale: a matrix of norm one."""
+        return self.forward / self.units.forward_norm
+
+    def targets(self, Y):
+        """z: the measurements, or Aᵀ y."""
+        return Y if self.operator is None else self.operator.adjoint(Y)
+
+    def expected_targets(self, X, Y, weight):
+        """E[z|x] = G x + g: with a linear operator the losses that only see it are free of noise.
+
+        Rao–Blackwell: the optimum is the same, the noise of z no longer adds to the variance.
+        """
+        Z = self.targets(Y)
+        if self.operator is None:
+            return Z
+        expected = self.operator.gram(X)
+        return expected + np.average(Z - expected, axis=0, weights=weight)
+
+
+def _choose_operator(operator, fitted, d, m):
+    if operator is None:
+        return None if m == d else fitted
+    if isinstance(operator, str):
+        if operator == "estimate":
+            return fitted
+        raise ValueError(
+            f'operator must be None, "estimate" or a linear operator; got {operator!r}.'
+        )
+    operator = as_operator(operator)
+    if operator.shape != (m, d):
+        raise ValueError(
+            f"operator has shape {operator.shape}, but X has {d} features and y has {m} "
+            f"measurements: an operator of shape {(m, d)} is needed."
+        )
+    check_adjoint(operator, random_state=0)
+    return operator
+
+
+def _estimate_noise_level(operator, fitted, X, Y, weight):
+    """δ̂: the root mean square residual of the measurements, by degrees of freedom."""
+    n, n_used = weight.sum(), 1
+    if operator is None or operator is fitted:
+        operator = fitted
+        signals = X[weight > 0]
+        n_used = 1 + np.linalg.matrix_rank(signals - signals.mean(axis=0))
+    residual = Y - operator.forward(X)
+    residual -= np.average(residual, axis=0, weights=weight)
+    variance = np.average(residual**2, axis=0, weights=weight).mean()
+    return float(np.sqrt(variance * n / max(n - n_used, 1)))
+
+
+def _warn_if_not_monotone(G):
+    lowest, size = np.linalg.eigvalsh((G + G.T) / 2)[0], np.linalg.norm(G, 2)
+    if lowest < -0.1 * size:
+        warnings.warn(
+            "The linear fit of y to X is far from monotone (its symmetric part has the "
+            f"eigenvalue {lowest:.3g}, its norm is {size:.3g}), and an invertible residual "
+            'network cannot represent such a map. Give the operator, or operator="estimate".',
+            UserWarning,
+            stacklevel=5,
+        )
