@@ -221,14 +221,7 @@ class _BaseINN(
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=_DTYPES)
-        units = self._problem.units
-
-        def forward(rows):
-            u = self._tensor(units.from_signals(rows))
-            return units.to_targets(self.network_(u).cpu().numpy())
-
-        return self._map_rows(forward, X)
+        return self._forward(validate_data(self, X, reset=False, dtype=_DTYPES))
 
     def inverse_transform(self, X):
         """The inverse φ⁻¹ of :meth:`transform`.
@@ -569,6 +562,16 @@ class _BaseINN(
                 result[part] = function(rows[part].astype(np.float64))
         return result
 
+    def _forward(self, X):
+        """φ(X)."""
+        units = self._problem.units
+
+        def forward(rows):
+            u = self._tensor(units.from_signals(rows))
+            return units.to_targets(self.network_(u).cpu().numpy())
+
+        return self._map_rows(forward, X)
+
     def _invert(self, rows, targets):
         """φ⁻¹(targets(rows)); what did not converge is said."""
         units, failed = self._problem.units, []
@@ -741,3 +744,40 @@ class DivergenceRegularizedINN(_RegularizedINN):
     """
 
     _loss = "divergence"
+
+    def prior_score(self, X):
+        """The learned score of the prior, ``∇log p(x) = (E[z|x] − φ(x)) / ε``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples, n_features)
+            Score of the prior, smoothed by a Gaussian of ``prior_bandwidth_``, in inverse units of
+            the signals.
+
+        Raises
+        ------
+        ValueError
+            If ``epsilon_`` is zero: the network then knows nothing of the prior.
+
+        Examples
+        --------
+        >>> from skinvbayes import DivergenceRegularizedINN
+        >>> from skinvbayes.datasets import make_bimodal
+        >>> problem = make_bimodal(2000, noise_level=0.3, random_state=0)
+        >>> estimator = DivergenceRegularizedINN(random_state=0).fit(problem.X, problem.Y)
+        >>> error = estimator.prior_score(problem.X) - problem.prior.score(problem.X)
+        >>> float(abs(error).mean()) < 0.3
+        True
+        """
+        check_is_fitted(self)
+        if self.epsilon_ == 0:
+            raise ValueError("With epsilon = 0 there is no prior in the network to show.")
+        X = validate_data(self, X, reset=False, dtype=_DTYPES)
+        units = self._problem.units
+        expected = (X - units.signal_mean) @ self._problem.forward.T + units.target_mean
+        return ((expected - self._forward(X.astype(np.float64))) / self.epsilon_).astype(X.dtype)

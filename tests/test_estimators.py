@@ -153,6 +153,17 @@ def test_gaussian_map_for_tall_and_wide_operators(shape):
     assert rmse(estimator.predict(Y_new), expected) <= 0.01 * rmse(expected, X.mean(axis=0))
 
 
+def test_prior_score_is_the_score_of_the_prior():
+    A = np.array([[1.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
+    data = make_bimodal(8000, operator=A, noise_level=0.2, random_state=0)
+    estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(data.X, data.Y)
+    X = data.prior.sample(2000, 1)
+    true = data.prior.score(X)
+    assert rmse(estimator.prior_score(X), true) <= 0.15 * rmse(true, 0)
+    with pytest.raises(ValueError, match="epsilon = 0"):
+        DivergenceRegularizedINN(epsilon=0, max_iter=2).fit(data.X, data.Y).prior_score(X)
+
+
 def test_digits_beat_the_posterior_mean_over_the_training_set():
     data = load_deblurring_digits()
     estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=60, random_state=0)
