@@ -30,8 +30,9 @@ noise_level : "auto" or float, default="auto"
     residual of the pairs.
 prior_bandwidth : "auto" or float, default="auto"
     Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
-    and its image on z, fresh at every step. "auto" is 0 where the signals fill their space, and
-    else a nearest neighbour's distance for each coordinate.
+    and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,
+    a nearest neighbour's distance for each coordinate where they do not, and at least so much that
+    the network can hold the score of signals that hardly vary in some direction.
 residual : {"gradient", "mlp"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
     perceptron, or your own.
@@ -43,10 +44,10 @@ lipschitz : float, default=0.999
     Bound L of the Lipschitz constant of each branch, in (0, 1). The smallest slope of the
     forward map is about (1 − L)/2 of its largest.
 solver : {"auto", "lbfgs", "adam"}, default="auto"
-    Full-batch L-BFGS or mini-batch Adam; "auto" takes L-BFGS for up to 32 features, 2¹⁸ numbers
-    in X and no bandwidth.
+    Full-batch L-BFGS or mini-batch Adam; "auto" takes L-BFGS for up to 32 features and 2¹⁸ numbers
+    in X, unless few pairs need a bandwidth.
 max_iter : int, default=200
-    Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend a quarter
+    Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend half
     (L-BFGS) or three quarters (Adam) of them on the divergence loss, a cheap first guess.
 tol : float, default=1e-4
     Relative improvement of the validation loss that counts, for early stopping.

@@ -39,8 +39,9 @@ __all__ = [
 
 _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
-_START_SHARE = {"lbfgs": 0.25, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
-_SLOPE_RANGE = (1e-3, 1e2)  # of the linear first guess, in unit scale
+_PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
+_START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
+_SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
 _CHUNK_ROWS = 4096  # rows of X or Y that are worked on at once after fit
 _ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
@@ -354,15 +355,14 @@ class _BaseINN(
         warm = self.warm_start and hasattr(self, "network_")
         self._learn_problem(X, Y, weight, rng, keep_units=warm)
         solver = self._choose_solver(X)
-        dtype = torch.float64 if solver == "lbfgs" else torch.float32
         if warm:
             self._check_same_network()
-            self.network_.to(dtype)
+            self.network_.to(_PRECISION[solver])
         else:
-            self._new_network(X, weight, dtype)
+            self._new_network(X, weight, _PRECISION[solver])
         split = self._split(len(X), rng)
         for name, max_iter in self._stages(solver, warm):
-            objective = self._objective(name, X, Y, weight, weight.sum(), dtype)
+            objective = self._objective(name, X, Y, weight, weight.sum(), solver)
             history = self._run(objective, split, solver, max_iter, task)
             if history.interrupted:
                 break
@@ -380,7 +380,7 @@ class _BaseINN(
             parameters = self.network_.parameters()
             self._optimizer = torch.optim.Adam(parameters, lr=self.learning_rate_init)
         self._n_seen += weight.sum()
-        objective = self._objective(self._loss, X, Y, weight, self._n_seen, torch.float32)
+        objective = self._objective(self._loss, X, Y, weight, self._n_seen, "adam")
         curve = self.loss_curve_
         history = self._run(objective, (None, None), "adam", 1, None, self._optimizer)
         self.network_.to(torch.float64)
@@ -396,6 +396,7 @@ class _BaseINN(
             operator=self.operator,
             noise_level=self.noise_level,
             bandwidth=self.prior_bandwidth,
+            max_condition=self._max_condition,
             random_state=rng,
         )
         self._problem.units = old or self._problem.units
@@ -407,6 +408,11 @@ class _BaseINN(
         epsilon = getattr(self, "epsilon", "auto")
         self.epsilon_ = self.noise_level_**2 if epsilon == "auto" else float(epsilon)
 
+    @property
+    def _max_condition(self):
+        """The largest slope of one block over its smallest: (1 + L)/(1 − L)."""
+        return (1 + self.lipschitz) / (1 - self.lipschitz)
+
     def _stages(self, solver, warm):
         """The losses to train with, one after the other, and their iterations."""
         if self._start is None or warm or self.max_iter == 1:
@@ -414,15 +420,16 @@ class _BaseINN(
         n_start = max(1, int(_START_SHARE[solver] * self.max_iter))
         return [(self._start, n_start), (self._loss, self.max_iter - n_start)]
 
-    def _objective(self, name, X, Y, weight, n_seen, dtype):
+    def _objective(self, name, X, Y, weight, n_seen, solver):
         """What training with the named loss minimises, in unit scale."""
-        problem, units = self._problem, self._problem.units
+        problem, units, dtype = self._problem, self._problem.units, _PRECISION[solver]
         loss = LOSSES[name]()
         loss.epsilon = _round(loss.unit_epsilon(self.epsilon_, units))
         Z = problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
         noise = _round(DivergenceLoss.unit_epsilon(self.noise_level_**2, units))
         # fresh jitter regularises by itself; without it the error grows like the second moments do
-        n_moments = 1 if problem.bandwidth > 0 else (X.shape[1] / 2) ** 2
+        fresh = problem.bandwidth > 0 and solver == "adam"
+        n_moments = 1 if fresh else (X.shape[1] / 2) ** 2
         decay = loss.decay * noise / (n_seen / n_moments + _DECAY_SAMPLES)
         return Problem(
             loss,
@@ -477,7 +484,9 @@ class _BaseINN(
         if self.solver != "auto":
             return self.solver
         small = X.size <= _LBFGS_ENTRIES and X.shape[1] <= _LBFGS_FEATURES
-        return "lbfgs" if small and self.prior_bandwidth_ == 0 else "adam"
+        # full batches draw the jitter once, which is enough where the signals fill their space
+        jitter_matters = self.prior_bandwidth_ > 0 and len(X) < 10 * X.shape[1] ** 2
+        return "lbfgs" if small and not jitter_matters else "adam"
 
     def _split(self, n_samples, rng):
         if not self.early_stopping:
@@ -533,7 +542,8 @@ class _BaseINN(
         forward = self._tensor(problem.unit_forward, covariance.dtype)
         guess = (forward + forward.T) / 2 + epsilon * torch.linalg.inv(smoothed)
         spectrum, axes = torch.linalg.eigh(guess)
-        return (axes * spectrum.clamp(*_SLOPE_RANGE)) @ axes.T
+        spectrum = spectrum.clamp(min=_SMALLEST_SLOPE)
+        return (axes * spectrum.clamp(max=self._max_condition * spectrum[0])) @ axes.T
 
     def _check_same_network(self):
         config = self._network_config()

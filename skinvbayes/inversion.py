@@ -1,5 +1,6 @@
 """The inverse φ⁻¹ of an invertible residual network, with a residual for every sample."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -52,8 +53,9 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
         Newton's method with the exact Jacobian and a step-length test, or Banach's iteration
         ``x ← x − (φ(x) − z)/c``, which converges with the factor Lip(f).
     tol : float, default=None
-        Largest residual that counts as converged, relative to the root mean square of z's rows;
-        by default 100 units of rounding.
+        Largest residual that counts as converged, relative to the root mean square of z's rows, or
+        to the terms that φ(x) is the sum of where these are larger; by default 100 units of
+        rounding.
     max_iter : int, default=200
         Largest number of steps for each block.
 
@@ -70,7 +72,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     with single_thread():
         threshold = tol * z.square().sum(1).mean().sqrt().clamp(min=torch.finfo(z.dtype).tiny)
         chunks = [
-            _invert_chunk(network, part, guess, threshold, method, max_iter)
+            _invert_chunk(network, part, guess, tol, threshold, method, max_iter)
             for part, guess in zip(z.split(size), start.split(size), strict=True)
         ]
     return Inversion(*(torch.cat(field) for field in zip(*chunks, strict=True)))
@@ -102,7 +104,7 @@ def implicit_inverse(network, z, start):
     return x - _solve(jacobian, network(x) - z)
 
 
-def _invert_chunk(network, z, start, threshold, method, max_iter):
+def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
     guesses = [start]  # of the input of every block, from the guess of x
     for block in network.blocks[:-1]:
         guesses.append(block(guesses[-1]))
@@ -114,7 +116,8 @@ def _invert_chunk(network, z, start, threshold, method, max_iter):
         x, steps = _invert_block(network, z, x, threshold, _newton_step, _POLISHING_STEPS)
         n_iter = n_iter + steps
     residual = (network(x) - z).norm(dim=1)
-    return x, residual, n_iter, residual <= threshold
+    terms = math.prod(block.scale() for block in network.blocks) * x.norm(dim=1)
+    return x, residual, n_iter, residual <= torch.maximum(threshold, tol * terms)
 
 
 def _invert_block(block, z, start, threshold, step, max_iter):

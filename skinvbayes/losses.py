@@ -82,6 +82,8 @@ class ReconstructionLoss(Loss):
 class LogDetLoss(Loss):
     """½‖φ(x) − z‖² − ε log|det Dφ(x)|."""
 
+    decay = 8.0  # a steep slope costs only its logarithm: less to hold down than in the divergence
+
     def __call__(self, network, x, z):
         return _approximation(network, x, z) - self.epsilon * network.logabsdet(x)
 

@@ -38,7 +38,9 @@ class InverseProblem:
     units: Units
 
     @classmethod
-    def from_pairs(cls, X, Y, weight, *, operator, noise_level, bandwidth, random_state):
+    def from_pairs(
+        cls, X, Y, weight, *, operator, noise_level, bandwidth, max_condition, random_state
+    ):
         """Derive the problem from weighted pairs and the estimators' parameters.
 
         Parameters
@@ -51,6 +53,8 @@ class InverseProblem:
             How often each pair counts.
         operator, noise_level, bandwidth
             As the parameters ``operator``, ``noise_level`` and ``prior_bandwidth``.
+        max_condition : float
+            Largest ratio of slopes that the network can hold.
         random_state : RandomState instance
             Source of the sample that decides on the bandwidth.
         """
@@ -66,7 +70,10 @@ class InverseProblem:
             noise_level = _estimate_noise_level(operator, fitted, X, Y, weight)
         if not isinstance(bandwidth, numbers.Real):
             signals = np.unique(X[weight > 0], axis=0)
-            bandwidth = neighbour_bandwidth(signals, random_state=random_state)
+            bandwidth = max(
+                neighbour_bandwidth(signals, random_state=random_state),
+                _flatness_bandwidth(X, weight, forward, noise_level**2, max_condition),
+            )
         Z = Y if operator is None else operator.adjoint(Y)
         units = Units.from_data(X, Z, forward, weight)
         return cls(operator, forward, float(noise_level), float(bandwidth), units)
@@ -127,6 +134,23 @@ def _estimate_noise_level(operator, fitted, X, Y, weight):
     residual -= np.average(residual, axis=0, weights=weight)
     variance = np.average(residual**2, axis=0, weights=weight).mean()
     return float(np.sqrt(variance * n / max(n - n_used, 1)))
+
+
+def _flatness_bandwidth(X, weight, G, epsilon, max_condition):
+    """The smoothing that flat signals need: 0 where the network can hold G + ε Cov⁻¹.
+
+    A prior that hardly varies in some direction has a steep score there. A network that cannot hold
+    both this slope and the smallest one would give up the latter, though it matters more.
+    """
+    covariance = np.cov(X.T, aweights=weight, bias=True).reshape(2 * [X.shape[1]])
+    variances, axes = np.linalg.eigh(covariance)
+    variances = variances.clip(1e-12 * variances[-1] or 1.0)
+    slopes = np.linalg.eigvalsh((G + G.T) / 2 + epsilon * (axes / variances) @ axes.T)
+    smallest = max(slopes[0], slopes[-1] * 1e-12)
+    if slopes[-1] <= max_condition / 2 * smallest:
+        return 0.0
+    steepest = max(max_condition / 10 * smallest, np.linalg.norm(G, 2))
+    return float(np.sqrt(max(epsilon / steepest - variances[0], 0.0)))
 
 
 def _warn_if_not_monotone(G):

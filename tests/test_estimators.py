@@ -136,7 +136,7 @@ def test_gaussian_slopes_match_the_closed_forms(cls):
         expected = closed_form_slope(cls, a, gamma, (X * Y).mean(axis=0), delta**2)
         fitted = np.diag(np.linalg.lstsq(X, estimator.transform(X), rcond=None)[0])
     # the reconstruction's optimum is found by iteration, the others start from it
-    np.testing.assert_allclose(fitted, expected, rtol=3e-3 if cls is ReconstructionINN else 1e-3)
+    np.testing.assert_allclose(fitted, expected, rtol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 3), (5, 4)])
@@ -151,6 +151,32 @@ def test_gaussian_map_for_tall_and_wide_operators(shape):
     sample = GaussianMixturePrior(X.mean(axis=0)[None], np.cov(X.T, bias=True))
     expected = map_estimate(sample, Y_new, operator=A, noise_level=estimator.noise_level_)
     assert rmse(estimator.predict(Y_new), expected) <= 0.01 * rmse(expected, X.mean(axis=0))
+
+
+def test_nearly_degenerate_gaussian():
+    """Score and forward map differ by more in slope than the network can hold."""
+    rng = np.random.RandomState(3)
+    axes = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    prior = GaussianMixturePrior(np.zeros((1, 6)), axes * np.geomspace(1e-5, 4, 6) @ axes.T)
+    A = rng.standard_normal((8, 6)) / np.sqrt(6)
+    X, Y = simulate(prior, A, 0.3, 4000, 0)
+    X_new, Y_new = simulate(prior, A, 0.3, 2000, 1)
+    estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(X, Y)
+    mean = posterior_mean(prior, Y_new, operator=A, noise_level=0.3)
+    assert rmse(estimator.predict(Y_new), X_new) <= 1.01 * rmse(mean, X_new)
+    assert 0 < estimator.prior_bandwidth_ < 0.1
+
+
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_constant_and_repeated_features(cls):
+    data = make_bimodal(2000, noise_level=0.3, random_state=0)
+    X = np.column_stack([data.X, data.X[:, 0], np.full(len(data.X), 3.0)])
+    A = np.eye(2, 4)
+    X_new = cls(operator=A, max_iter=60, random_state=0).fit(X, data.Y).predict(data.Y)
+    np.testing.assert_allclose(X_new[:, 2], X_new[:, 0], atol=0.1)
+    np.testing.assert_allclose(X_new[:, 3], 3, atol=0.05)
+    mean = posterior_mean(data.prior, data.Y, noise_level=0.3)
+    assert rmse(X_new[:, :2], data.X) <= 1.03 * rmse(mean, data.X)
 
 
 def test_prior_score_is_the_score_of_the_prior():
