@@ -6,6 +6,7 @@ from .estimators import (
     LogDetRegularizedINN,
     ReconstructionINN,
 )
+from .reconstructor import Reconstructor, reconstruction_scorer
 
 __version__ = "0.1.0"
 
@@ -14,4 +15,6 @@ __all__ = [
     "DivergenceRegularizedINN",
     "LogDetRegularizedINN",
     "ReconstructionINN",
+    "Reconstructor",
+    "reconstruction_scorer",
 ]

@@ -1,5 +1,7 @@
 """scikit-learn's experimental callbacks, where the installed version has them."""
 
+from contextlib import nullcontext
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # before scikit-learn 1.9
@@ -50,3 +52,10 @@ class FitTask:
             self.context.call_on_fit_task_end(
                 estimator=self.estimator, reconstruction_attributes={}, **self.data
             )
+
+    def propagate(self, sub_estimator):
+        """Context in which a sub-estimator's fit reports to the same callbacks."""
+        if self.context is None:
+            return nullcontext()
+        subtask = self.context.subcontext(task_name="estimator")
+        return subtask.propagate_callback_context(sub_estimator)

@@ -24,7 +24,16 @@ from .docstrings import documented
 from .inversion import invert
 from .losses import LOSSES, DivergenceLoss
 from .networks import RESIDUALS, IResNet, ResidualBlock
-from .persistence import check_version, pack_network, unpack_network, version
+from .persistence import (
+    check_version,
+    pack_generator,
+    pack_network,
+    pack_optimizer,
+    unpack_generator,
+    unpack_network,
+    unpack_optimizer,
+    version,
+)
 from .problem import InverseProblem
 from .reporting import progress_bar
 from .threads import single_thread
@@ -299,26 +308,30 @@ class _BaseINN(
 
     def __getstate__(self):
         state = dict(super().__getstate__())
-        for name in ("_generator", "_optimizer"):
-            state.pop(name, None)
         if "network_" in state:
             state["network_"] = pack_network(self.network_)
+            state["_generator"] = pack_generator(self._generator)
+            if self._optimizer is not None:
+                state["_optimizer"] = pack_optimizer(self._optimizer)
         return state | {"_skinvbayes_version": version()}
 
     def __setstate__(self, state):
         state = dict(state)
         check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
         if "network_" in state:
-            state["network_"] = unpack_network(state["network_"], state["device"])
+            network = state["network_"] = unpack_network(state["network_"], state["device"])
+            state["_generator"] = unpack_generator(state["_generator"])
+            if state["_optimizer"] is not None:
+                state["_optimizer"] = unpack_optimizer(state["_optimizer"], network)
         super().__setstate__(state)
 
     # ------------------------------------------------------------------------------- validation
 
     def _validate_training(self, X, y, sample_weight, reset):
-        """Signals, measurements and weights in double precision."""
+        """Distinct pairs and their weights, in double precision."""
         self._validate_params()
         X, Y = self._validate_pairs(X, y, reset)
-        if len(X) < 2:
+        if reset and len(X) < 2:
             raise ValueError(
                 f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
                 f"required by {type(self).__name__}: give at least 2 pairs of signal and "
@@ -327,7 +340,13 @@ class _BaseINN(
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weight.sum() > 0:
             raise ValueError("sample_weight is zero for every sample; at least one must count.")
-        return X.astype(np.float64), Y.astype(np.float64), weight
+        X, Y, weight = _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
+        if reset and not np.ptp(X, axis=0).any():
+            raise ValueError(
+                f"The {len(X)} distinct pair(s) that count have the same signal X, from which no "
+                "forward map can be learned: give signals that vary."
+            )
+        return X, Y, weight
 
     def _validate_pairs(self, X, y, reset):
         checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
@@ -603,6 +622,20 @@ class _BaseINN(
                 stacklevel=3,
             )
         return X
+
+
+def _distinct_pairs(X, Y, weight):
+    """The pairs that count, once each and in a fixed order, with the sums of their weights.
+
+    So a weight is the same as repetition, and the order of the pairs does not matter, to the last
+    bit of the model.
+    """
+    counted = weight > 0
+    rows = np.hstack([X[counted], Y[counted]])
+    bits = rows.view(np.dtype((np.void, rows.strides[0]))).ravel()
+    _, first, which = np.unique(bits, return_index=True, return_inverse=True)
+    distinct = rows[first]
+    return distinct[:, : X.shape[1]], distinct[:, X.shape[1] :], np.bincount(which, weight[counted])
 
 
 def _round(value):

@@ -69,7 +69,7 @@ class InverseProblem:
         if not isinstance(noise_level, numbers.Real):
             noise_level = _estimate_noise_level(operator, fitted, X, Y, weight)
         if not isinstance(bandwidth, numbers.Real):
-            signals = np.unique(X[weight > 0], axis=0)
+            signals = np.unique(X, axis=0)
             bandwidth = max(
                 neighbour_bandwidth(signals, random_state=random_state),
                 _flatness_bandwidth(X, weight, forward, noise_level**2, max_condition),
@@ -128,8 +128,7 @@ def _estimate_noise_level(operator, fitted, X, Y, weight):
     n, n_used = weight.sum(), 1
     if operator is None or operator is fitted:
         operator = fitted
-        signals = X[weight > 0]
-        n_used = 1 + np.linalg.matrix_rank(signals - signals.mean(axis=0))
+        n_used = 1 + np.linalg.matrix_rank(X - X.mean(axis=0))
     residual = Y - operator.forward(X)
     residual -= np.average(residual, axis=0, weights=weight)
     variance = np.average(residual**2, axis=0, weights=weight).mean()

@@ -29,6 +29,7 @@ ROOMS = {
         *("callbacks", "docstrings", "inversion", "losses", "networks", "persistence"),
         *("problem", "reporting", "threads", "training"),
     },
+    "reconstructor": {"callbacks", "estimators"},
 }
 FREE = {"__init__", "__main__"}
 MODULES = sorted(Path(skinvbayes.__file__).parent.glob("*.py"))

@@ -1,0 +1,312 @@
+"""The usual direction, ``fit(Y, X).predict(Y)``, and scorers for the estimators' own direction."""
+
+import numpy as np
+from sklearn import get_config
+from sklearn.base import (
+    BaseEstimator,
+    MetaEstimatorMixin,
+    MultiOutputMixin,
+    RegressorMixin,
+    clone,
+    is_regressor,
+)
+from sklearn.metrics import get_scorer, r2_score
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    MetadataRequest,
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from .callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from .estimators import DivergenceRegularizedINN
+
+__all__ = ["Reconstructor", "reconstruction_scorer"]
+
+_DTYPES = [np.float64, np.float32]
+
+
+def _inner_has(name):
+    def check(self):
+        inner = getattr(self, "estimator_", None) or self._template()
+        getattr(inner, name)  # raises AttributeError where it is missing
+        return True
+
+    return check
+
+
+class Reconstructor(
+    CallbackSupportMixin, RegressorMixin, MultiOutputMixin, MetaEstimatorMixin, BaseEstimator
+):
+    """Regressor from measurements to signals: an estimator of this package in the usual direction.
+
+    ``Reconstructor(estimator).fit(Y, X).predict(Y)`` is ``estimator.fit(X, Y).predict(Y)``. Every
+    scorer, pipeline, search and ensemble of scikit-learn works with it. It also reconstructs
+    through a pipeline, by the inverse of the steps before the last.
+
+    Parameters
+    ----------
+    estimator : estimator, default=None
+        What to wrap, with ``fit(X, Y)`` and ``predict(Y)``: an estimator of this package, or a
+        pipeline that ends in one and whose other steps scale the signals and can be inverted, or
+        a search over either. :class:`DivergenceRegularizedINN` by default. It is cloned.
+    random_state : int, RandomState instance or None, default=None
+        Source of the estimator's ``random_state``. None leaves that as it is.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted estimator, with all that it knows beyond the reconstruction.
+    n_features_in_ : int
+        Number of measurements for each signal.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the measurements, where they have names.
+
+    See Also
+    --------
+    reconstruction_scorer : Scorers for the estimators' own direction.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from skinvbayes import DivergenceRegularizedINN, Reconstructor
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> problem = make_bimodal(300, noise_level=0.3, random_state=0)
+    >>> regressor = Reconstructor(DivergenceRegularizedINN(max_iter=50), random_state=0)
+    >>> scores = cross_val_score(regressor, problem.Y, problem.X, scoring="r2", cv=3)
+    >>> bool(scores.mean() > 0.7)
+    True
+    """
+
+    __metadata_request__fit = {"sample_weight": UNUSED}  # it is the estimator's
+
+    def __init__(self, estimator=None, *, random_state=None):
+        self.estimator = estimator
+        self.random_state = random_state
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        return tags
+
+    def get_metadata_routing(self):
+        """Which metadata goes where: that of ``fit`` and ``predict`` to the estimator.
+
+        Returns
+        -------
+        routing : MetadataRouter
+            The routing.
+        """
+        mapping = MethodMapping()
+        for method in ("fit", "predict"):
+            mapping.add(caller=method, callee=method)
+        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
+        return router.add(estimator=self._template(), method_mapping=mapping)
+
+    @with_callbacks
+    def fit(self, X, y, sample_weight=None, **fit_params):
+        """Learn to reconstruct.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_measurements)
+            Measurements.
+        y : array-like of shape (n_samples, n_features) or (n_samples,)
+            Signals.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each pair counts; handed to the estimator.
+        **fit_params : dict
+            Further metadata for the estimator's ``fit``.
+
+        Returns
+        -------
+        self : Reconstructor
+            The fitted regressor.
+        """
+        Y, signals = validate_data(
+            self, X, y, multi_output=True, dtype=_DTYPES, y_numeric=True, ensure_min_samples=2
+        )
+        self._signal_ndim = signals.ndim
+        named = hasattr(y, "columns")  # their names are for the estimator
+        signals = y if named else signals.reshape(len(Y), -1)
+        if sample_weight is not None:
+            fit_params["sample_weight"] = sample_weight
+        routed = self._routed("fit", fit_params)
+        task = FitTask(self, 1, X=X, y=y)
+        self.estimator_ = clone(self._template())
+        self._seed(self.estimator_)
+        with task.propagate(self.estimator_):
+            self.estimator_.fit(signals, Y, **routed)
+        task.end()
+        return self
+
+    def predict(self, X, **predict_params):
+        """Reconstruct signals.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_measurements)
+            Measurements.
+        **predict_params : dict
+            Metadata for the estimator's ``predict``.
+
+        Returns
+        -------
+        signals : ndarray of shape (n_samples, n_features) or (n_samples,)
+            Reconstructions, as many-dimensional as the signals given to ``fit``.
+        """
+        check_is_fitted(self)
+        Y = validate_data(self, X, reset=False, dtype=_DTYPES)
+        signals = _reconstruct(self.estimator_, Y, **self._routed("predict", predict_params))
+        return signals.ravel() if self._signal_ndim == 1 else signals
+
+    def score(self, X, y, sample_weight=None):
+        """Variance-weighted R² of the reconstruction.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_measurements)
+            Measurements.
+        y : array-like of shape (n_samples, n_features) or (n_samples,)
+            True signals.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples.
+
+        Returns
+        -------
+        score : float
+            1 for perfect reconstruction, 0 for that of the mean signal.
+        """
+        found = self.predict(X)
+        return r2_score(y, found, sample_weight=sample_weight, multioutput="variance_weighted")
+
+    @available_if(_inner_has("transform"))
+    def forward(self, X):
+        """The learned forward map of signals, ``estimator_.transform``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features)
+            ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
+        """
+        check_is_fitted(self)
+        return self.estimator_.transform(X)
+
+    def _template(self):
+        return DivergenceRegularizedINN() if self.estimator is None else self.estimator
+
+    def _routed(self, method, params):
+        """The metadata for the estimator's method."""
+        if get_config()["enable_metadata_routing"]:
+            return process_routing(self, method, **params)["estimator"][method]
+        return params
+
+    def _seed(self, estimator):
+        if self.random_state is None:
+            return
+        rng = check_random_state(self.random_state)
+        for name in sorted(estimator.get_params()):
+            if name == "random_state" or name.endswith("__random_state"):
+                estimator.set_params(**{name: rng.randint(2**31 - 1)})
+
+
+class _ReconstructionScorer:
+    """``scorer(estimator, X, Y)`` for estimators with ``fit(X, Y)`` and ``predict(Y)``."""
+
+    def __init__(self, metric, sign, kwargs):
+        self.metric, self.sign, self.kwargs = metric, sign, kwargs
+        self._request = MetadataRequest(owner="reconstruction_scorer")
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        if is_regressor(estimator):
+            raise ValueError(
+                f"{type(estimator).__name__} predicts y from X: use scikit-learn's own scorers "
+                "with it. reconstruction_scorer is for estimators with fit(X, Y) and predict(Y)."
+            )
+        signals = check_array(X, dtype=None, input_name="X")
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        found = _reconstruct(estimator, y)
+        return self.sign * self.metric(signals, found, **weight, **self.kwargs)
+
+    def __repr__(self):
+        return f"reconstruction_scorer({self.metric.__name__})"
+
+    def set_score_request(self, *, sample_weight):
+        """Whether the weights of the samples are for this scorer, as in scikit-learn's scorers."""
+        self._request.score.add_request(param="sample_weight", alias=sample_weight)
+        return self
+
+    def get_metadata_routing(self):
+        """The metadata asked for."""
+        return self._request
+
+
+def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
+    """Make a scorer that compares ``estimator.predict(Y)`` with the signals X.
+
+    For searches and cross-validation of estimators with ``fit(X, Y)`` and ``predict(Y)``, for which
+    scikit-learn's own scorers would compare ``predict(X)`` with Y. The last step of a pipeline
+    reconstructs, the steps before it are inverted.
+
+    Parameters
+    ----------
+    metric : str or callable, default="r2"
+        The name of one of scikit-learn's scorers, or ``metric(X_true, X_found) -> float``.
+    greater_is_better : bool, default=True
+        Whether the metric is a score or a loss, whose sign is turned. For names it is known.
+    **kwargs : dict
+        Further arguments of the metric.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, Y, sample_weight=None) -> float``; greater is better.
+
+    Raises
+    ------
+    ValueError
+        From the scorer, if the estimator is a regressor such as :class:`Reconstructor`.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from skinvbayes import DivergenceRegularizedINN, reconstruction_scorer
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> problem = make_bimodal(300, noise_level=0.3, random_state=0)
+    >>> search = GridSearchCV(
+    ...     DivergenceRegularizedINN(max_iter=30, random_state=0),
+    ...     {"epsilon": [0.001, 0.09, 5.0]},
+    ...     scoring=reconstruction_scorer("neg_root_mean_squared_error"),
+    ...     cv=3,
+    ... )
+    >>> search.fit(problem.X, problem.Y).best_params_
+    {'epsilon': 0.09}
+    """
+    if isinstance(metric, str):
+        scorer = get_scorer(metric)
+        return _ReconstructionScorer(scorer._score_func, scorer._sign, scorer._kwargs | kwargs)
+    if not callable(metric):
+        raise TypeError(f"metric must be a name or a callable; got {metric!r}.")
+    return _ReconstructionScorer(metric, 1 if greater_is_better else -1, kwargs)
+
+
+def _reconstruct(estimator, Y, **params):
+    """``predict(Y)``, through the inverse of what a pipeline does to signals before its last step.
+
+    ``Pipeline.predict`` itself would take the measurements for signals and transform them.
+    """
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    if not isinstance(estimator, Pipeline):
+        return estimator.predict(Y, **params)
+    found = _reconstruct(estimator[-1], Y, **params)
+    return estimator[:-1].inverse_transform(found) if len(estimator) > 1 else found
