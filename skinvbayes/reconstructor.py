@@ -11,11 +11,11 @@ from sklearn.base import (
     is_regressor,
 )
 from sklearn.metrics import get_scorer, r2_score
+from sklearn.metrics._scorer import _BaseScorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import (
     UNUSED,
-    MetadataRequest,
     MetadataRouter,
     MethodMapping,
     process_routing,
@@ -220,35 +220,21 @@ class Reconstructor(
                 estimator.set_params(**{name: rng.randint(2**31 - 1)})
 
 
-class _ReconstructionScorer:
-    """``scorer(estimator, X, Y)`` for estimators with ``fit(X, Y)`` and ``predict(Y)``."""
+class _ReconstructionScorer(_BaseScorer):
+    """A scorer of scikit-learn that turns signals and measurements round."""
 
-    def __init__(self, metric, sign, kwargs):
-        self.metric, self.sign, self.kwargs = metric, sign, kwargs
-        self._request = MetadataRequest(owner="reconstruction_scorer")
-
-    def __call__(self, estimator, X, y, sample_weight=None):
+    def _score(self, method_caller, estimator, X, y_true, **kwargs):
         if is_regressor(estimator):
             raise ValueError(
                 f"{type(estimator).__name__} predicts y from X: use scikit-learn's own scorers "
                 "with it. reconstruction_scorer is for estimators with fit(X, Y) and predict(Y)."
             )
         signals = check_array(X, dtype=None, input_name="X")
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
-        found = _reconstruct(estimator, y)
-        return self.sign * self.metric(signals, found, **weight, **self.kwargs)
+        found = _reconstruct(estimator, y_true)
+        return self._sign * self._score_func(signals, found, **self._kwargs | kwargs)
 
     def __repr__(self):
-        return f"reconstruction_scorer({self.metric.__name__})"
-
-    def set_score_request(self, *, sample_weight):
-        """Whether the weights of the samples are for this scorer, as in scikit-learn's scorers."""
-        self._request.score.add_request(param="sample_weight", alias=sample_weight)
-        return self
-
-    def get_metadata_routing(self):
-        """The metadata asked for."""
-        return self._request
+        return super().__repr__().replace("make_scorer", "reconstruction_scorer")
 
 
 def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
@@ -270,7 +256,8 @@ def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, Y, sample_weight=None) -> float``; greater is better.
+        ``scorer(estimator, X, Y) -> float``; greater is better. Weights of the samples and other
+        metadata as with the scorers of :func:`sklearn.metrics.make_scorer`.
 
     Raises
     ------

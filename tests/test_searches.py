@@ -161,6 +161,22 @@ def test_scorer_weights_samples(noisy):
     assert first["test_score"][0] != second["test_score"][0]
 
 
+def test_search_weights_its_scores(noisy):
+    """As with scikit-learn's scorers: the weights of a search are those of its scores."""
+    X, Y, *_ = noisy
+    weight = (X[:, 0] > 0).astype(float)
+    estimator = DivergenceRegularizedINN(max_iter=4, random_state=0)
+    options = {"param_grid": {"epsilon": [0.16]}, "cv": 2}
+    default = GridSearchCV(estimator, **options).fit(X, Y, sample_weight=weight)
+    scoring = reconstruction_scorer(r2_score, multioutput="variance_weighted")
+    named = GridSearchCV(estimator, scoring=scoring, **options).fit(X, Y, sample_weight=weight)
+    only = GridSearchCV(estimator, **options).fit(X[weight > 0], Y[weight > 0])
+    assert default.best_score_ == named.best_score_
+    assert default.best_score_ == pytest.approx(only.best_score_, abs=0.03)
+    plain = GridSearchCV(estimator, **options).fit(X, Y)
+    assert default.best_score_ != plain.best_score_
+
+
 def test_several_scorers_at_once(noisy):
     X, Y, *_ = noisy
     scoring = {
