@@ -50,7 +50,7 @@ max_iter : int, default=200
     Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend half
     (L-BFGS) or three quarters (Adam) of them on the divergence loss, a cheap first guess.
 tol : float, default=1e-4
-    Relative improvement of the validation loss that counts, for early stopping.
+    Least improvement of the loss that counts, relative to its size.
 batch_size : "auto" or int, default="auto"
     Pairs in each step of Adam; "auto" is 128.
 learning_rate_init : float, default=0.003
@@ -60,7 +60,8 @@ early_stopping : bool, default=False
 validation_fraction : float, default=0.1
     Part of the pairs set aside by early stopping.
 n_iter_no_change : int, default=10
-    Iterations without improvement before early stopping.
+    Training stops after so many iterations without improvement: of the best validation loss, or
+    without early stopping of the mean loss over the so many iterations before.
 warm_start : bool, default=False
     Start the next fit from the weights of the last one.
 device : str or torch.device, default="cpu"

@@ -53,6 +53,7 @@ _START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess 
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
 _CHUNK_ROWS = 4096  # rows of X or Y that are worked on at once after fit
+_LARGEST = 1e50  # of X and y: z = Aᵀ y, its square and ε in units of it must not overflow
 _ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
 _DTYPES = [np.float64, np.float32]
 
@@ -170,9 +171,8 @@ class _BaseINN(
         Raises
         ------
         ValueError
-            If shapes, values or parameters do not fit; the message says what to change.
-        FloatingPointError
-            If the loss is not finite in the first iteration.
+            If shapes, values or parameters do not fit, or if the loss is not finite in the first
+            iteration; the message says what to change.
 
         Warns
         -----
@@ -340,11 +340,19 @@ class _BaseINN(
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weight.sum() > 0:
             raise ValueError("sample_weight is zero for every sample; at least one must count.")
+        for name, values in (("X", X), ("y", Y)):
+            if np.abs(values).max() > _LARGEST:
+                raise ValueError(
+                    f"{name} holds values as large as {np.abs(values).max():.3g}, beyond the "
+                    f"{_LARGEST:g} up to which their squares and products can be computed with. "
+                    "Choose other units."
+                )
         X, Y, weight = _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
-        if reset and not np.ptp(X, axis=0).any():
+        spread = np.ptp(X, axis=0).max()
+        if reset and spread < 1 / _LARGEST:
             raise ValueError(
-                f"The {len(X)} distinct pair(s) that count have the same signal X, from which no "
-                "forward map can be learned: give signals that vary."
+                f"The signals X of the {len(X)} distinct pair(s) that count vary by {spread:.3g}, "
+                "from which no forward map can be learned: give signals that vary."
             )
         return X, Y, weight
 
@@ -588,7 +596,13 @@ class _BaseINN(
         with single_thread(), torch.no_grad():
             for start in range(0, len(rows), _CHUNK_ROWS):
                 part = slice(start, start + _CHUNK_ROWS)
-                result[part] = function(rows[part].astype(np.float64))
+                values = function(rows[part].astype(np.float64))
+                if np.abs(values).max() > np.finfo(result.dtype).max:
+                    raise ValueError(
+                        f"Results as large as {np.abs(values).max():.3g} do not fit into "
+                        f"{result.dtype}. Check the rows that were given, or pass float64."
+                    )
+                result[part] = values
         return result
 
     def _forward(self, X):

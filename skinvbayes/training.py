@@ -115,13 +115,14 @@ def train(
     max_iter : int, default=200
         Iterations of L-BFGS, or epochs of Adam.
     tol : float, default=1e-4
-        Least improvement of the validation loss that counts, relative to its size.
+        Least improvement of the loss that counts, relative to its size.
     batch_size : int, default=128
         Pairs in each step of Adam.
     learning_rate_init : float, default=1e-3
         First step size of Adam; it falls to zero along a cosine.
     n_iter_no_change : int, default=10
-        Training stops early after so many iterations without improvement.
+        Training stops after so many iterations without improvement: of the best validation loss,
+        or without validation of the mean training loss over the so many iterations before.
     optimizer : torch.optim.Optimizer, default=None
         Go on with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
@@ -136,7 +137,7 @@ def train(
 
     Raises
     ------
-    FloatingPointError
+    ValueError
         If the loss is not finite in the first iteration.
 
     Warns
@@ -153,7 +154,7 @@ def train(
             _adam(network, problem, monitor, *options)
     except _Diverged:
         if not monitor.history.loss_curve:
-            raise FloatingPointError(
+            raise ValueError(
                 "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
                 "the sizes of X, y and epsilon."
             ) from None
@@ -209,8 +210,17 @@ class _Monitor:
             self.best_state = _copy_state(self.network)
         if self.callback is not None and self.callback(history):
             history.interrupted = True
-        stuck = self.validation is not None and self.waited >= self.patience
-        return history.interrupted or stuck
+        return history.interrupted or self._stuck()
+
+    def _stuck(self):
+        """Whether the losses no longer fall; those of training, which may be noisy, on average."""
+        if self.validation is not None:
+            return self.waited >= self.patience
+        last = self.history.loss_curve[-2 * self.patience :]
+        if len(last) < 2 * self.patience:
+            return False
+        before, now = np.mean(last[: self.patience]), np.mean(last[self.patience :])
+        return now > before - self.tol * abs(before)
 
     def restore(self):
         self.network.load_state_dict(self.best_state)

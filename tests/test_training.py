@@ -70,7 +70,7 @@ def test_divergence_warns_and_restores_the_best_weights(solver):
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_a_loss_that_is_never_finite_is_an_error(solver):
     network, problem = make_problem(SquaredError(fails_at=0))
-    with pytest.raises(FloatingPointError, match="Lower learning_rate_init"):
+    with pytest.raises(ValueError, match="Lower learning_rate_init"):
         train(network, problem, solver=solver)
 
 

@@ -1,0 +1,175 @@
+"""Training in parts: warm starts, partial fits and early stopping, with MLPRegressor's meanings."""
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from skinvbayes import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+)
+from skinvbayes.datasets import make_bimodal
+from skinvbayes.oracles import posterior_mean
+
+ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
+every = pytest.mark.parametrize("cls", ALL)
+solvers = pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+
+
+def rmse(a, b):
+    return np.sqrt(((a - b) ** 2).sum(axis=1).mean())
+
+
+# ----------------------------------------------------------------------------------- warm starts
+
+
+@every
+@solvers
+def test_warm_start_continues(cls, solver, pairs):
+    cold = cls(solver=solver, max_iter=10, random_state=0).fit(*pairs)
+    warm = clone(cold).set_params(warm_start=True).fit(*pairs)
+    np.testing.assert_array_equal(warm.predict(pairs[1]), cold.predict(pairs[1]))
+    warm.set_params(max_iter=5).fit(*pairs)
+    assert warm.n_iter_ <= 5
+    assert warm.loss_curve_[-1] < cold.loss_curve_[-1]
+    assert warm.loss_curve_[0] <= cold.loss_curve_[-1] + 0.1 * abs(cold.loss_curve_[-1])
+
+
+def test_warm_start_on_a_path_of_epsilon(pairs):
+    """Each fit of the path starts from the last one's weights."""
+    estimator = DivergenceRegularizedINN(0.2, max_iter=100, warm_start=True, random_state=0)
+    estimator.fit(*pairs)
+    warm = estimator.set_params(epsilon=0.19, max_iter=5).fit(*pairs)
+    cold = DivergenceRegularizedINN(0.19, max_iter=5, random_state=0).fit(*pairs)
+    assert warm.epsilon_ == 0.19
+    assert warm.best_loss_ < cold.best_loss_
+
+
+def test_warm_start_with_another_network_is_refused(pairs):
+    estimator = DivergenceRegularizedINN(max_iter=2, warm_start=True).fit(*pairs)
+    with pytest.raises(ValueError, match="Set warm_start=False, or keep them"):
+        estimator.set_params(hidden_layer_sizes=9).fit(*pairs)
+    with pytest.raises(ValueError, match="Set warm_start=False"):
+        estimator.set_params(hidden_layer_sizes="auto").fit(np.hstack(pairs), np.hstack(pairs))
+
+
+def test_without_warm_start_fit_forgets(pairs):
+    X, Y = pairs
+    estimator = DivergenceRegularizedINN(max_iter=5, random_state=0).fit(X, Y)
+    first = estimator.predict(Y)
+    estimator.partial_fit(X, Y).fit(X, Y)
+    np.testing.assert_array_equal(estimator.predict(Y), first)
+
+
+# ----------------------------------------------------------------------------------- partial fits
+
+
+@every
+def test_partial_fit_is_one_pass(cls, pairs):
+    estimator = cls(random_state=0, batch_size=50)
+    for n in range(1, 4):
+        assert estimator.partial_fit(*pairs) is estimator
+        assert estimator.n_iter_ == len(estimator.loss_curve_) == n
+    assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
+    assert estimator.best_loss_ == min(estimator.loss_curve_)
+
+
+@every
+def test_partial_fit_after_fit_goes_on(cls, pairs):
+    estimator = cls(max_iter=5, solver="adam", random_state=0).fit(*pairs)
+    before = estimator.network_
+    curve = estimator.loss_curve_
+    estimator.partial_fit(*pairs)
+    assert estimator.network_ is before
+    assert estimator.loss_curve_[:-1] == curve
+    assert estimator.loss_curve_[-1] < curve[0]
+
+
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_partial_fit_learns_a_stream(cls):
+    """Data larger than memory: each pair is seen once or a few times, and learning goes on."""
+    test = make_bimodal(2000, noise_level=0.4, random_state=1)
+    baseline = rmse(posterior_mean(test.prior, test.Y, noise_level=0.4), test.X)
+    estimator = cls(random_state=0, learning_rate_init=0.01)
+    errors = []
+    for seed in range(40):
+        batch = make_bimodal(500, noise_level=0.4, random_state=100 + seed)
+        estimator.partial_fit(batch.X, batch.Y)
+        errors.append(rmse(estimator.predict(test.Y), test.X))
+    assert errors[-1] < 1.06 * baseline
+    assert errors[-1] < errors[0]
+
+
+def test_partial_fit_keeps_the_problem_of_the_first_call(pairs):
+    X, Y = pairs
+    estimator = DivergenceRegularizedINN(random_state=0).partial_fit(X, Y)
+    noise_level, epsilon = estimator.noise_level_, estimator.epsilon_
+    estimator.partial_fit(X, X)
+    assert (estimator.noise_level_, estimator.epsilon_) == (noise_level, epsilon)
+    estimator.partial_fit(X[:1], Y[:1])  # one pair is enough to go on
+    with pytest.raises(ValueError, match="3 features"):
+        estimator.partial_fit(np.ones((5, 3)), Y[:5])
+    with pytest.raises(ValueError, match="1 measurements"):
+        estimator.partial_fit(X, Y[:, :1])
+    with pytest.raises(ValueError, match="minimum of 2"):
+        DivergenceRegularizedINN().partial_fit(X[:1], Y[:1])
+
+
+# --------------------------------------------------------------------------------- early stopping
+
+
+@every
+@solvers
+def test_early_stopping_restores_the_best_weights(cls, solver, pairs):
+    estimator = cls(
+        solver=solver,
+        early_stopping=True,
+        n_iter_no_change=3,
+        max_iter=100,
+        random_state=0,
+        learning_rate_init=0.05,
+        validation_fraction=0.3,
+    ).fit(*pairs)
+    curve = estimator.validation_loss_curve_
+    assert len(curve) == len(estimator.loss_curve_) == estimator.n_iter_ < 100
+    assert estimator.best_loss_ == min(curve)
+    assert len(curve) - 1 - np.argmin(curve) <= 3
+
+
+def test_validation_fraction_is_set_aside(pairs):
+    """What is set aside is not trained on: with most of the pairs there, few are left."""
+    X, Y = pairs
+    options = {"early_stopping": True, "max_iter": 40, "n_iter_no_change": 40, "random_state": 0}
+    many = DivergenceRegularizedINN(validation_fraction=0.1, **options).fit(X, Y)
+    few = DivergenceRegularizedINN(validation_fraction=0.97, **options).fit(X, Y)
+    assert min(few.loss_curve_) < min(many.loss_curve_)  # nine pairs are easily fitted
+    assert few.score(X, Y) < many.score(X, Y)
+
+
+def test_tol_and_patience_decide_when_to_stop(pairs):
+    options = {"early_stopping": True, "max_iter": 60, "random_state": 0, "solver": "adam"}
+    patient = DivergenceRegularizedINN(n_iter_no_change=60, **options).fit(*pairs)
+    strict = DivergenceRegularizedINN(n_iter_no_change=2, tol=0.5, **options).fit(*pairs)
+    assert patient.n_iter_ == 60
+    assert strict.n_iter_ <= 5
+
+
+@every
+@solvers
+def test_training_stops_when_the_loss_no_longer_falls(cls, solver, pairs):
+    options = {"solver": solver, "max_iter": 40, "random_state": 0}
+    estimator = cls(tol=10, n_iter_no_change=2, **options).fit(*pairs)
+    assert estimator.n_iter_ == 4  # two twos are compared
+    estimator = cls(tol=0.003, n_iter_no_change=4, **options).fit(*pairs)
+    means = np.convolve(estimator.loss_curve_, np.full(4, 0.25), "valid")
+    fell = means[:-4] - means[4:] >= 0.003 * np.abs(means[:-4])
+    assert fell[:-1].all()
+    assert not fell[-1] or estimator.n_iter_ in (10, 20, 40)  # all of its share
+
+
+def test_without_early_stopping_there_is_no_validation(pairs):
+    estimator = DivergenceRegularizedINN(max_iter=2).fit(*pairs)
+    assert estimator.validation_loss_curve_ is None
+    assert estimator.best_loss_ == min(estimator.loss_curve_)
