@@ -53,7 +53,6 @@ _START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess 
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
 _CHUNK_ROWS = 4096  # rows of X or Y that are worked on at once after fit
-_LARGEST = 1e50  # of X and y: z = Aᵀ y, its square and ε in units of it must not overflow
 _ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
 _DTYPES = [np.float64, np.float32]
 
@@ -340,21 +339,7 @@ class _BaseINN(
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if not weight.sum() > 0:
             raise ValueError("sample_weight is zero for every sample; at least one must count.")
-        for name, values in (("X", X), ("y", Y)):
-            if np.abs(values).max() > _LARGEST:
-                raise ValueError(
-                    f"{name} holds values as large as {np.abs(values).max():.3g}, beyond the "
-                    f"{_LARGEST:g} up to which their squares and products can be computed with. "
-                    "Choose other units."
-                )
-        X, Y, weight = _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
-        spread = np.ptp(X, axis=0).max()
-        if reset and spread < 1 / _LARGEST:
-            raise ValueError(
-                f"The signals X of the {len(X)} distinct pair(s) that count vary by {spread:.3g}, "
-                "from which no forward map can be learned: give signals that vary."
-            )
-        return X, Y, weight
+        return _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
 
     def _validate_pairs(self, X, y, reset):
         checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
@@ -384,7 +369,6 @@ class _BaseINN(
         solver = self._choose_solver(X)
         if warm:
             self._check_same_network()
-            self.network_.to(_PRECISION[solver])
         else:
             self._new_network(X, weight, _PRECISION[solver])
         split = self._split(len(X), rng)
@@ -393,7 +377,6 @@ class _BaseINN(
             history = self._run(objective, split, solver, max_iter, task)
             if history.interrupted:
                 break
-        self.network_.to(torch.float64)
         self._record(history if name == self._loss else type(history)(), objective.loss)
 
     def _train_pass(self, X, Y, weight, first):
@@ -402,7 +385,6 @@ class _BaseINN(
             self._learn_problem(X, Y, weight, rng)
             self._new_network(X, weight, torch.float32)
             self.loss_curve_, self._n_seen = [], 0
-        self.network_.to(torch.float32)
         if self._optimizer is None:
             parameters = self.network_.parameters()
             self._optimizer = torch.optim.Adam(parameters, lr=self.learning_rate_init)
@@ -410,7 +392,6 @@ class _BaseINN(
         objective = self._objective(self._loss, X, Y, weight, self._n_seen, "adam")
         curve = self.loss_curve_
         history = self._run(objective, (None, None), "adam", 1, None, self._optimizer)
-        self.network_.to(torch.float64)
         self._record(history, objective.loss)
         self.loss_curve_ = curve + self.loss_curve_
         self.best_loss_, self.n_iter_ = min(self.loss_curve_), len(self.loss_curve_)
@@ -471,6 +452,7 @@ class _BaseINN(
     def _run(self, objective, split, solver, max_iter, task, optimizer=None):
         """One training: progress bar, callbacks and, where the pairs are split, early stopping."""
         train_rows, validation_rows = split
+        network = self.network_.to(_PRECISION[solver])
         description = f"{type(self).__name__}: {type(objective.loss).__name__}"
         with progress_bar(description, max_iter, self.verbose) as progress:
 
@@ -478,20 +460,23 @@ class _BaseINN(
                 progress(history)
                 return task is not None and task.iterate()
 
-            return train(
-                self.network_,
-                objective if train_rows is None else objective.split(train_rows),
-                validation=None if train_rows is None else objective.split(validation_rows),
-                solver=solver,
-                max_iter=max_iter,
-                tol=self.tol,
-                batch_size=128 if self.batch_size == "auto" else self.batch_size,
-                learning_rate_init=self.learning_rate_init,
-                n_iter_no_change=self.n_iter_no_change,
-                optimizer=optimizer,
-                generator=self._generator,
-                callback=callback,
-            )
+            try:
+                return train(
+                    network,
+                    objective if train_rows is None else objective.split(train_rows),
+                    validation=None if train_rows is None else objective.split(validation_rows),
+                    solver=solver,
+                    max_iter=max_iter,
+                    tol=self.tol,
+                    batch_size=128 if self.batch_size == "auto" else self.batch_size,
+                    learning_rate_init=self.learning_rate_init,
+                    n_iter_no_change=self.n_iter_no_change,
+                    optimizer=optimizer,
+                    generator=self._generator,
+                    callback=callback,
+                )
+            finally:
+                network.to(torch.float64)
 
     def _record(self, history, loss):
         """The course of training in the user's units, and the certificate."""
@@ -645,7 +630,7 @@ def _distinct_pairs(X, Y, weight):
     bit of the model.
     """
     counted = weight > 0
-    rows = np.hstack([X[counted], Y[counted]])
+    rows = np.hstack([X[counted], Y[counted]]) + 0.0  # -0.0 is 0.0
     bits = rows.view(np.dtype((np.void, rows.strides[0]))).ravel()
     _, first, which = np.unique(bits, return_index=True, return_inverse=True)
     distinct = rows[first]

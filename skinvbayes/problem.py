@@ -12,6 +12,8 @@ from .units import Units
 
 __all__ = ["InverseProblem"]
 
+_LARGEST = 1e50  # of X, y and A: z = Aᵀ y and its square must not overflow, nor 1/z
+
 
 @dataclass
 class InverseProblem:
@@ -57,7 +59,21 @@ class InverseProblem:
             Largest ratio of slopes that the network can hold.
         random_state : RandomState instance
             Source of the sample that decides on the bandwidth.
+
+        Raises
+        ------
+        ValueError
+            If the signals do not vary, if something is too large or too small to be computed with,
+            or if the operator does not fit.
         """
+        _check_size("the signals X", np.abs(X).max())
+        _check_size("the measurements y", np.abs(Y).max())
+        _check_size("the differences of the signals X", np.ptp(X, axis=0).max())
+        if not np.ptp(X, axis=0).any():
+            raise ValueError(
+                f"The signals X of the {len(X)} distinct pair(s) that count are all the same, so "
+                "that no forward map can be learned: give signals that vary."
+            )
         fitted = estimate_operator(X, Y, sample_weight=weight)
         operator = _choose_operator(operator, fitted, X.shape[1], Y.shape[1])
         if operator is None:
@@ -120,7 +136,16 @@ def _choose_operator(operator, fitted, d, m):
             f"measurements: an operator of shape {(m, d)} is needed."
         )
     check_adjoint(operator, random_state=0)
+    _check_size("the operator", operator.norm())
     return operator
+
+
+def _check_size(name, size):
+    if size > _LARGEST or 0 < size < 1 / _LARGEST:
+        raise ValueError(
+            f"The size of {name} is {size:.3g}, and can be computed with between {1 / _LARGEST:g} "
+            f"and {_LARGEST:g}: choose other units."
+        )
 
 
 def _estimate_noise_level(operator, fitted, X, Y, weight):

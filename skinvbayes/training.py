@@ -153,12 +153,12 @@ def train(
             options = (max_iter, batch_size, learning_rate_init, optimizer, generator)
             _adam(network, problem, monitor, *options)
     except _Diverged:
+        monitor.restore()
         if not monitor.history.loss_curve:
             raise ValueError(
                 "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
                 "the sizes of X, y and epsilon."
             ) from None
-        monitor.restore()
         warnings.warn(
             f"Training diverged after iteration {len(monitor.history.loss_curve)}; the last good "
             "weights were restored. Lower learning_rate_init or epsilon, or raise prior_bandwidth.",
@@ -190,14 +190,16 @@ class _Monitor:
         self.network, self.validation, self.callback = network, validation, callback
         self.tol, self.patience = tol, patience
         self.history = History()
+        self.objectives = []
         self.waited = 0
         self.best_state = _copy_state(network)
 
-    def __call__(self, loss):
-        """Record one iteration; True when training should stop."""
+    def __call__(self, loss, objective):
+        """Record the loss, and what was minimised, of one iteration; True to stop training."""
         if not np.isfinite(loss):
             raise _Diverged
         history = self.history
+        self.objectives.append(objective)
         history.loss_curve.append(loss)
         if self.validation is not None:
             with torch.no_grad():
@@ -213,10 +215,10 @@ class _Monitor:
         return history.interrupted or self._stuck()
 
     def _stuck(self):
-        """Whether the losses no longer fall; those of training, which may be noisy, on average."""
+        """Whether what is judged no longer falls; in training, which may be noisy, on average."""
         if self.validation is not None:
             return self.waited >= self.patience
-        last = self.history.loss_curve[-2 * self.patience :]
+        last = self.objectives[-2 * self.patience :]
         if len(last) < 2 * self.patience:
             return False
         before, now = np.mean(last[: self.patience]), np.mean(last[self.patience :])
@@ -245,15 +247,15 @@ def _lbfgs(network, problem, monitor, max_iter, generator):
         total.backward()
         if not torch.isfinite(total):
             raise _Diverged
-        losses[vector.tobytes()] = loss.item()
+        losses[vector.tobytes()] = loss.item(), total.item()
         return total.item(), _FIRST_STEP * _gradient(parameters)
 
     def after_iteration(intermediate_result):
         vector = intermediate_result.x
         _assign(parameters, start + _FIRST_STEP * vector)
-        loss = losses[vector.tobytes()]
+        values = losses[vector.tobytes()]
         losses.clear()
-        if monitor(loss):
+        if monitor(*values):
             raise StopIteration
 
     options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "maxcor": _MEMORY}
@@ -289,15 +291,18 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimi
         optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * max_iter)
     for _ in range(max_iter):
-        total = 0.0
+        mean_loss = mean_objective = 0.0
         for rows in torch.randperm(n, generator=generator).tensor_split(steps):
             batch = problem.split(rows).jittered(generator)
             loss, penalised = batch.objective(network)
+            if not torch.isfinite(penalised):
+                raise _Diverged
             optimizer.zero_grad()
             penalised.backward()
             optimizer.step()
             if schedule is not None:
                 schedule.step()
-            total += loss.item() * len(rows) / n
-        if monitor(total):
+            mean_loss += loss.item() * len(rows) / n
+            mean_objective += penalised.item() * len(rows) / n
+        if monitor(mean_loss, mean_objective):
             break

@@ -381,6 +381,10 @@ BAD_DATA = {
     "empty": (lambda X, Y: (X[:0], Y[:0]), "0 sample"),
     "one sample": (lambda X, Y: (X[:1], Y[:1]), "minimum of 2 is required"),
     "text": (lambda X, Y: (X.astype(str).astype(object) + "a", Y), "could not convert|string"),
+    "the same signals": (lambda X, Y: (X * 0 + 3, Y), "300 distinct pair.*signals that vary"),
+    "the same pair": (lambda X, Y: (X * 0 + 3, Y * 0), "1 distinct pair"),
+    "huge signals": (lambda X, Y: (1e307 * X, Y), "size of the signals X is .*e.307.*other units"),
+    "tiny measurements": (lambda X, Y: (X, 1e-200 * Y), "size of the measurements y is .*e-200"),
     "no y": (lambda X, Y: (X, None), "requires y to be passed, but the target y is None"),
 }
 
@@ -411,6 +415,19 @@ def test_bad_parameters(cls, name, pairs):
     value, message = BAD_PARAMETERS[name]
     with pytest.raises(ValueError, match=message):
         cls(**{name: value}).fit(*pairs)
+
+
+@pytest.mark.parametrize("size", [1e-160, 1e90])
+def test_operators_that_cannot_be_computed_with(size, pairs):
+    with pytest.raises(ValueError, match="size of the operator is 1e.*other units"):
+        ApproximationINN(operator=size * np.eye(2)).fit(*pairs)
+
+
+def test_results_that_do_not_fit_the_dtype(pairs):
+    X, Y = (part.astype(np.float32) for part in pairs)
+    estimator = ApproximationINN(max_iter=2).fit(X, 1e5 * Y)
+    with pytest.raises(ValueError, match="do not fit into float32.*pass float64"):
+        estimator.transform(np.float32(1e37) * X)
 
 
 @pytest.mark.parametrize("operator", ["guess", "identity"])
