@@ -94,13 +94,18 @@ n_features_in_, n_measurements_in_ : int
 
 See Also
 --------
-ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN
+ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN, Reconstructor
 
 Notes
 -----
 ``predict`` takes measurements. So ``scoring=None`` (the method ``score``) is right in searches
-and cross-validation, whereas ``scoring="r2"`` would compare predict(X) with Y: without an error
-where signals and measurements have the same size.
+and cross-validation, whereas ``scoring="r2"`` would compare predict(X) with Y, without an error
+where signals and measurements have the same size, and pick a wrong epsilon. For other metrics use
+:func:`reconstruction_scorer`, or :class:`Reconstructor` with scikit-learn's own scorers.
+
+In a pipeline the steps before scale the signals, and ``Pipeline.predict(Y)`` would scale the
+measurements instead: use ``Reconstructor(pipeline)``. There is no need to scale, though: the
+estimators do, and an operator is for signals in their own units.
 
 References
 ----------
