@@ -3,8 +3,8 @@ What if the pairs do not fit into memory?
 =========================================
 
 Pairs lie on the disk. ``partial_fit`` learns from one part after the other, and ``predict`` works
-through a memory-mapped array, or through the blocks of a dask array on several cores. How close does
-the network come to the exact posterior mean?
+through a memory-mapped array, or through the blocks of a dask array on several cores. How close
+does the network come to the exact posterior mean?
 """
 
 import os
