@@ -8,10 +8,9 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
+from helpers import every
 from skinvbayes import (
-    ApproximationINN,
     DivergenceRegularizedINN,
-    LogDetRegularizedINN,
     ReconstructionINN,
     Reconstructor,
     callbacks,
@@ -19,7 +18,6 @@ from skinvbayes import (
     reconstruction_scorer,
 )
 
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 SOLVERS = ["lbfgs", "adam"]
 
 try:
@@ -49,7 +47,7 @@ def test_progress_bar_through_a_search(n_jobs, pairs, capsys):
 
 @needs_callbacks
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("cls", ALL)
+@every
 def test_scoring_monitor_records_every_iteration(cls, solver, pairs):
     monitor = ScoringMonitor(scoring={"r2": reconstruction_scorer("r2")})
     estimator = cls(solver=solver, max_iter=6, random_state=0).set_callbacks(monitor)
@@ -87,7 +85,7 @@ def test_callbacks_reach_the_estimator_of_a_reconstructor(pairs, capsys):
 
 @needs_callbacks
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("cls", ALL)
+@every
 def test_callback_may_stop_training(cls, solver, pairs):
     class StopAtThird:
         count = 0
@@ -173,7 +171,7 @@ def interrupt_at(n, monkeypatch):
 
 @pytest.mark.parametrize("n", [1, 5])
 @pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("cls", ALL)
+@every
 def test_interrupt_leaves_what_was_learned(cls, solver, n, pairs, monkeypatch):
     interrupt_at(n, monkeypatch)
     estimator = cls(solver=solver, max_iter=50, random_state=0)

@@ -2,6 +2,7 @@
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from helpers import ALL
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -10,7 +11,6 @@ from skinvbayes import (
     Reconstructor,
 )
 
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 RESIDUALS = ["gradient", "mlp"]
 
 PREDICT_TAKES_MEASUREMENTS = {

@@ -4,22 +4,15 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from helpers import every, rmse
 from skinvbayes import (
-    ApproximationINN,
     DivergenceRegularizedINN,
-    LogDetRegularizedINN,
     ReconstructionINN,
 )
 from skinvbayes.datasets import make_bimodal
 from skinvbayes.oracles import posterior_mean
 
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
-every = pytest.mark.parametrize("cls", ALL)
 solvers = pytest.mark.parametrize("solver", ["lbfgs", "adam"])
-
-
-def rmse(a, b):
-    return np.sqrt(((a - b) ** 2).sum(axis=1).mean())
 
 
 # ----------------------------------------------------------------------------------- warm starts

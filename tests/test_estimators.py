@@ -10,6 +10,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
 
+from helpers import every, rmse
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -19,13 +20,6 @@ from skinvbayes import (
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
 from skinvbayes.oracles import map_estimate, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
-
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
-every = pytest.mark.parametrize("cls", ALL)
-
-
-def rmse(a, b):
-    return np.sqrt(((a - b) ** 2).sum(axis=1).mean())
 
 
 def simulate(prior, operator, noise_level, n, seed):

@@ -5,16 +5,13 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from helpers import every
 from skinvbayes import (
-    ApproximationINN,
     DivergenceRegularizedINN,
-    LogDetRegularizedINN,
-    ReconstructionINN,
     Reconstructor,
     estimators,
 )
 
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 METHODS = ["predict", "transform", "inverse_transform"]
 
 
@@ -55,7 +52,7 @@ def test_memmap_in_bounded_memory(method, estimator, mapped):
     np.testing.assert_allclose(found[some], getattr(estimator, method)(mapped[some]), rtol=1e-9)
 
 
-@pytest.mark.parametrize("cls", ALL)
+@every
 def test_training_from_memmap(cls, mapped, pairs):
     Y = mapped[:200] + 0.1
     estimator = cls(max_iter=2, random_state=0).fit(mapped[:200], Y)

@@ -14,15 +14,13 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from helpers import every
 from skinvbayes import (
-    ApproximationINN,
     DivergenceRegularizedINN,
-    LogDetRegularizedINN,
     ReconstructionINN,
     Reconstructor,
 )
 
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 OPTIONS = {"max_iter": 3, "random_state": 0}
 
 
@@ -64,7 +62,7 @@ def assert_same(estimator, loaded, methods, X, Y):
 
 @every_route
 @pytest.mark.parametrize("residual", ["gradient", "mlp"])
-@pytest.mark.parametrize("cls", ALL)
+@every
 def test_estimators(cls, residual, route, pairs, tmp_path):
     X, Y = pairs
     estimator = cls(residual=residual, n_blocks=2, **OPTIONS).fit(X, Y)

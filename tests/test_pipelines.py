@@ -8,17 +8,14 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
+from helpers import every
 from skinvbayes import (
-    ApproximationINN,
     DivergenceRegularizedINN,
-    LogDetRegularizedINN,
     ReconstructionINN,
     Reconstructor,
 )
 from skinvbayes.datasets import make_bimodal
 
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
-every = pytest.mark.parametrize("cls", ALL)
 frames = pytest.mark.parametrize("library", [pandas, polars], ids=lambda module: module.__name__)
 
 

@@ -7,15 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
+from helpers import ALL
 from skinvbayes import (
-    ApproximationINN,
     DivergenceRegularizedINN,
-    LogDetRegularizedINN,
-    ReconstructionINN,
     Reconstructor,
 )
 
-ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 DTYPES = ["f8", "f4", "f2", "i8", "i4", "u1", "?", "O", "c16", "U8", "S8", "M8[s]"]
 LAYOUTS = {
     "C": np.ascontiguousarray,
