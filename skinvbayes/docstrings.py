@@ -49,7 +49,7 @@ solver : {"auto", "lbfgs", "adam"}, default="auto"
 max_iter : int, default=200
     Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend half
     (L-BFGS) or three quarters (Adam) of them on the divergence loss, a cheap first guess.
-tol : float, default=1e-4
+tol : float, default=1e-5
     Least improvement of the loss that counts, relative to its size.
 batch_size : "auto" or int, default="auto"
     Pairs in each step of Adam; "auto" is 128.
