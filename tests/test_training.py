@@ -67,6 +67,24 @@ def test_divergence_warns_and_restores_the_best_weights(solver):
     assert problem.value(network) < problem.value(make_problem()[0])
 
 
+def test_early_stopping_restores_the_best_weights():
+    network, problem = make_problem()
+    validation = problem.split(torch.arange(5))
+    history = train(
+        network,
+        problem.split(torch.arange(5, 200)),
+        validation=validation,
+        solver="adam",
+        batch_size=10,
+        learning_rate_init=2.0,
+        n_iter_no_change=5,
+        generator=torch.Generator().manual_seed(0),
+    )
+    curve = history.validation_loss_curve
+    assert curve[-1] > min(curve)
+    assert validation.value(network).item() == history.best_loss == min(curve)
+
+
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_a_loss_that_is_never_finite_is_an_error(solver):
     network, problem = make_problem(SquaredError(fails_at=0))
