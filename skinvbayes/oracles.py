@@ -13,7 +13,13 @@ from sklearn.utils.validation import check_array
 from .operators import as_operator
 from .priors import EmpiricalPrior, GaussianMixturePrior
 
-__all__ = ["map_estimate", "posterior", "posterior_covariance", "posterior_mean"]
+__all__ = [
+    "map_estimate",
+    "measurement_distribution",
+    "posterior",
+    "posterior_covariance",
+    "posterior_mean",
+]
 
 _CHUNK_ENTRIES = 2**22  # entries of the largest temporary array of the empirical posterior
 
@@ -108,6 +114,46 @@ def posterior(prior, Y, *, operator=None, noise_level):
     Y, A = _check_problem(prior, Y, operator, noise_level)
     _require_mixture(prior)
     return _mixture_posterior(prior, Y, A, noise_level)
+
+
+def measurement_distribution(prior, *, operator=None, noise_level):
+    """Distribution of the measurements under a Gaussian mixture prior: again such a mixture.
+
+    With its score Tweedie's formula gives the posterior mean without an integral,
+    ``E[A x | y] = y + δ² ∇log p(y)``.
+
+    Parameters
+    ----------
+    prior : GaussianMixturePrior
+        Distribution of the signals.
+    operator, noise_level
+        As in :func:`posterior_mean`.
+
+    Returns
+    -------
+    distribution : GaussianMixturePrior
+        Distribution of ``y = A x + n``.
+
+    References
+    ----------
+    B. Efron (2011), "Tweedie's formula and selection bias", Journal of the American Statistical
+    Association.
+
+    Examples
+    --------
+    >>> from skinvbayes.oracles import measurement_distribution, posterior_mean
+    >>> from skinvbayes.priors import GaussianMixturePrior
+    >>> prior = GaussianMixturePrior([[0.0], [3.0]], 4.0)
+    >>> distribution = measurement_distribution(prior, noise_level=1.0)
+    >>> tweedie = 5.0 + 1.0**2 * distribution.score([[5.0]])
+    >>> bool(abs(tweedie - posterior_mean(prior, [[5.0]], noise_level=1.0)) < 1e-12)
+    True
+    """
+    _require_mixture(prior)
+    m = prior.n_features if operator is None else as_operator(operator).shape[0]
+    _, A = _check_problem(prior, np.zeros((1, m)), operator, noise_level)
+    covariances = A @ prior.covariances @ A.T + noise_level**2 * np.eye(m)
+    return GaussianMixturePrior(prior.means @ A.T, covariances, prior.weights)
 
 
 def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-12):

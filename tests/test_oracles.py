@@ -8,7 +8,13 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from skinvbayes import oracles
-from skinvbayes.oracles import map_estimate, posterior, posterior_covariance, posterior_mean
+from skinvbayes.oracles import (
+    map_estimate,
+    measurement_distribution,
+    posterior,
+    posterior_covariance,
+    posterior_mean,
+)
 from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior
 
 NOISE_LEVEL = 0.3
@@ -69,12 +75,6 @@ def quadrature(density, y, operator):
     return mean, (GRID - mean).T @ (weights[:, None] * (GRID - mean))
 
 
-def distribution_of_measurements(prior, operator, noise_level=NOISE_LEVEL):
-    A = dense(operator)
-    covariances = A @ prior.covariances @ A.T + noise_level**2 * np.eye(len(A))
-    return GaussianMixturePrior(prior.means @ A.T, covariances, prior.weights)
-
-
 # ------------------------------------------------------------------- posterior mean and covariance
 
 
@@ -100,7 +100,9 @@ def test_posterior_is_bayes_rule(operator):
     known = {"operator": operator, "noise_level": NOISE_LEVEL}
     weights, means, covariances = posterior(prior, Y, **known)
     np.testing.assert_allclose(weights.sum(axis=1), 1, rtol=1e-14)
-    evidence = distribution_of_measurements(prior, operator).log_density(Y)
+    evidence = measurement_distribution(
+        prior, operator=operator, noise_level=NOISE_LEVEL
+    ).log_density(Y)
     X = prior.sample(30, random_state=1)
     for i, y in enumerate(Y):
         symmetric = (covariances + covariances.transpose(0, 2, 1)) / 2
@@ -117,13 +119,42 @@ def test_tweedie(prior, operator):
     """E[Ax|y] = y + δ²∇log p_y(y) and Cov[Ax|y] = δ²I + δ⁴∇²log p_y(y)."""
     A, Y = dense(operator), measure(prior, operator)
     known = {"operator": operator, "noise_level": NOISE_LEVEL}
-    smoothed, variance = distribution_of_measurements(prior, operator), NOISE_LEVEL**2
+    smoothed, variance = measurement_distribution(prior, **known), NOISE_LEVEL**2
     expected = Y + variance * smoothed.score(Y)
     actual = posterior_mean(prior, Y, **known) @ A.T
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-13)
     expected = variance * np.eye(len(A)) + variance**2 * smoothed.hessian(Y)
     actual = A @ posterior_covariance(prior, Y, **known) @ A.T
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-13)
+
+
+@every_prior
+def test_aty_knows_as_much_as_y(prior):
+    """The paper's Lemma 1, p(x|y) = p(x|Aᵀy): the noise of z = Aᵀy is δ²G, G = L Lᵀ, and L⁻¹z is
+    a measurement by Lᵀ with white noise."""
+    Y = measure(prior, TALL)
+    L = np.linalg.cholesky(TALL.T @ TALL)
+    whitened = np.linalg.solve(L, TALL.T @ Y.T).T
+    for oracle in (posterior_mean, posterior_covariance, map_estimate):
+        from_y = oracle(prior, Y, operator=TALL, noise_level=NOISE_LEVEL)
+        from_z = oracle(prior, whitened, operator=L.T, noise_level=NOISE_LEVEL)
+        np.testing.assert_allclose(from_z, from_y, rtol=0, atol=1e-10)
+
+
+def test_measurements_have_their_distribution():
+    prior = three_components()
+    distribution = measurement_distribution(prior, operator=TALL, noise_level=NOISE_LEVEL)
+    Y = measure(prior, TALL, n=100_000)[:-1]
+    mean = distribution.weights @ distribution.means
+    np.testing.assert_allclose(Y.mean(axis=0), mean, atol=0.02)
+    spread = distribution.means - mean
+    covariance = np.einsum("k,kij->ij", distribution.weights, distribution.covariances)
+    covariance += (distribution.weights * spread.T) @ spread
+    np.testing.assert_allclose(np.cov(Y.T), covariance, atol=0.02)
+    with pytest.raises(TypeError, match="GaussianMixturePrior is needed"):
+        measurement_distribution(EmpiricalPrior(np.eye(2)), noise_level=0.3)
+    with pytest.raises(ValueError, match="noise_level must be a positive"):
+        measurement_distribution(prior, noise_level=0)
 
 
 @every_prior
