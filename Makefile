@@ -21,5 +21,5 @@ clean:  ## remove what the other targets made
 $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[plot,progress,skops,dask,test,dev]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,dev]"
 	touch $@

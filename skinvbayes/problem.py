@@ -68,8 +68,9 @@ class InverseProblem:
         """
         _check_size("the signals X", np.abs(X).max())
         _check_size("the measurements y", np.abs(Y).max())
-        _check_size("the differences of the signals X", np.ptp(X, axis=0).max())
-        if not np.ptp(X, axis=0).any():
+        spread = np.ptp(X, axis=0).max()
+        _check_size("the differences of the signals X", spread)
+        if spread == 0:
             raise ValueError(
                 f"The signals X of the {len(X)} distinct pair(s) that count are all the same, so "
                 "that no forward map can be learned: give signals that vary."

@@ -247,8 +247,8 @@ def _lbfgs(network, problem, monitor, max_iter, generator):
         total.backward()
         if not torch.isfinite(total):
             raise _Diverged
-        losses[vector.tobytes()] = loss.item(), total.item()
-        return total.item(), _FIRST_STEP * _gradient(parameters)
+        losses[vector.tobytes()] = values = loss.item(), total.item()
+        return values[1], _FIRST_STEP * _gradient(parameters)
 
     def after_iteration(intermediate_result):
         vector = intermediate_result.x
@@ -295,7 +295,8 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimi
         for rows in torch.randperm(n, generator=generator).tensor_split(steps):
             batch = problem.split(rows).jittered(generator)
             loss, penalised = batch.objective(network)
-            if not torch.isfinite(penalised):
+            value = penalised.item()
+            if not np.isfinite(value):
                 raise _Diverged
             optimizer.zero_grad()
             penalised.backward()
@@ -303,6 +304,6 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimi
             if schedule is not None:
                 schedule.step()
             mean_loss += loss.item() * len(rows) / n
-            mean_objective += penalised.item() * len(rows) / n
+            mean_objective += value * len(rows) / n
         if monitor(mean_loss, mean_objective):
             break

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -62,7 +63,6 @@ def test_training_from_memmap(cls, mapped, pairs):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_dask_arrays_through_map_blocks(method, estimator, mapped):
-    da = pytest.importorskip("dask.array")
     rows = da.from_array(mapped[:10_000], chunks=(3000, -1))
     lazy = rows.map_blocks(getattr(estimator, method), dtype=rows.dtype)
     expected = getattr(estimator, method)(mapped[:10_000])
@@ -73,7 +73,6 @@ def test_dask_arrays_through_map_blocks(method, estimator, mapped):
 
 def test_dask_arrays_of_another_size(pairs):
     """Three measurements for each signal of two features: the blocks change their shape."""
-    da = pytest.importorskip("dask.array")
     X, Y = pairs
     Y = Y @ [[1.0, 0.0, 0.5], [0.0, 1.0, -0.5]]
     regressor = Reconstructor(DivergenceRegularizedINN(max_iter=3, random_state=0)).fit(Y, X)

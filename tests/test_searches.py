@@ -2,6 +2,7 @@
 
 import pickle
 
+import distributed
 import joblib
 import numpy as np
 import pytest
@@ -51,7 +52,6 @@ SEARCHES = {
 
 @pytest.fixture(scope="module")
 def dask_client():
-    distributed = pytest.importorskip("distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client
