@@ -21,7 +21,7 @@ from sklearn.utils.validation import (
 
 from .callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from .docstrings import documented
-from .inversion import invert
+from .forward_map import ForwardMap
 from .losses import LOSSES, DivergenceLoss
 from .networks import RESIDUALS, IResNet, ResidualBlock
 from .persistence import (
@@ -52,7 +52,7 @@ _PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
 _START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
-_CHUNK_ROWS = 4096  # rows of X or Y that are worked on at once after fit
+_TAIL_SAMPLES = 10_000  # from here on the decay falls faster: its bias, in the tails, would remain
 _ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
 _DTYPES = [np.float64, np.float32]
 
@@ -229,8 +229,44 @@ class _BaseINN(
         Z : ndarray of shape (n_samples, n_features)
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
-        check_is_fitted(self)
-        return self._forward(validate_data(self, X, reset=False, dtype=_DTYPES))
+        return self._map.forward(self._check_signals(X))
+
+    def jacobian(self, X):
+        """The Jacobian Dφ of :meth:`transform`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        jacobian : ndarray of shape (n_samples, n_features, n_features)
+            ``Dφ(x)``, ``jacobian[:, i, j]`` the derivative of the i-th output by the j-th feature;
+            symmetric with ``residual="gradient"`` and one block.
+        """
+        return self._map.jacobian(self._check_signals(X))
+
+    def prior_term(self, X):
+        """What training has added to the forward map, ``G x − φ(x)``.
+
+        G is the forward map of z, ``AᵀA``; without an operator, the least-squares fit of y to x.
+        What this term is in theory depends on the loss; see
+        :func:`skinvbayes.diagnostics.optimal_prior_term`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        prior_term : ndarray of shape (n_samples, n_features)
+            The term, in the units of :meth:`transform`.
+        """
+        X = self._check_signals(X)
+        double = X.astype(np.float64)
+        return (self._problem.forward_targets(double) - self._map.forward(double)).astype(X.dtype)
 
     def inverse_transform(self, X):
         """The inverse φ⁻¹ of :meth:`transform`.
@@ -437,8 +473,8 @@ class _BaseINN(
         noise = _round(DivergenceLoss.unit_epsilon(self.noise_level_**2, units))
         # fresh jitter regularises by itself; without it the error grows like the second moments do
         fresh = problem.bandwidth > 0 and solver == "adam"
-        n_moments = 1 if fresh else (X.shape[1] / 2) ** 2
-        decay = loss.decay * noise / (n_seen / n_moments + _DECAY_SAMPLES)
+        n = n_seen if fresh else n_seen / (X.shape[1] / 2) ** 2
+        decay = loss.decay * noise / ((n + _DECAY_SAMPLES) * (1 + n / _TAIL_SAMPLES))
         return Problem(
             loss,
             self._rounded(units.from_signals(X), dtype),
@@ -568,6 +604,14 @@ class _BaseINN(
 
     # ----------------------------------------------------------------------------------- inference
 
+    @property
+    def _map(self):
+        return ForwardMap(self.network_, self._problem.units)
+
+    def _check_signals(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, reset=False, dtype=_DTYPES)
+
     def _tensor(self, values, dtype=torch.float64):
         return torch.from_numpy(values).to(device=self.network_.device, dtype=dtype)
 
@@ -575,46 +619,13 @@ class _BaseINN(
         """Rounded to float32: in unit scale the same bits whatever the units of X and Y."""
         return self._tensor(values, torch.float32).to(dtype)
 
-    def _map_rows(self, function, rows):
-        """Apply a map of rows in double precision, in chunks that bound the memory."""
-        result = np.empty((len(rows), self.n_features_in_), dtype=rows.dtype)
-        with single_thread(), torch.no_grad():
-            for start in range(0, len(rows), _CHUNK_ROWS):
-                part = slice(start, start + _CHUNK_ROWS)
-                values = function(rows[part].astype(np.float64))
-                if np.abs(values).max() > np.finfo(result.dtype).max:
-                    raise ValueError(
-                        f"Results as large as {np.abs(values).max():.3g} do not fit into "
-                        f"{result.dtype}. Check the rows that were given, or pass float64."
-                    )
-                result[part] = values
-        return result
-
-    def _forward(self, X):
-        """φ(X)."""
-        units = self._problem.units
-
-        def forward(rows):
-            u = self._tensor(units.from_signals(rows))
-            return units.to_targets(self.network_(u).cpu().numpy())
-
-        return self._map_rows(forward, X)
-
     def _invert(self, rows, targets):
         """φ⁻¹(targets(rows)); what did not converge is said."""
-        units, failed = self._problem.units, []
-
-        def inverse(part):
-            found = invert(self.network_, self._tensor(units.from_targets(targets(part))))
-            failed.append(found.residual[~found.converged])
-            return units.to_signals(found.x.cpu().numpy())
-
-        X = self._map_rows(inverse, rows)
-        failed = torch.cat(failed)
-        if len(failed):
+        X, residual = self._map.inverse(rows, targets)
+        if len(residual):
             warnings.warn(
-                f"The inversion of {len(failed)} of {len(rows)} rows did not converge; the largest "
-                f"residual is {units.target_scale * float(failed.max()):.3g}. Lower lipschitz (now "
+                f"The inversion of {len(residual)} of {len(rows)} rows did not converge; the "
+                f"largest residual is {residual.max():.3g}. Lower lipschitz (now "
                 f"{self.lipschitz}) and fit again, or check these rows: they may lie far outside "
                 "the training data.",
                 ConvergenceWarning,
@@ -816,10 +827,7 @@ class DivergenceRegularizedINN(_RegularizedINN):
         >>> float(abs(error).mean()) < 0.3
         True
         """
-        check_is_fitted(self)
+        X = self._check_signals(X)
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to show.")
-        X = validate_data(self, X, reset=False, dtype=_DTYPES)
-        units = self._problem.units
-        expected = (X - units.signal_mean) @ self._problem.forward.T + units.target_mean
-        return ((expected - self._forward(X.astype(np.float64))) / self.epsilon_).astype(X.dtype)
+        return self.prior_term(X) / self.epsilon_

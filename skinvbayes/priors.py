@@ -6,12 +6,15 @@ posterior means, MAP estimates and posterior covariances.
 
 import numpy as np
 from scipy.linalg import cho_solve, cholesky
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KernelDensity, NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-__all__ = ["EmpiricalPrior", "GaussianMixturePrior", "neighbour_bandwidth"]
+__all__ = ["EmpiricalPrior", "GaussianMixturePrior", "KernelDensityPrior", "neighbour_bandwidth"]
+
+_CHUNK_ENTRIES = 2**22  # entries of the largest table of distances
 
 
 class GaussianMixturePrior:
@@ -150,8 +153,8 @@ class GaussianMixturePrior:
 class EmpiricalPrior:
     """The uniform distribution over given signals, for problems known only through samples.
 
-    It has no density, hence neither ``log_density`` nor ``score``; its posterior mean is a finite
-    sum (:func:`skinvbayes.oracles.posterior_mean`).
+    It has no density, hence neither ``log_density`` nor ``score`` (:class:`KernelDensityPrior` has
+    both); its posterior mean is a finite sum (:func:`skinvbayes.oracles.posterior_mean`).
 
     Parameters
     ----------
@@ -184,6 +187,101 @@ class EmpiricalPrior:
         """
         rng = check_random_state(random_state)
         return self.samples[rng.randint(len(self.samples), size=n_samples)]
+
+
+class KernelDensityPrior(EmpiricalPrior):
+    """Given signals, smoothed by a Gaussian: a prior with a density where only samples are known.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_features)
+        Signals.
+    bandwidth : float or {"scott", "silverman"}, default="scott"
+        Standard deviation of the Gaussian kernel, in the units of X, or the rule that chooses it,
+        as in :class:`sklearn.neighbors.KernelDensity`. The rules suit signals of unit scale.
+
+    Attributes
+    ----------
+    density : KernelDensity
+        The fitted density of scikit-learn.
+
+    Examples
+    --------
+    >>> from skinvbayes.priors import KernelDensityPrior
+    >>> prior = KernelDensityPrior([[0.0], [1.0]], bandwidth=0.5)
+    >>> prior.score([[0.5], [1.5]]).round(12) + 0.0
+    array([[ 0.        ],
+           [-2.07194484]])
+    """
+
+    def __init__(self, X, bandwidth="scott"):
+        super().__init__(X)
+        self.density = KernelDensity(bandwidth=bandwidth).fit(self.samples)
+
+    @property
+    def bandwidth(self):
+        """Standard deviation of the kernel."""
+        return float(self.density.bandwidth_)
+
+    def sample(self, n_samples, random_state=None):
+        """Draw signals.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of signals.
+        random_state : int, RandomState instance or None, default=None
+            Source of randomness.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Signals.
+        """
+        return self.density.sample(n_samples, random_state=random_state)
+
+    def log_density(self, X):
+        """Logarithm of the density at each signal, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            ``log p(x)``.
+        """
+        return self.density.score_samples(X)
+
+    def score(self, X):
+        """Gradient of the log density: the mean shift over the squared bandwidth.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Signals.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples, n_features)
+            ``∇log p(x) = (Σ_j w_j(x) x_j − x) / b²`` with the kernel's weights ``w_j``, in inverse
+            units of the signals.
+
+        References
+        ----------
+        K. Fukunaga and L. Hostetler (1975), "The estimation of the gradient of a density function,
+        with applications in pattern recognition", IEEE Transactions on Information Theory.
+        """
+        X = check_array(X, dtype=np.float64, input_name="X")
+        step = max(1, _CHUNK_ENTRIES // len(self.samples))
+        chunks = (X[i : i + step] for i in range(0, len(X), step))
+        return np.vstack([self._mean_shift(chunk) for chunk in chunks]) / self.bandwidth**2
+
+    def _mean_shift(self, X):
+        squared = cdist(X, self.samples, "sqeuclidean")
+        return softmax(-0.5 * squared / self.bandwidth**2, axis=1) @ self.samples - X
 
 
 def neighbour_bandwidth(X, *, n_queries=500, random_state=None):

@@ -109,6 +109,10 @@ class InverseProblem:
         """z: the measurements, or Aᵀ y."""
         return Y if self.operator is None else self.operator.adjoint(Y)
 
+    def forward_targets(self, X):
+        """G x, with the means of the pairs it was learned from matched."""
+        return self.units.target_mean + (X - self.units.signal_mean) @ self.forward.T
+
     def expected_targets(self, X, Y, weight):
         """E[z|x] = G x + g: with a linear operator the losses that only see it are free of noise.
 

@@ -20,18 +20,20 @@ ROOMS = {
     "callbacks": set(),
     "problem": {"operators", "priors", "units"},
     "persistence": {"networks"},
+    "forward_map": {"inversion", "networks", "threads", "units"},
     "oracles": {"operators", "priors"},
     "datasets": {"operators", "priors"},
     "inversion": {"threads"},
     "networks": {"jacobians"},
     "losses": {"inversion"},
     "estimators": {
-        *("callbacks", "docstrings", "inversion", "losses", "networks", "persistence"),
+        *("callbacks", "docstrings", "forward_map", "losses", "networks", "persistence"),
         *("problem", "reporting", "threads", "training"),
     },
     "reconstructor": {"callbacks", "estimators"},
+    "diagnostics": {"estimators", "operators", "oracles"},
 }
-FREE = {"__init__", "__main__"}
+FREE = {"__init__", "__main__", "demo", "reproduce"}  # the package, the commands
 MODULES = sorted(Path(skinvbayes.__file__).parent.glob("*.py"))
 
 

@@ -10,7 +10,7 @@ from helpers import every
 from skinvbayes import (
     DivergenceRegularizedINN,
     Reconstructor,
-    estimators,
+    forward_map,
 )
 
 METHODS = ["predict", "transform", "inverse_transform"]
@@ -31,12 +31,12 @@ def mapped(tmp_path):
     return np.memmap(tmp_path / "rows", dtype=rows.dtype, mode="r", shape=rows.shape)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "jacobian"])
 def test_chunks_make_no_difference(method, estimator, mapped, monkeypatch):
     rows = np.array(mapped[:1000])
     whole = getattr(estimator, method)(rows)
     for size in (1, 7, 999):
-        monkeypatch.setattr(estimators, "_CHUNK_ROWS", size)
+        monkeypatch.setattr(forward_map, "_CHUNK_ROWS", size)
         part = rows[:20] if size == 1 else rows
         np.testing.assert_allclose(getattr(estimator, method)(part), whole[: len(part)], rtol=1e-9)
 

@@ -1,0 +1,407 @@
+"""What the theory promises of a trained network, as numbers.
+
+Each of the four losses has an optimum φ(x) = G x − t(x), with a term t that holds what the network
+knows of the prior. The functions here compare the t that was learned with the one of the theory,
+for a prior that is known in closed form or through samples
+(:class:`skinvbayes.priors.KernelDensityPrior`), and check the two identities on which the theory
+rests. All of them should be close to zero, or to what they are said to recover.
+
+References
+----------
+N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networks Bayesian Point
+Estimators", arXiv:2510.26704.
+"""
+
+from functools import singledispatch
+
+import numpy as np
+
+from .estimators import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+)
+from .operators import as_operator
+from .oracles import measurement_distribution, posterior, posterior_mean
+
+__all__ = [
+    "optimal_prior_term",
+    "pushforward_score",
+    "recovered_forward",
+    "recovered_operator",
+    "score_error",
+    "stationarity",
+    "sufficiency_gap",
+    "tweedie_gap",
+]
+
+
+def optimal_prior_term(estimator, X, prior):
+    """The term t(x) by which the loss's optimum φ(x) = G x − t(x) differs from the forward map.
+
+    ============== =====================================================================
+    approximation  0
+    reconstruction G E[x | z] − z at z = φ(x) (of white noise, by Tweedie: δ² ∇log p(z))
+    logdet         ε ∇log q(φ(x)), with q the density of φ(X)
+    divergence     ε ∇log p(x)
+    ============== =====================================================================
+
+    Compare it with :meth:`prior_term` of the estimator, which is what was learned.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        One of the four estimators.
+    X : array-like of shape (n_samples, n_features)
+        Signals.
+    prior : object
+        Distribution of the signals: with a method ``score`` for the two regularised losses, one
+        that :func:`skinvbayes.oracles.posterior_mean` takes for the reconstruction loss. Where the
+        estimator smooths the prior (``prior_bandwidth_`` is not zero), the smoothed prior.
+
+    Returns
+    -------
+    prior_term : ndarray of shape (n_samples, n_features)
+        The term, in the units of z.
+
+    Raises
+    ------
+    TypeError
+        If the estimator is none of the four.
+
+    Examples
+    --------
+    >>> from skinvbayes import DivergenceRegularizedINN
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> from skinvbayes.diagnostics import optimal_prior_term
+    >>> data = make_bimodal(4000, noise_level=0.15, random_state=0)
+    >>> estimator = DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+    >>> theory = optimal_prior_term(estimator, data.X, data.prior)
+    >>> bool(abs(estimator.prior_term(data.X) - theory).mean() < 0.15 * abs(theory).mean())
+    True
+    """
+    return _prior_term(estimator, X, prior)
+
+
+def stationarity(estimator, Y, prior):
+    """Relative residual of the first-order condition, ``‖G x̂ − z − t(x̂)‖ / ‖z‖``.
+
+    At the reconstruction x̂ = φ⁻¹(z) the optimum of each loss satisfies ``G x̂ − z = t(x̂)``, with t
+    of :func:`optimal_prior_term`. For the divergence loss and ε = δ² that is the condition of the
+    MAP estimate, ``AᵀA x̂ − z − δ² ∇log p(x̂) = 0``; for the log-determinant loss
+    ``G x̂ − z − ε ∇log q(z) = 0``, Tweedie's formula with q in place of the density of z.
+
+    How to read it: 0.01 says that the condition is violated by one per cent of the data's size.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        One of the four estimators.
+    Y : array-like of shape (n_samples, n_measurements)
+        Measurements.
+    prior : object
+        As in :func:`optimal_prior_term`.
+
+    Returns
+    -------
+    residual : ndarray of shape (n_samples,)
+        The relative residuals.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes import DivergenceRegularizedINN
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> from skinvbayes.diagnostics import stationarity
+    >>> data = make_bimodal(2000, noise_level=0.3, random_state=0)
+    >>> estimator = DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+    >>> bool(np.median(stationarity(estimator, data.Y, data.prior)) < 0.05)
+    True
+    """
+    X = np.asarray(estimator.predict(Y), dtype=np.float64)
+    Z = estimator._problem.targets(np.asarray(Y, dtype=np.float64))
+    residual = estimator._problem.forward_targets(X) - Z - _prior_term(estimator, X, prior)
+    return np.linalg.norm(residual, axis=1) / np.linalg.norm(Z, axis=1)
+
+
+def pushforward_score(estimator, X, prior):
+    """Score ``∇log q`` of the density q of φ(X), at φ(x), by change of variables.
+
+    ``log q(φ(x)) = log p(x) − log|det Dφ(x)|``, whose gradient is
+    ``∇log q(φ(x)) = Dφ(x)⁻ᵀ (∇log p(x) − ∇log|det Dφ(x)|)``.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        One of the four estimators.
+    X : array-like of shape (n_samples, n_features)
+        Signals.
+    prior : object
+        Distribution of the signals, with a method ``score``.
+
+    Returns
+    -------
+    score : ndarray of shape (n_samples, n_features)
+        The score, in inverse units of z.
+    """
+    X = np.asarray(X, dtype=np.float64)
+    J = estimator.jacobian(X)
+    gradient = prior.score(X) - estimator._map.logabsdet_gradient(X)
+    return np.linalg.solve(J.transpose(0, 2, 1), gradient[:, :, None])[:, :, 0]
+
+
+def score_error(estimator, X, prior):
+    """Relative L² error of the learned prior score, ``(Σ‖ŝ(x) − s(x)‖² / Σ‖s(x)‖²)^½``.
+
+    ŝ is :meth:`DivergenceRegularizedINN.prior_score` and s the score of the prior. How to read it:
+    0.1 says that the score is off by ten per cent of its own size, in the mean over the signals.
+    Against a :class:`skinvbayes.priors.KernelDensityPrior` it also holds that one's own error.
+
+    Parameters
+    ----------
+    estimator : fitted DivergenceRegularizedINN
+        The estimator.
+    X : array-like of shape (n_samples, n_features)
+        Signals, drawn from the prior.
+    prior : object
+        Distribution of the signals, with a method ``score``.
+
+    Returns
+    -------
+    error : float
+        The relative error.
+    """
+    score = prior.score(X)
+    return float(np.linalg.norm(estimator.prior_score(X) - score) / np.linalg.norm(score))
+
+
+def recovered_forward(estimator, X, prior):
+    """The forward map with the prior's term taken out, ``φ(x) + t(x)``.
+
+    For the optimum of each loss this is G x: how far it is from G x says how well a network that
+    was trained to regularise still knows the operator.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        One of the four estimators.
+    X : array-like of shape (n_samples, n_features)
+        Signals.
+    prior : object
+        As in :func:`optimal_prior_term`.
+
+    Returns
+    -------
+    Z : ndarray of shape (n_samples, n_features)
+        The recovered forward map of the signals, in the units of z.
+    """
+    return estimator.transform(X) + _prior_term(estimator, X, prior)
+
+
+def recovered_operator(estimator, X, Y):
+    """The matrix G that the network holds, recovered without knowing the prior.
+
+    By Stein's identity, ``E[∇log p(x) (x − x̄)ᵀ] = −I`` whatever the density p. With
+    φ(x) = G x − t(x) of the optimum, covariances over signals and measurements give G:
+
+    ============== =========================================================================
+    approximation  ``Cov(φ(x), x) Cov(x)⁻¹``
+    reconstruction ``Cov(z) (Cov(x̂, z) + δ² I)⁻¹``, x̂ = φ⁻¹(z); without an operator
+                   ``(Cov(z) − δ² I) Cov(x̂, z)⁻¹``
+    logdet         ``(Cov(φ(x)) − ε I) Cov(x, φ(x))⁻¹``
+    divergence     ``(Cov(φ(x), x) − ε I) Cov(x)⁻¹``
+    ============== =========================================================================
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        One of the four estimators.
+    X : array-like of shape (n_samples, n_features)
+        Signals, drawn from the prior.
+    Y : array-like of shape (n_samples, n_measurements)
+        Measurements; used for the reconstruction loss only.
+
+    Returns
+    -------
+    G : ndarray of shape (n_features, n_features)
+        The recovered matrix: ``AᵀA``, or A without an operator.
+
+    References
+    ----------
+    C. Stein (1981), "Estimation of the mean of a multivariate normal distribution", Annals of
+    Statistics.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes import DivergenceRegularizedINN
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> from skinvbayes.diagnostics import recovered_operator
+    >>> A = np.array([[1.0, 0.3], [0.0, 0.5]])
+    >>> data = make_bimodal(4000, operator=A, noise_level=0.1, random_state=0)
+    >>> estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(data.X, data.Y)
+    >>> bool(abs(recovered_operator(estimator, data.X, data.Y) - A.T @ A).max() < 0.02)
+    True
+    """
+    return _recovered_operator(estimator, np.asarray(X, np.float64), np.asarray(Y, np.float64))
+
+
+def tweedie_gap(prior, Y, *, operator=None, noise_level):
+    """How far Tweedie's formula is from holding, ``‖A E[x|y] − y − δ² ∇log p(y)‖``.
+
+    Both sides are in closed form; anything above rounding is an error of theirs.
+
+    Parameters
+    ----------
+    prior : GaussianMixturePrior
+        Distribution of the signals.
+    Y : array-like of shape (n_samples, n_measurements)
+        Measurements.
+    operator : array-like, sparse matrix or LinearOperator of shape \
+            (n_measurements, n_features), default=None
+        The operator ``A``; the identity by default.
+    noise_level : float
+        Standard deviation ``δ > 0`` of the noise.
+
+    Returns
+    -------
+    gap : ndarray of shape (n_samples,)
+        The difference, in the units of y.
+
+    References
+    ----------
+    B. Efron (2011), "Tweedie's formula and selection bias", Journal of the American Statistical
+    Association.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import bimodal_prior
+    >>> from skinvbayes.diagnostics import tweedie_gap
+    >>> gap = tweedie_gap(bimodal_prior(), [[0.3, -1.0, 2.0]], operator=[[1, 0], [1, 1], [0, 2]],
+    ...                   noise_level=0.5)
+    >>> bool(gap.max() < 1e-12)
+    True
+    """
+    Y = np.asarray(Y, dtype=np.float64)
+    known = {"operator": operator, "noise_level": noise_level}
+    mean = posterior_mean(prior, Y, **known)
+    predicted = mean if operator is None else as_operator(operator).forward(mean)
+    tweedie = Y + noise_level**2 * measurement_distribution(prior, **known).score(Y)
+    return np.linalg.norm(predicted - tweedie, axis=1)
+
+
+def sufficiency_gap(prior, Y, *, operator, noise_level):
+    """How far Lemma 1 is from holding, ``p(x | y) = p(x | Aᵀ y)``.
+
+    The normal equation loses nothing: z = Aᵀ y is a sufficient statistic. The posterior given z is
+    computed from z alone, whose noise is white after ``Σ⁻¹ Vᵀ z`` with A = U Σ Vᵀ.
+
+    Parameters
+    ----------
+    prior, Y, operator, noise_level
+        As in :func:`tweedie_gap`.
+
+    Returns
+    -------
+    gap : ndarray of shape (n_samples,)
+        Largest difference of the weights and means of the two posteriors, Gaussian mixtures.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import bimodal_prior
+    >>> from skinvbayes.diagnostics import sufficiency_gap
+    >>> gap = sufficiency_gap(bimodal_prior(), [[0.3, -1.0, 2.0]],
+    ...                       operator=[[1, 0], [1, 1], [0, 2]], noise_level=0.5)
+    >>> bool(gap.max() < 1e-12)
+    True
+    """
+    A = as_operator(operator).to_dense()
+    Z = np.asarray(Y, dtype=np.float64) @ A
+    _, singular, axes = np.linalg.svd(A, full_matrices=False)
+    kept = singular > 1e-12 * singular[0]
+    singular, axes = singular[kept], axes[kept]
+    white, reduced = Z @ axes.T / singular, singular[:, None] * axes
+    from_y = posterior(prior, Y, operator=operator, noise_level=noise_level)
+    from_z = posterior(prior, white, operator=reduced, noise_level=noise_level)
+    weights, means = (np.abs(a - b) for a, b in zip(from_y[:2], from_z[:2], strict=True))
+    return np.maximum(weights.max(axis=1), means.max(axis=(1, 2)))
+
+
+@singledispatch
+def _prior_term(estimator, X, prior):
+    raise _unknown(estimator)
+
+
+@_prior_term.register
+def _(estimator: ApproximationINN, X, prior):
+    return np.zeros(np.shape(X))
+
+
+@_prior_term.register
+def _(estimator: ReconstructionINN, X, prior):
+    Z = np.asarray(estimator.transform(X), dtype=np.float64)
+    problem = estimator._problem
+    if problem.operator is None:
+        A, Y = problem.forward, Z - problem.forward_targets(np.zeros(Z.shape[1]))
+    else:  # any y with Aᵀ y = z has this posterior
+        A = problem.operator.to_dense()
+        Y = Z @ np.linalg.pinv(A)
+    mean = posterior_mean(prior, Y, operator=A, noise_level=problem.noise_level)
+    return problem.forward_targets(mean) - Z
+
+
+@_prior_term.register
+def _(estimator: LogDetRegularizedINN, X, prior):
+    return estimator.epsilon_ * pushforward_score(estimator, X, prior)
+
+
+@_prior_term.register
+def _(estimator: DivergenceRegularizedINN, X, prior):
+    return estimator.epsilon_ * prior.score(X)
+
+
+@singledispatch
+def _recovered_operator(estimator, X, Y):
+    raise _unknown(estimator)
+
+
+@_recovered_operator.register
+def _(estimator: ApproximationINN, X, Y):
+    return _covariance(estimator.transform(X), X) @ np.linalg.pinv(_covariance(X, X))
+
+
+@_recovered_operator.register
+def _(estimator: ReconstructionINN, X, Y):
+    Z = estimator._problem.targets(Y)
+    variance, mixed = _covariance(Z, Z), _covariance(estimator.predict(Y), Z)
+    noise = estimator.noise_level_**2 * np.eye(X.shape[1])
+    if estimator.operator_ is None:
+        return (variance - noise) @ np.linalg.pinv(mixed)
+    return variance @ np.linalg.pinv(mixed + noise)
+
+
+@_recovered_operator.register
+def _(estimator: LogDetRegularizedINN, X, Y):
+    Z = estimator.transform(X)
+    prior = estimator.epsilon_ * np.eye(X.shape[1])
+    return (_covariance(Z, Z) - prior) @ np.linalg.pinv(_covariance(X, Z))
+
+
+@_recovered_operator.register
+def _(estimator: DivergenceRegularizedINN, X, Y):
+    prior = estimator.epsilon_ * np.eye(X.shape[1])
+    mixed = _covariance(estimator.transform(X), X)
+    return (mixed - prior) @ np.linalg.pinv(_covariance(X, X))
+
+
+def _covariance(first, second):
+    """Cov(first, second) of two arrays of rows."""
+    return (first - first.mean(axis=0)).T @ (second - second.mean(axis=0)) / len(first)
+
+
+def _unknown(estimator):
+    return TypeError(
+        f"A fitted estimator of the four losses is needed, got {type(estimator).__name__}: of a "
+        "Reconstructor or a search give estimator_ or best_estimator_, of a Pipeline the last step."
+    )

@@ -1,0 +1,414 @@
+"""The paper's figures, from the estimators as users have them.
+
+``python -m skinvbayes reproduce --help`` says how to use it. The published summary of the paper
+names the figures; the data and constants are choices of this package: the two-dimensional prior of
+:func:`skinvbayes.datasets.bimodal_prior`, and the noise levels below. Where the paper speaks of ε
+and of a matched noise level, two readings are shown: ε is the small singular value of
+A = diag(1, ε), with δ² the weight of the regularisation; or A = I and ε itself is the weight, with
+δ = √ε.
+
+References
+----------
+N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networks Bayesian Point
+Estimators", arXiv:2510.26704.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from platform import python_version
+from time import perf_counter
+
+import numpy as np
+import sklearn
+import torch
+
+from . import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+    __version__,
+)
+from .datasets import make_bimodal
+from .diagnostics import recovered_forward, recovered_operator, stationarity
+from .oracles import map_estimate, measurement_distribution, posterior_mean
+from .plotting import DeformedGridDisplay, ErrorTradeOffDisplay, VectorFieldDisplay
+from .reporting import print_table
+
+__all__ = ["FIGURES", "Run", "main"]
+
+ESTIMATORS = (
+    ApproximationINN,
+    ReconstructionINN,
+    LogDetRegularizedINN,
+    DivergenceRegularizedINN,
+)
+_COLOURS = dict(zip(ESTIMATORS, ("tab:grey", "tab:blue", "tab:orange", "tab:green"), strict=True))
+# what the printed tables show; the files have everything
+_PRINTED = {
+    "method": "",
+    "weight": "weight",
+    "reconstruction RMSE": "RMSE to x",
+    "excess over posterior mean, %": "excess, %",
+    "median distance to MAP": "to MAP",
+    "to posterior mean": "to mean",
+    "forward RMSE to z": "φ(x) to z",
+    "recovered": "recovered",
+    "stationarity, %": "station., %",
+}
+_SWEEP = 2.0 ** np.arange(-4, 4)  # weights of the regularisation, relative to the matched one
+
+
+@dataclass
+class Run:
+    """How much to compute, and from which seed.
+
+    Attributes
+    ----------
+    n_train, n_test : int
+        Numbers of pairs.
+    seed : int
+        Seed of data and networks; the test pairs have the next one.
+    verbose : bool
+        Whether to show a progress bar for every training.
+    """
+
+    n_train: int = 8000
+    n_test: int = 8000
+    seed: int = 0
+    verbose: bool = False
+
+
+@dataclass
+class Study:
+    """One problem: data, oracles, and the estimators that were trained on it."""
+
+    run: Run
+    operator: np.ndarray | None
+    noise_level: float
+
+    def __post_init__(self):
+        make = partial(make_bimodal, operator=self.operator, noise_level=self.noise_level)
+        self.train = make(self.run.n_train, random_state=self.run.seed)
+        self.test = make(self.run.n_test, random_state=self.run.seed + 1)
+        self.prior = self.test.prior
+        self.A = np.eye(2) if self.operator is None else self.operator
+        self.G = self.A.T @ self.A
+        self.Z = self.test.Y @ self.A
+        self.mean, self.maximum = (
+            self.oracle(estimate, self.test.Y) for estimate in (posterior_mean, map_estimate)
+        )
+
+    def oracle(self, estimate, Y):
+        """A Bayesian estimate of the measurements."""
+        return estimate(self.prior, Y, operator=self.operator, noise_level=self.noise_level)
+
+    def fit(self, cls, **parameters):
+        """Train an estimator; also the seconds that it took."""
+        start = perf_counter()
+        common = {"operator": self.operator, "random_state": self.run.seed}
+        estimator = cls(verbose=self.run.verbose, **common, **parameters)
+        estimator.fit(self.train.X, self.train.Y)
+        return estimator, perf_counter() - start
+
+    def errors(self, reconstruction):
+        """How far reconstructions of the test measurements are from signals and oracles."""
+        error = rmse(reconstruction, self.test.X)
+        to_map, to_mean = (
+            float(np.median(np.linalg.norm(reconstruction - oracle, axis=1)))
+            for oracle in (self.maximum, self.mean)
+        )
+        return {
+            "reconstruction RMSE": error,
+            "excess over posterior mean, %": 100 * (error / rmse(self.mean, self.test.X) - 1),
+            "median distance to MAP": to_map,
+            "to posterior mean": to_mean,
+        }
+
+    def oracle_rows(self):
+        """What the oracles reach."""
+        oracles = {"posterior mean (oracle)": self.mean, "MAP (oracle)": self.maximum}
+        return [{"method": name} | self.errors(found) for name, found in oracles.items()]
+
+    def row(self, estimator, seconds):
+        """All figures of a trained estimator."""
+        X, Y = self.test.X, self.test.Y
+        forward = estimator.transform(X)
+        recovered = recovered_forward(estimator, X, self.prior)
+        expected = X @ self.G
+        matrix = recovered_operator(estimator, X, Y)
+        return {
+            "method": type(estimator).__name__,
+            **self.errors(estimator.predict(Y)),
+            "forward RMSE to z": rmse(forward, self.Z),
+            "recovered": rmse(recovered, self.Z),
+            "forward RMSE to G x": rmse(forward, expected),
+            "recovered, to G x": rmse(recovered, expected),
+            "recovered G, max. error": float(np.abs(matrix - self.G).max()),
+            "stationarity, %": 100 * float(np.median(stationarity(estimator, Y, self.prior))),
+            "seconds": seconds,
+        }
+
+
+def rmse(first, second):
+    """Root mean square distance of rows."""
+    return float(np.sqrt(((first - second) ** 2).sum(axis=1).mean()))
+
+
+def figure_1(run, *, noise_level=0.4):
+    """How the four trainings map an equidistant grid, A = I."""
+    return _grids(
+        [Study(run, None, noise_level)],
+        "Where reconstruction sends an equidistant grid of measurements "
+        f"(A = I, δ = {noise_level}; + marks the peaks of the prior)",
+    )
+
+
+def figure_3(run, *, noise_level=0.3):
+    """MAP and posterior mean as implicit and explicit Euler steps on the score."""
+    import matplotlib.pyplot as plt
+
+    study = Study(run, None, noise_level)
+    prior, epsilon = study.prior, noise_level**2
+    density = measurement_distribution(prior, noise_level=noise_level)
+    (mean, mean_seconds), (maximum, maximum_seconds) = (
+        study.fit(cls) for cls in (ReconstructionINN, DivergenceRegularizedINN)
+    )
+    # row by row: reconstruction, the step's vector at reconstructed points, explicit or not
+    panels = {
+        "explicit: x̂ = y + δ² ∇log p(y)": (
+            *(partial(study.oracle, posterior_mean), lambda Y, X: epsilon * density.score(Y), True),
+        ),
+        "implicit: x̂ = y + δ² ∇log p(x̂)": (
+            *(partial(study.oracle, map_estimate), lambda Y, X: epsilon * prior.score(X), False),
+        ),
+        "ReconstructionINN": (mean.predict, lambda Y, X: mean.prior_term(X), True),
+        "DivergenceRegularizedINN": (maximum.predict, lambda Y, X: maximum.prior_term(X), False),
+    }
+    nodes = DeformedGridDisplay.grid(n_lines=11, n_points=11)[: 11**2]
+    figure, axes = plt.subplots(2, 2, figsize=(9.6, 10), layout="constrained")
+    for ax, (title, (reconstruct, step, explicit)) in zip(axes.flat, panels.items(), strict=True):
+        found = reconstruct(nodes)
+        DeformedGridDisplay.from_function(reconstruct, n_lines=11, ax=ax, title=title)
+        foot = nodes if explicit else found
+        ax.plot(*foot.T, "k.", markersize=3)
+        VectorFieldDisplay.from_predictions(foot, step(nodes, found), ax=ax, width=0.003)
+        _mark_peaks(ax, prior)
+    axes[0, 0].set_ylabel("oracles: $x_2$")
+    axes[1, 0].set_ylabel("trained networks: $x_2$")
+    figure.suptitle(
+        f"Denoising as an Euler step on the score (δ = {noise_level}). Lines: the deformed grid. "
+        "Arrows: the step,\nleft at the measurements (explicit), right at the reconstructed points "
+        "(implicit); + marks the prior's peaks"
+    )
+    rows = [
+        *study.oracle_rows(),
+        study.row(mean, mean_seconds),
+        study.row(maximum, maximum_seconds),
+    ]
+    return figure, _labelled(study, rows)
+
+
+def figure_4(run, *, noise_level=0.3):
+    """Reconstruction error against forward error, noise included."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        *(1, 3), figsize=(14.5, 5.4), layout="constrained", sharex=True, sharey=True
+    )
+    rows = []
+    for ax, singular in zip(axes, (1 / 8, 1 / 2), strict=False):
+        study = Study(run, np.diag([1, singular]), noise_level)
+        fitted = {cls: study.fit(cls) for cls in ESTIMATORS}
+        for cls, (estimator, _) in fitted.items():
+            _draw_errors(ax, study, estimator, cls)
+        ax.set_title(f"A = diag(1, 1/{1 / singular:.0f}), weight δ² = {noise_level**2:.2g}")
+        _draw_limits(ax, study)
+        rows += _labelled(
+            study, [*study.oracle_rows(), *(study.row(*each) for each in fitted.values())]
+        )
+    rows += _draw_sweep(axes[2], Study(run, None, np.sqrt(1 / 8)))
+    axes[0].set(xscale="log", yscale="log")
+    axes[0].legend(fontsize="small", loc="upper right")
+    axes[2].legend(fontsize="small", loc="upper right")
+    figure.suptitle(
+        "Filled: φ as trained; hollow: the prior's term taken out, φ(x) + t(x). Left: ε is the "
+        "small singular value; right: ε is the weight of the regularisation"
+    )
+    return figure, rows
+
+
+def figure_5(run, *, noise_level=0.3):
+    """Grids of the optimised networks for ε = 1/2 beside the oracles."""
+    studies = [
+        Study(run, np.diag([1, 1 / 2]), noise_level),
+        Study(run, None, np.sqrt(1 / 2)),
+    ]
+    return _grids(
+        studies,
+        "Where reconstruction sends the noise-free measurements A x of an equidistant grid of x "
+        "(+ marks the peaks of the prior)",
+    )
+
+
+FIGURES = {"1": figure_1, "3": figure_3, "4": figure_4, "5": figure_5}
+
+
+def _grids(studies, title):
+    """Six panels for each problem: four trained networks and two oracles."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(
+        2 * len(studies), 3, figsize=(10.5, 7.2 * len(studies)), layout="constrained", squeeze=False
+    )
+    all_rows = []
+    for block, study in zip(np.split(axes, len(studies)), studies, strict=True):
+        fitted = [study.fit(cls) for cls in ESTIMATORS]
+        mean, maximum = (partial(study.oracle, f) for f in (posterior_mean, map_estimate))
+        approximation, reconstruction, logdet, divergence = (
+            (type(estimator).__name__, estimator.predict) for estimator, _ in fitted
+        )
+        panels = [
+            *(approximation, reconstruction, ("posterior mean (oracle)", mean)),
+            *(logdet, divergence, ("MAP (oracle)", maximum)),
+        ]
+        for ax, (name, reconstruct) in zip(block.flat, panels, strict=True):
+            forward = partial(_through, reconstruct, study.A)
+            heading = name if len(studies) == 1 else f"{name}\n{_problem(study)}"
+            DeformedGridDisplay.from_function(forward, ax=ax, title=heading)
+            _mark_peaks(ax, study.prior)
+        all_rows += _labelled(study, [*study.oracle_rows(), *(study.row(*each) for each in fitted)])
+    figure.suptitle(title)
+    return figure, all_rows
+
+
+def _through(reconstruct, A, X):
+    return reconstruct(X @ A.T)
+
+
+def _mark_peaks(ax, prior):
+    ax.plot(*prior.means.T, "k+", markersize=10)
+
+
+def _draw_errors(ax, study, estimator, cls):
+    """The two points of an estimator: as trained, and with the prior's term taken out."""
+    X, found = study.test.X, estimator.predict(study.test.Y)
+    recovered = recovered_forward(estimator, X, study.prior)
+    draw = partial(ErrorTradeOffDisplay.from_predictions, X, found, study.Z, ax=ax)
+    draw(estimator.transform(X), name=cls.__name__, color=_COLOURS[cls])
+    draw(recovered, color=_COLOURS[cls], markerfacecolor="none", markersize=9)
+
+
+def _draw_limits(ax, study):
+    """What no method can undercut: the posterior mean's error and the noise of z."""
+    best, noise = rmse(study.mean, study.test.X), rmse(study.Z, study.test.X @ study.G)
+    ax.axvline(best, color="k", linestyle=":", linewidth=1, label="posterior mean (oracle)")
+    ax.axhline(noise, color="k", linestyle="--", linewidth=1, label="noise of z")
+
+
+def _draw_sweep(ax, study):
+    """The paths of the two regularised losses over the weight, and the two others."""
+    rows = []
+    for cls in ESTIMATORS:
+        regularised = cls in (LogDetRegularizedINN, DivergenceRegularizedINN)
+        weights = study.noise_level**2 * _SWEEP if regularised else [study.noise_level**2]
+        path = []
+        for weight in weights:
+            fitted = study.fit(cls, **({"epsilon": weight} if regularised else {}))
+            row = study.row(*fitted)
+            rows += _labelled(study, [row], weight)
+            path.append((row["reconstruction RMSE"], row["forward RMSE to z"]))
+            if np.isclose(weight, study.noise_level**2):
+                _draw_errors(ax, study, fitted[0], cls)
+        if regularised:
+            ax.plot(*np.transpose(path), ".-", color=_COLOURS[cls], linewidth=1, markersize=4)
+    _draw_limits(ax, study)
+    weight = study.noise_level**2
+    ax.set_title(f"A = I, δ² = {weight:.3g}; lines: weights δ²/16 … 8 δ²")
+    return _labelled(study, study.oracle_rows()) + rows
+
+
+def _problem(study):
+    operator = "I" if study.operator is None else f"diag(1, {study.A[1, 1]:.3g})"
+    return f"A = {operator}, δ = {study.noise_level:.3g}"
+
+
+def _labelled(study, rows, weight=None):
+    """The rows with problem and weight in front."""
+    weight = float(study.noise_level**2 if weight is None else weight)
+    return [{"problem": _problem(study), "weight": weight} | row for row in rows]
+
+
+def _write(folder, name, figure, rows, run):
+    """Picture, table and a record of everything that is needed to get them again."""
+    figure.savefig(folder / f"{name}.png", dpi=120)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    record = {
+        "figure": name,
+        "seed": run.seed,
+        "n_train": run.n_train,
+        "n_test": run.n_test,
+        "versions": {
+            "skinvbayes": __version__,
+            "python": python_version(),
+            "numpy": np.__version__,
+            "torch": torch.__version__,
+            "scikit-learn": sklearn.__version__,
+        },
+        "rows": rows,
+    }
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False))
+
+
+def add_arguments(parser):
+    """The options of the command."""
+    parser.add_argument("--figure", choices=[*FIGURES, "all"], default="all", help="which figure")
+    parser.add_argument("--seed", type=int, default=0, help="seed of data and networks")
+    parser.add_argument("--n-train", type=int, default=Run.n_train, help="training pairs")
+    parser.add_argument("--n-test", type=int, default=Run.n_test, help="test pairs")
+    parser.add_argument("--output", type=Path, default=Path("skinvbayes-figures"), help="folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def main(options, console):
+    """Compute figures; write pictures, CSV and JSON, print tables.
+
+    Parameters
+    ----------
+    options : argparse.Namespace
+        As :func:`add_arguments` defines them.
+    console : rich.console.Console
+        Where to print.
+    """
+    import matplotlib.pyplot as plt
+
+    options.output.mkdir(parents=True, exist_ok=True)
+    for number in FIGURES if options.figure == "all" else [options.figure]:
+        compute = FIGURES[number]
+        start = perf_counter()
+        console.print(f"Figure {number}: {compute.__doc__}")
+        run = Run(options.n_train, options.n_test, options.seed, not options.quiet)
+        figure, rows = compute(run)
+        name = f"figure-{number}"
+        _write(options.output, name, figure, rows, run)
+        plt.close(figure)
+        for problem in dict.fromkeys(row["problem"] for row in rows):
+            cells = [
+                [_cell(row.get(name)) for name in _PRINTED]
+                for row in rows
+                if row["problem"] == problem
+            ]
+            print_table(console, f"Figure {number}: {problem}", list(_PRINTED.values()), cells)
+        seconds = perf_counter() - start
+        console.print(f"{options.output / name}.png, .csv, .json ({seconds:.0f} s)", soft_wrap=True)
+
+
+def _cell(value):
+    return f"{value:.4g}" if isinstance(value, float) else str(value or "")
