@@ -222,7 +222,7 @@ class ErrorTradeOffDisplay:
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         **kwargs : dict
-            Passed to matplotlib's ``plot``.
+            As in :meth:`plot`.
 
         Returns
         -------
@@ -260,14 +260,33 @@ class ErrorTradeOffDisplay:
         errors = _rms(X_reconstructed, X), _rms(Z_predicted, Z)
         return cls(*errors, name=name).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax=None, title=None, **kwargs):
-        """Draw the point; ``kwargs`` go to matplotlib's ``plot``."""
+    def plot(self, *, ax=None, title=None, reference=None, **kwargs):
+        """Draw the point.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default.
+        title : str, default=None
+            Title of the axes.
+        reference : tuple of two floats, default=None
+            Errors to which the reconstruction's and the forward map's are shown in proportion, such
+            as those of an oracle.
+        **kwargs : dict
+            Passed to matplotlib's ``plot``.
+
+        Returns
+        -------
+        display : ErrorTradeOffDisplay
+            The display, drawn.
+        """
         ax = _axes(ax)
         style = {"marker": "o", "linestyle": "none", "label": self.name} | kwargs
-        ax.plot(self.reconstruction_error, self.forward_error, **style)
+        unit, of = ((1.0, 1.0), "") if reference is None else (reference, " / reference")
+        ax.plot(self.reconstruction_error / unit[0], self.forward_error / unit[1], **style)
         ax.set(
-            xlabel="reconstruction error, RMSE of φ⁻¹(z) to x",
-            ylabel="forward error, RMSE of φ(x) to z",
+            xlabel=f"reconstruction error, RMSE of φ⁻¹(z) to x{of}",
+            ylabel=f"forward error, RMSE of φ(x) to z{of}",
         )
         if style["label"] is not None:
             ax.legend()

@@ -1,0 +1,98 @@
+"""The commands print, draw and write what they say."""
+
+import csv
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from skinvbayes.__main__ import main
+from skinvbayes.reproduce import FIGURES, Run, figure_1, figure_4
+
+SMALL = ["--n-train", "150", "--n-test", "100", "--quiet"]
+METHODS = {
+    *("posterior mean (oracle)", "MAP (oracle)", "ApproximationINN", "ReconstructionINN"),
+    *("LogDetRegularizedINN", "DivergenceRegularizedINN"),
+}
+
+
+def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys):
+    main([*SMALL, "--digits-epochs", "1", "--output", str(tmp_path)])
+    printed = capsys.readouterr().out
+    for name in ("DivergenceRegularizedINN", "MAP (oracle)", "Ridge", "MLPRegressor", "excess"):
+        assert name in printed
+    for name in ("grids.png", "digits.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+        assert str(tmp_path / name) in printed
+    plt.close("all")
+
+
+@pytest.mark.parametrize("number", FIGURES)
+def test_reproduce_writes_picture_and_numbers(number, tmp_path, capsys):
+    main(["reproduce", *SMALL, "--figure", number, "--seed", "3", "--output", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert f"Figure {number}" in printed
+    assert "Divergence" in printed
+    name = tmp_path / f"figure-{number}"
+    assert name.with_suffix(".png").stat().st_size > 10_000
+    record = json.loads(name.with_suffix(".json").read_text())
+    assert (record["seed"], record["n_train"], record["n_test"]) == (3, 150, 100)
+    assert set(record["versions"]) == {"skinvbayes", "python", "numpy", "torch", "scikit-learn"}
+    with open(name.with_suffix(".csv"), encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(record["rows"])
+    expected = METHODS if number != "3" else METHODS - {"ApproximationINN", "LogDetRegularizedINN"}
+    for problem in {row["problem"] for row in rows}:
+        assert {row["method"] for row in rows if row["problem"] == problem} == expected
+    for written, row in zip(rows, record["rows"], strict=True):
+        for column, value in row.items():
+            assert np.isfinite(value) if isinstance(value, float) else value
+            assert written[column] == str(value)
+    assert not plt.get_fignums()
+
+
+def test_all_is_every_figure(tmp_path, capsys, monkeypatch):
+    def draw(run):
+        """Nothing."""
+        return plt.figure(), [{"problem": "none", "method": "none", "weight": float(run.seed)}]
+
+    for number in FIGURES:
+        monkeypatch.setitem(FIGURES, number, draw)
+    main(["reproduce", "--output", str(tmp_path), "--seed", "7"])
+    for number in FIGURES:
+        assert (tmp_path / f"figure-{number}.csv").read_text().splitlines()[1] == "none,none,7.0"
+
+
+def test_unknown_figure_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["reproduce", "--figure", "2"])
+    assert "invalid choice: '2'" in capsys.readouterr().err
+
+
+def test_grids_share_their_limits():
+    figure, rows = figure_1(Run(n_train=150, n_test=100))
+    assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes} == {((-2, 2), (-2, 2))}
+    assert len(rows) == len(figure.axes) == 6
+    plt.close(figure)
+
+
+def test_two_errors_at_small_size():
+    """The divergence loss is near the best in both errors, its own prior term taken out."""
+    figure, rows = figure_4(Run(n_train=600, n_test=2000))
+    assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
+    plt.close(figure)
+    for problem in {row["problem"] for row in rows}:
+        chosen = [row for row in rows if row["problem"] == problem and "seconds" in row]
+        weight = {row["weight"] for row in chosen if row["method"] == "ReconstructionINN"}.pop()
+        (divergence,) = (
+            row
+            for row in chosen
+            if row["method"] == "DivergenceRegularizedINN" and row["weight"] == weight
+        )
+        best = {
+            name: min(row[name] for row in chosen) for name in ("reconstruction RMSE", "recovered")
+        }
+        assert divergence["reconstruction RMSE"] < 1.1 * best["reconstruction RMSE"]
+        assert divergence["recovered"] < 1.1 * best["recovered"]
+        assert divergence["forward RMSE to z"] > 1.2 * best["recovered"]

@@ -1,0 +1,174 @@
+"""The displays follow scikit-learn's convention and draw what they are given."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor
+from skinvbayes.datasets import load_deblurring_digits
+from skinvbayes.plotting import (
+    DeformedGridDisplay,
+    EpsilonPathDisplay,
+    ErrorTradeOffDisplay,
+    ImagesDisplay,
+    LossCurveDisplay,
+    VectorFieldDisplay,
+)
+
+
+@pytest.fixture(scope="module")
+def estimator(pairs):
+    return DivergenceRegularizedINN(max_iter=5, random_state=0).fit(*pairs)
+
+
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
+
+
+def displays(estimator, X, Y, ax):
+    """Every display, from the estimator and from numbers."""
+    grid = DeformedGridDisplay.grid(n_lines=3, n_points=5)
+    images = {"truth": np.zeros((2, 6)), "other": np.ones((3, 6))}
+    epsilon, scores = [0.01, 0.1], np.array([[0.1, 0.2], [0.3, 0.4]])
+    Z = estimator.transform(X)
+    unfitted = DivergenceRegularizedINN(max_iter=2, random_state=0)
+    return {
+        "grid": DeformedGridDisplay.from_estimator(estimator, n_lines=3, n_points=5, ax=ax),
+        "grid, numbers": DeformedGridDisplay.from_predictions(grid, n_lines=3, ax=ax),
+        "field": VectorFieldDisplay.from_estimator(estimator, X[:9], ax=ax),
+        "field, numbers": VectorFieldDisplay.from_predictions(X[:9], X[:9], ax=ax),
+        "errors": ErrorTradeOffDisplay.from_estimator(estimator, X, Y, ax=ax),
+        "errors, numbers": ErrorTradeOffDisplay.from_predictions(X, X + 1, Y, Z, ax=ax),
+        "loss": LossCurveDisplay.from_estimator(estimator, ax=ax),
+        "loss, numbers": LossCurveDisplay.from_predictions([2.0, 1.0], [3.0, 2.0], ax=ax),
+        "epsilon": EpsilonPathDisplay.from_estimator(
+            *(unfitted, X[:60], Y[:60]), epsilon=epsilon, cv=2, ax=ax
+        ),
+        "epsilon, numbers": EpsilonPathDisplay.from_predictions(epsilon, scores, scores, ax=ax),
+        "images": ImagesDisplay.from_estimator(estimator, X, Y, image_shape=(1, 2), ax=ax),
+        "images, numbers": ImagesDisplay.from_predictions(images, image_shape=(2, 3), ax=ax),
+    }
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_convention(estimator, pairs, given):
+    """Drawn on the axes that are given, or on those of a new figure, with labels."""
+    ax = plt.subplots()[1] if given else None
+    for name, display in displays(estimator, *pairs, ax).items():
+        assert display.figure_ is display.ax_.figure, name
+        assert (display.ax_ is ax) == given, name
+        assert display.ax_.has_data(), name
+        if "images" in name:
+            assert [text.get_text() for text in display.ax_.get_yticklabels()], name
+        elif not given:
+            assert display.ax_.get_xlabel(), name
+            assert display.ax_.get_ylabel(), name
+
+
+def test_deformed_grid_of_the_identity_is_the_grid():
+    display = DeformedGridDisplay.from_function(lambda Y: Y, n_lines=3, n_points=5, title="grid")
+    assert display.lines.shape == (6, 5, 2)
+    assert np.ptp(display.lines[:3, :, 0], axis=1).max() == 0
+    assert np.ptp(display.lines[3:, :, 1], axis=1).max() == 0
+    assert len(display.ax_.lines) == 6
+    assert display.ax_.get_title() == "grid"
+    assert display.ax_.get_xlim() == display.ax_.get_ylim() == (-2, 2)
+
+
+def test_deformed_grid_of_a_usual_regressor(pairs):
+    X, Y = pairs
+    regressor = Reconstructor(DivergenceRegularizedINN(max_iter=3, random_state=0)).fit(Y, X)
+    display = DeformedGridDisplay.from_estimator(regressor, n_lines=3, n_points=5, limit=1.5)
+    expected = regressor.predict(DeformedGridDisplay.grid(n_lines=3, n_points=5, limit=1.5))
+    np.testing.assert_array_equal(display.lines.reshape(-1, 2), expected)
+    assert display.ax_.get_xlim() == (-1.5, 1.5)
+
+
+def test_vectors_are_those_of_the_estimator(estimator, pairs):
+    X = pairs[0][:9]
+    term = VectorFieldDisplay.from_estimator(estimator, X, scale=2.0, color="red")
+    np.testing.assert_array_equal(np.column_stack([term.quiver_.U, term.quiver_.V]), term.vectors)
+    np.testing.assert_array_equal(term.vectors, estimator.prior_term(X))
+    np.testing.assert_array_equal(term.points, X)
+    assert term.quiver_.scale == 2.0
+    score = VectorFieldDisplay.from_estimator(estimator, X, response_method="prior_score")
+    np.testing.assert_allclose(score.vectors * estimator.epsilon_, term.vectors)
+
+
+@pytest.mark.parametrize("operator", [None, np.array([[1.0, 0.2], [0.0, 0.7], [0.3, 0.1]])])
+def test_errors_are_root_mean_squares(operator, rng):
+    A = np.eye(2) if operator is None else operator
+    X = rng.standard_normal((200, 2))
+    Y = X @ A.T + 0.2 * rng.standard_normal((200, len(A)))
+    estimator = ReconstructionINN(operator=operator, max_iter=5, random_state=0).fit(X, Y)
+    display = ErrorTradeOffDisplay.from_estimator(estimator, X, Y, name="mine", reference=(2, 4))
+    Z = Y if operator is None else Y @ A
+    reconstruction, forward = (
+        np.sqrt((difference**2).sum(axis=1).mean())
+        for difference in (estimator.predict(Y) - X, estimator.transform(X) - Z)
+    )
+    assert display.reconstruction_error == pytest.approx(reconstruction)
+    assert display.forward_error == pytest.approx(forward)
+    (line,) = display.ax_.lines
+    np.testing.assert_allclose(line.get_xydata(), [[reconstruction / 2, forward / 4]])
+    assert line.get_label() == "mine"
+
+
+def test_loss_curves(pairs):
+    estimator = ReconstructionINN(max_iter=8, early_stopping=True, random_state=0).fit(*pairs)
+    training, validation = LossCurveDisplay.from_estimator(estimator).ax_.lines
+    np.testing.assert_array_equal(training.get_ydata(), estimator.loss_curve_)
+    np.testing.assert_array_equal(validation.get_ydata(), estimator.validation_loss_curve_)
+    assert training.get_label() == "ReconstructionINN"
+    assert validation.get_label() == "ReconstructionINN, validation"
+
+
+def test_epsilon_path(pairs):
+    X, Y = pairs
+    epsilon = [0.01, 0.09, 0.5]
+    estimator = DivergenceRegularizedINN(max_iter=5, random_state=0)
+    display = EpsilonPathDisplay.from_estimator(
+        estimator, X, Y, epsilon=epsilon, cv=2, noise_level=0.3
+    )
+    assert display.test_scores.shape == (3, 2)
+    assert display.test_scores.mean(axis=1).argmax() == 1
+    assert display.ax_.get_xscale() == "log"
+    assert display.ax_.lines[-1].get_xdata()[0] == 0.09
+    usual = EpsilonPathDisplay.from_estimator(
+        *(Reconstructor(estimator), Y, X),
+        epsilon=epsilon,
+        param_name="estimator__epsilon",
+        scoring="r2",
+        cv=2,
+    )
+    assert usual.test_scores.mean(axis=1).argmax() == 1
+
+
+def test_images_are_in_their_places():
+    rows = {"truth": np.arange(12.0).reshape(2, 6), "other": np.ones((3, 6))}
+    display = ImagesDisplay(rows, (2, 3)).plot(vmin=-1, vmax=11)
+    (image,) = display.ax_.images
+    mosaic = image.get_array()
+    assert mosaic.shape == (5, 7)
+    np.testing.assert_array_equal(mosaic[:2, :3], [[0, 1, 2], [3, 4, 5]])
+    np.testing.assert_array_equal(mosaic[:2, 4:], [[6, 7, 8], [9, 10, 11]])
+    np.testing.assert_array_equal(mosaic[3:, :3], 1)
+    assert mosaic.mask[2].all()
+    assert mosaic.mask[:, 3].all()
+    assert image.get_clim() == (-1, 11)
+    assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["truth", "other"]
+    assert "grey" in display.figure_.axes[1].get_ylabel()
+
+
+def test_images_of_an_estimator():
+    data = load_deblurring_digits()
+    estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=1, random_state=0)
+    estimator.fit(data.X_train[:100], data.Y_train[:100])
+    show = (data.X_test, data.Y_test)
+    display = ImagesDisplay.from_estimator(estimator, *show, image_shape=(8, 8), n_images=3)
+    assert list(display.rows) == ["truth", "measurement", "DivergenceRegularizedINN"]
+    np.testing.assert_array_equal(
+        display.rows["DivergenceRegularizedINN"], estimator.predict(data.Y_test[:3])
+    )
