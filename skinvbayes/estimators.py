@@ -229,7 +229,8 @@ class _BaseINN(
         Z : ndarray of shape (n_samples, n_features)
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
-        return self._map.forward(self._check_signals(X))
+        X = self._check_signals(X)
+        return self._map.forward(X)
 
     def jacobian(self, X):
         """The Jacobian Dφ of :meth:`transform`.
@@ -245,7 +246,8 @@ class _BaseINN(
             ``Dφ(x)``, ``jacobian[:, i, j]`` the derivative of the i-th output by the j-th feature;
             symmetric with ``residual="gradient"`` and one block.
         """
-        return self._map.jacobian(self._check_signals(X))
+        X = self._check_signals(X)
+        return self._map.jacobian(X)
 
     def prior_term(self, X):
         """What training has added to the forward map, ``G x − φ(x)``.

@@ -67,6 +67,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level):
         return np.vstack(
             [_importance_weights(y, predicted, noise_level) @ prior.samples for y in chunks]
         )
+    _require_mixture(prior)
     weights, means, _ = _mixture_posterior(prior, Y, A, noise_level)
     return np.einsum("nk,nkd->nd", weights, means)
 
@@ -274,6 +275,6 @@ def _check_problem(prior, Y, operator, noise_level):
 def _require_mixture(prior):
     if not isinstance(prior, GaussianMixturePrior):
         raise TypeError(
-            f"A GaussianMixturePrior is needed, got {type(prior).__name__}: an empirical prior has "
-            "neither a density nor a closed-form posterior covariance."
+            f"A GaussianMixturePrior is needed, got {type(prior).__name__}. Of given signals "
+            "(EmpiricalPrior) there is a posterior mean and nothing else."
         )

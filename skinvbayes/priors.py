@@ -134,11 +134,7 @@ class GaussianMixturePrior:
 
     def _joint_log_density(self, X):
         """``log w_k N(x; μ_k, Σ_k)`` and ``Σ_k⁻¹(μ_k − x)`` for all samples and components."""
-        X = check_array(X, dtype=np.float64, input_name="X")
-        if X.shape[1] != self.n_features:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but this prior is over {self.n_features}."
-            )
+        X = _check_signals(X, self.n_features)
         offset = self.means[None] - X[:, None]
         pull = np.stack(
             [cho_solve((L, True), offset[:, k].T).T for k, L in enumerate(self._cholesky)], axis=1
@@ -189,7 +185,7 @@ class EmpiricalPrior:
         return self.samples[rng.randint(len(self.samples), size=n_samples)]
 
 
-class KernelDensityPrior(EmpiricalPrior):
+class KernelDensityPrior:
     """Given signals, smoothed by a Gaussian: a prior with a density where only samples are known.
 
     Parameters
@@ -215,8 +211,13 @@ class KernelDensityPrior(EmpiricalPrior):
     """
 
     def __init__(self, X, bandwidth="scott"):
-        super().__init__(X)
+        self.samples = check_array(X, dtype=np.float64, copy=True, input_name="X")
         self.density = KernelDensity(bandwidth=bandwidth).fit(self.samples)
+
+    @property
+    def n_features(self):
+        """Number of coordinates of a signal."""
+        return self.samples.shape[1]
 
     @property
     def bandwidth(self):
@@ -253,7 +254,7 @@ class KernelDensityPrior(EmpiricalPrior):
         log_density : ndarray of shape (n_samples,)
             ``log p(x)``.
         """
-        return self.density.score_samples(X)
+        return self.density.score_samples(_check_signals(X, self.n_features))
 
     def score(self, X):
         """Gradient of the log density: the mean shift over the squared bandwidth.
@@ -274,7 +275,7 @@ class KernelDensityPrior(EmpiricalPrior):
         K. Fukunaga and L. Hostetler (1975), "The estimation of the gradient of a density function,
         with applications in pattern recognition", IEEE Transactions on Information Theory.
         """
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = _check_signals(X, self.n_features)
         step = max(1, _CHUNK_ENTRIES // len(self.samples))
         chunks = (X[i : i + step] for i in range(0, len(X), step))
         return np.vstack([self._mean_shift(chunk) for chunk in chunks]) / self.bandwidth**2
@@ -333,6 +334,13 @@ def _neighbour_distance(X, rows):
     """Root mean square distance of some rows to their nearest neighbours."""
     distance = NearestNeighbors(n_neighbors=2).fit(X).kneighbors(X[rows])[0][:, 1]
     return np.sqrt((distance**2).mean())
+
+
+def _check_signals(X, n_features):
+    X = check_array(X, dtype=np.float64, input_name="X")
+    if X.shape[1] != n_features:
+        raise ValueError(f"X has {X.shape[1]} features, but this prior is over {n_features}.")
+    return X
 
 
 def _as_covariances(covariances, n_components, n_features):

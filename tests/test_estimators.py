@@ -16,6 +16,7 @@ from skinvbayes import (
     DivergenceRegularizedINN,
     LogDetRegularizedINN,
     ReconstructionINN,
+    forward_map,
 )
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
 from skinvbayes.oracles import map_estimate, posterior_mean
@@ -171,6 +172,33 @@ def test_constant_and_repeated_features(cls):
     np.testing.assert_allclose(X_new[:, 3], 3, atol=0.05)
     mean = posterior_mean(data.prior, data.Y, noise_level=0.3)
     assert rmse(X_new[:, :2], data.X) <= 1.03 * rmse(mean, data.X)
+
+
+@every
+@pytest.mark.parametrize("residual", ["gradient", "mlp"])
+def test_jacobian_is_the_derivative_of_transform(cls, residual):
+    A = np.array([[3.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
+    data = make_bimodal(300, operator=A, noise_level=0.2, random_state=0)
+    estimator = cls(operator=A, residual=residual, n_blocks=2, max_iter=4, random_state=0)
+    estimator.fit(10 * data.X + 5, 10 * data.Y)
+    X = 10 * data.X[:20] + 5
+    step = 1e-4 * np.eye(2)
+    columns = [(estimator.transform(X + s) - estimator.transform(X - s)) / 2e-4 for s in step]
+    np.testing.assert_allclose(estimator.jacobian(X), np.stack(columns, axis=2), rtol=1e-5)
+    assert estimator.jacobian(X.astype(np.float32)).dtype == np.float32
+
+
+@every
+@pytest.mark.parametrize("operator", [None, np.array([[1.0, 0.3], [0.0, 0.6], [0.2, 0.2]])])
+def test_prior_term_is_what_is_missing_from_the_forward_map(cls, operator):
+    data = make_bimodal(3000, operator=operator, noise_level=0.2, random_state=0)
+    estimator = cls(operator=operator, max_iter=30, random_state=0).fit(data.X, data.Y)
+    G = np.eye(2) if operator is None else operator.T @ operator
+    missing = data.X @ G - estimator.transform(data.X)
+    tolerance = (
+        0.02 if operator is None else 0.01
+    )  # of the mean of the noise, and of an estimated G
+    assert rmse(estimator.prior_term(data.X), missing) <= tolerance
 
 
 def test_prior_score_is_the_score_of_the_prior():
@@ -444,7 +472,9 @@ def test_sizes_must_suit_the_branch(pairs):
 
 
 @every
-@pytest.mark.parametrize("method", ["predict", "transform", "inverse_transform"])
+@pytest.mark.parametrize(
+    "method", ["predict", "transform", "inverse_transform", "jacobian", "prior_term"]
+)
 def test_unfitted_and_misshapen(cls, method, pairs):
     estimator = cls(max_iter=2)
     with pytest.raises(NotFittedError):
@@ -467,12 +497,8 @@ def test_inversion_that_fails_warns(pairs, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         estimator.predict(pairs[1])
-    invert = estimator.predict.__globals__["invert"]
-    monkeypatch.setitem(
-        estimator.predict.__globals__,
-        "invert",
-        lambda net, z: invert(net, z, max_iter=1, tol=1e-15),
-    )
+    invert = forward_map.invert
+    monkeypatch.setattr(forward_map, "invert", lambda net, z: invert(net, z, max_iter=1, tol=1e-15))
     with pytest.warns(ConvergenceWarning, match=r"of 300 rows did not converge.*Lower lipschitz"):
         estimator.predict(pairs[1] * 3)
 

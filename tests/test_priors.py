@@ -5,7 +5,13 @@ import pytest
 from scipy.stats import multivariate_normal
 from sklearn.utils import check_random_state
 
-from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior, neighbour_bandwidth
+from skinvbayes import priors as priors_module
+from skinvbayes.priors import (
+    EmpiricalPrior,
+    GaussianMixturePrior,
+    KernelDensityPrior,
+    neighbour_bandwidth,
+)
 
 WEIGHTS = np.array([2.0, 3.0, 5.0])
 SIGMAS = 5  # of statistical error: one false alarm in two million
@@ -144,7 +150,12 @@ def test_default_weights_are_equal():
 
 
 def priors():
-    return GaussianMixturePrior(*parameters(2), WEIGHTS), EmpiricalPrior(np.arange(20.0)[:, None])
+    samples = np.arange(20.0)[:, None]
+    return (
+        GaussianMixturePrior(*parameters(2), WEIGHTS),
+        EmpiricalPrior(samples),
+        KernelDensityPrior(samples),
+    )
 
 
 @pytest.mark.parametrize("prior", priors(), ids=lambda prior: type(prior).__name__)
@@ -274,6 +285,7 @@ def test_empirical_prior_holds_a_copy():
     assert prior.n_features == 3
 
 
+@pytest.mark.parametrize("kind", [EmpiricalPrior, KernelDensityPrior])
 @pytest.mark.parametrize(
     ("X", "message"),
     [
@@ -282,9 +294,36 @@ def test_empirical_prior_holds_a_copy():
         (np.ones((0, 2)), "0 sample"),
     ],
 )
-def test_bad_samples(X, message):
+def test_bad_samples(X, message, kind):
     with pytest.raises(ValueError, match=message):
-        EmpiricalPrior(X)
+        kind(X)
+
+
+@pytest.mark.parametrize("bandwidth", [0.3, "silverman"])
+def test_kernel_density_is_a_mixture_of_its_kernels(bandwidth, monkeypatch):
+    """Density, score and samples, against the mixture with a component for each signal."""
+    X = np.random.RandomState(0).standard_normal((30, 2))
+    prior = KernelDensityPrior(X, bandwidth)
+    assert prior.n_features == 2
+    mixture = GaussianMixturePrior(X, prior.bandwidth**2)
+    new = 2 * np.random.RandomState(1).standard_normal((15, 2))
+    np.testing.assert_allclose(prior.log_density(new), mixture.log_density(new), rtol=1e-10)
+    score = prior.score(new)
+    np.testing.assert_allclose(score, mixture.score(new), rtol=1e-10)
+    monkeypatch.setattr(priors_module, "_CHUNK_ENTRIES", 100)
+    np.testing.assert_allclose(prior.score(new), score, rtol=1e-12)
+    drawn = prior.sample(20_000, random_state=0)
+    expected = np.cov(X.T, bias=True) + prior.bandwidth**2 * np.eye(2)
+    np.testing.assert_allclose(np.cov(drawn.T), expected, atol=0.06)
+
+
+def test_kernel_density_refuses_what_does_not_fit():
+    prior = KernelDensityPrior(np.zeros((3, 2)), 0.1)
+    for method in (prior.score, prior.log_density):
+        with pytest.raises(ValueError, match="3"):
+            method(np.zeros((1, 3)))
+        with pytest.raises(ValueError, match="NaN"):
+            method([[np.nan, 0.0]])
 
 
 @pytest.mark.parametrize("weights", [[np.nan, 1], [np.inf, 1]])
