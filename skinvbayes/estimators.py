@@ -8,8 +8,6 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
-from sklearn.model_selection import train_test_split
-from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -21,9 +19,9 @@ from sklearn.utils.validation import (
 
 from .callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from .docstrings import documented
+from .fitting import TrainingMixin
 from .forward_map import ForwardMap
-from .losses import LOSSES, DivergenceLoss
-from .networks import RESIDUALS, IResNet, ResidualBlock
+from .networks import RESIDUALS
 from .persistence import (
     check_version,
     pack_generator,
@@ -34,10 +32,7 @@ from .persistence import (
     unpack_optimizer,
     version,
 )
-from .problem import InverseProblem
-from .reporting import progress_bar
 from .threads import single_thread
-from .training import Problem, train
 
 __all__ = [
     "ApproximationINN",
@@ -46,25 +41,17 @@ __all__ = [
     "ReconstructionINN",
 ]
 
-_LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
-_LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
-_PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
-_START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
-_SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
-_DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
-_TAIL_SAMPLES = 10_000  # from here on the decay falls faster: its bias, in the tails, would remain
-_ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
 _DTYPES = [np.float64, np.float32]
 
 
 class _BaseINN(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    TrainingMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
-    """What the four estimators share; ``_loss`` is the name of theirs, ``_start`` of a cheaper
-    one whose optimum is a good first guess."""
-
-    _loss = None
-    _start = None
+    """What the four estimators share."""
 
     _parameter_constraints = {
         "operator": "no_validation",  # as_operator says what is wrong with it
@@ -398,212 +385,6 @@ class _BaseINN(
             )
         return Y
 
-    # ------------------------------------------------------------------------------------ training
-
-    def _train(self, X, Y, weight, task):
-        rng = check_random_state(self.random_state)
-        warm = self.warm_start and hasattr(self, "network_")
-        self._learn_problem(X, Y, weight, rng, keep_units=warm)
-        solver = self._choose_solver(X)
-        if warm:
-            self._check_same_network()
-        else:
-            self._new_network(X, weight, _PRECISION[solver])
-        split = self._split(len(X), rng)
-        for name, max_iter in self._stages(solver, warm):
-            objective = self._objective(name, X, Y, weight, weight.sum(), solver)
-            history = self._run(objective, split, solver, max_iter, task)
-            if history.interrupted:
-                break
-        self._record(history if name == self._loss else type(history)(), objective.loss)
-
-    def _train_pass(self, X, Y, weight, first):
-        if first:
-            rng = check_random_state(self.random_state)
-            self._learn_problem(X, Y, weight, rng)
-            self._new_network(X, weight, torch.float32)
-            self.loss_curve_, self._n_seen = [], 0
-        if self._optimizer is None:
-            parameters = self.network_.parameters()
-            self._optimizer = torch.optim.Adam(parameters, lr=self.learning_rate_init)
-        self._n_seen += weight.sum()
-        objective = self._objective(self._loss, X, Y, weight, self._n_seen, "adam")
-        curve = self.loss_curve_
-        history = self._run(objective, (None, None), "adam", 1, None, self._optimizer)
-        self._record(history, objective.loss)
-        self.loss_curve_ = curve + self.loss_curve_
-        self.best_loss_, self.n_iter_ = min(self.loss_curve_), len(self.loss_curve_)
-
-    def _learn_problem(self, X, Y, weight, rng, keep_units=False):
-        """The inverse problem, and the generator of all that is random in training."""
-        old = self._problem.units if keep_units else None
-        self._problem = InverseProblem.from_pairs(
-            *(X, Y, weight),
-            operator=self.operator,
-            noise_level=self.noise_level,
-            bandwidth=self.prior_bandwidth,
-            max_condition=self._max_condition,
-            random_state=rng,
-        )
-        self._problem.units = old or self._problem.units
-        self._generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-        self._optimizer, self._n_seen = None, weight.sum()
-        self.operator_ = self._problem.operator
-        self.noise_level_ = self._problem.noise_level
-        self.prior_bandwidth_ = self._problem.bandwidth
-        epsilon = getattr(self, "epsilon", "auto")
-        self.epsilon_ = self.noise_level_**2 if epsilon == "auto" else float(epsilon)
-
-    @property
-    def _max_condition(self):
-        """The largest slope of one block over its smallest: (1 + L)/(1 − L)."""
-        return (1 + self.lipschitz) / (1 - self.lipschitz)
-
-    def _stages(self, solver, warm):
-        """The losses to train with, one after the other, and their iterations."""
-        if self._start is None or warm or self.max_iter == 1:
-            return [(self._loss, self.max_iter)]
-        n_start = max(1, int(_START_SHARE[solver] * self.max_iter))
-        return [(self._start, n_start), (self._loss, self.max_iter - n_start)]
-
-    def _objective(self, name, X, Y, weight, n_seen, solver):
-        """What training with the named loss minimises, in unit scale."""
-        problem, units, dtype = self._problem, self._problem.units, _PRECISION[solver]
-        loss = LOSSES[name]()
-        loss.epsilon = _round(loss.unit_epsilon(self.epsilon_, units))
-        Z = problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
-        noise = _round(DivergenceLoss.unit_epsilon(self.noise_level_**2, units))
-        # fresh jitter regularises by itself; without it the error grows like the second moments do
-        fresh = problem.bandwidth > 0 and solver == "adam"
-        n = n_seen if fresh else n_seen / (X.shape[1] / 2) ** 2
-        decay = loss.decay * noise / ((n + _DECAY_SAMPLES) * (1 + n / _TAIL_SAMPLES))
-        return Problem(
-            loss,
-            self._rounded(units.from_signals(X), dtype),
-            self._rounded(units.from_targets(Z), dtype),
-            self._tensor(weight / weight.mean(), dtype),
-            problem.unit_bandwidth,
-            self._rounded(problem.unit_forward, dtype),
-            decay,
-        )
-
-    def _run(self, objective, split, solver, max_iter, task, optimizer=None):
-        """One training: progress bar, callbacks and, where the pairs are split, early stopping."""
-        train_rows, validation_rows = split
-        network = self.network_.to(_PRECISION[solver])
-        description = f"{type(self).__name__}: {type(objective.loss).__name__}"
-        with progress_bar(description, max_iter, self.verbose) as progress:
-
-            def callback(history):
-                progress(history)
-                return task is not None and task.iterate()
-
-            try:
-                return train(
-                    network,
-                    objective if train_rows is None else objective.split(train_rows),
-                    validation=None if train_rows is None else objective.split(validation_rows),
-                    solver=solver,
-                    max_iter=max_iter,
-                    tol=self.tol,
-                    batch_size=128 if self.batch_size == "auto" else self.batch_size,
-                    learning_rate_init=self.learning_rate_init,
-                    n_iter_no_change=self.n_iter_no_change,
-                    optimizer=optimizer,
-                    generator=self._generator,
-                    callback=callback,
-                )
-            finally:
-                network.to(torch.float64)
-
-    def _record(self, history, loss):
-        """The course of training in the user's units, and the certificate."""
-
-        def in_user_units(values):
-            return [float(loss.in_user_units(value, self._problem.units)) for value in values]
-
-        self.loss_curve_ = in_user_units(history.loss_curve)
-        self.validation_loss_curve_ = in_user_units(history.validation_loss_curve) or None
-        (self.best_loss_,) = in_user_units([history.best_loss])
-        self.n_iter_ = len(self.loss_curve_)
-        with torch.no_grad():
-            bound = self.network_.lipschitz().cpu().numpy()
-        self.lipschitz_ = np.minimum(bound + _ROUNDING, self.lipschitz)
-
-    def _choose_solver(self, X):
-        if self.solver != "auto":
-            return self.solver
-        small = X.size <= _LBFGS_ENTRIES and X.shape[1] <= _LBFGS_FEATURES
-        # full batches draw the jitter once, which is enough where the signals fill their space
-        jitter_matters = self.prior_bandwidth_ > 0 and len(X) < 10 * X.shape[1] ** 2
-        return "lbfgs" if small and not jitter_matters else "adam"
-
-    def _split(self, n_samples, rng):
-        if not self.early_stopping:
-            return None, None
-        rows = np.arange(n_samples)
-        return train_test_split(rows, test_size=self.validation_fraction, random_state=rng)
-
-    # --------------------------------------------------------------------------------- the network
-
-    def _network_config(self):
-        """The parameters of the network, checked."""
-        if not isinstance(self.residual, str) and not (
-            isinstance(self.residual, type) and issubclass(self.residual, ResidualBlock)
-        ):
-            raise ValueError(
-                'residual must be "gradient", "mlp" or a subclass of '
-                f"skinvbayes.networks.ResidualBlock; got {self.residual!r}."
-            )
-        return {
-            "n_features": self.n_features_in_,
-            "residual": self.residual,
-            "n_blocks": self.n_blocks,
-            "hidden_layer_sizes": self._hidden_sizes(),
-            "lipschitz": self.lipschitz,
-        }
-
-    def _hidden_sizes(self):
-        if isinstance(self.hidden_layer_sizes, str):
-            width = int(np.clip(8 * self.n_features_in_, 32, 512))
-            return (width, width) if self.residual == "mlp" else (width,)
-        sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
-        if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
-            raise ValueError(
-                f"hidden_layer_sizes must be positive integers; got {self.hidden_layer_sizes!r}."
-            )
-        return sizes
-
-    def _new_network(self, X, weight, dtype):
-        network = IResNet(**self._network_config(), generator=self._generator)
-        self.network_ = network.to(dtype=dtype, device=self.device)
-        u = self._rounded(self._problem.units.from_signals(X), dtype)
-        weight = self._tensor(weight, dtype)
-        covariance = torch.cov(u.T, correction=0, aweights=weight).reshape(2 * [u.shape[1]])
-        network.initialize(weight @ u / weight.sum(), covariance, self._linear_guess(covariance))
-
-    def _linear_guess(self, covariance):
-        """The optimum for Gaussian signals, in unit scale: G + ε Cov⁻¹, made positive definite."""
-        problem = self._problem
-        epsilon = DivergenceLoss.unit_epsilon(self.noise_level_**2, problem.units)
-        smoothed = covariance + (problem.unit_bandwidth**2 + 1e-6) * torch.eye(len(covariance)).to(
-            covariance
-        )
-        forward = self._tensor(problem.unit_forward, covariance.dtype)
-        guess = (forward + forward.T) / 2 + epsilon * torch.linalg.inv(smoothed)
-        spectrum, axes = torch.linalg.eigh(guess)
-        spectrum = spectrum.clamp(min=_SMALLEST_SLOPE)
-        return (axes * spectrum.clamp(max=self._max_condition * spectrum[0])) @ axes.T
-
-    def _check_same_network(self):
-        config = self._network_config()
-        if config != self.network_.config:
-            raise ValueError(
-                "warm_start=True continues with the network at hand, which was made with "
-                f"{self.network_.config}; X and the parameters now ask for {config}. Set "
-                "warm_start=False, or keep them."
-            )
-
     # ----------------------------------------------------------------------------------- inference
 
     @property
@@ -613,13 +394,6 @@ class _BaseINN(
     def _check_signals(self, X):
         check_is_fitted(self)
         return validate_data(self, X, reset=False, dtype=_DTYPES)
-
-    def _tensor(self, values, dtype=torch.float64):
-        return torch.from_numpy(values).to(device=self.network_.device, dtype=dtype)
-
-    def _rounded(self, values, dtype):
-        """Rounded to float32: in unit scale the same bits whatever the units of X and Y."""
-        return self._tensor(values, torch.float32).to(dtype)
 
     def _invert(self, rows, targets):
         """φ⁻¹(targets(rows)); what did not converge is said."""
@@ -648,10 +422,6 @@ def _distinct_pairs(X, Y, weight):
     _, first, which = np.unique(bits, return_index=True, return_inverse=True)
     distinct = rows[first]
     return distinct[:, : X.shape[1]], distinct[:, X.shape[1] :], np.bincount(which, weight[counted])
-
-
-def _round(value):
-    return float(np.float32(value))
 
 
 @documented

@@ -14,7 +14,7 @@ from skinvbayes import (
     ReconstructionINN,
     Reconstructor,
     callbacks,
-    estimators,
+    fitting,
     reconstruction_scorer,
 )
 
@@ -166,7 +166,7 @@ def interrupt_at(n, monkeypatch):
         def __exit__(self, *args):
             return False
 
-    monkeypatch.setattr(estimators, "progress_bar", Bar)
+    monkeypatch.setattr(fitting, "progress_bar", Bar)
 
 
 @pytest.mark.parametrize("n", [1, 5])

@@ -26,9 +26,10 @@ ROOMS = {
     "inversion": {"threads"},
     "networks": {"jacobians"},
     "losses": {"inversion"},
+    "fitting": {"losses", "networks", "problem", "reporting", "training"},
     "estimators": {
-        *("callbacks", "docstrings", "forward_map", "losses", "networks", "persistence"),
-        *("problem", "reporting", "threads", "training"),
+        *("callbacks", "docstrings", "fitting", "forward_map", "networks", "persistence"),
+        "threads",
     },
     "reconstructor": {"callbacks", "estimators"},
     "diagnostics": {"estimators", "operators", "oracles"},
