@@ -46,11 +46,12 @@ ESTIMATORS = (
     LogDetRegularizedINN,
     DivergenceRegularizedINN,
 )
+_REGULARIZED = (LogDetRegularizedINN, DivergenceRegularizedINN)
 _COLOURS = dict(zip(ESTIMATORS, ("tab:grey", "tab:blue", "tab:orange", "tab:green"), strict=True))
 # what the printed tables show; the files have everything
 _PRINTED = {
     "method": "",
-    "weight": "weight",
+    "weight / δ²": "ε / δ²",
     "reconstruction RMSE": "RMSE to x",
     "excess over posterior mean, %": "excess, %",
     "median distance to MAP": "to MAP",
@@ -102,9 +103,14 @@ class Study:
         self.mean, self.maximum = (
             self.oracle(estimate, self.test.Y) for estimate in (posterior_mean, map_estimate)
         )
-
         # what no method can undercut: the posterior mean's error, and the noise of z
         self.limits = rmse(self.mean, self.test.X), rmse(self.Z, self.test.X @ self.G)
+
+    @property
+    def name(self):
+        """The problem, in short."""
+        operator = "I" if self.operator is None else f"diag(1, {self.A[1, 1]:.3g})"
+        return f"A = {operator}, δ = {self.noise_level:.3g}"
 
     def oracle(self, estimate, Y):
         """A Bayesian estimate of the measurements."""
@@ -132,10 +138,20 @@ class Study:
             "to posterior mean": to_mean,
         }
 
+    def weight(self, estimator):
+        """The weight of the regularisation, relative to the matched one."""
+        if not isinstance(estimator, _REGULARIZED):
+            return {}
+        automatic = estimator.epsilon == "auto"
+        return {"weight / δ²": 1.0 if automatic else estimator.epsilon / self.noise_level**2}
+
     def oracle_rows(self):
         """What the oracles reach."""
         oracles = {"posterior mean (oracle)": self.mean, "MAP (oracle)": self.maximum}
-        return [{"method": name} | self.errors(found) for name, found in oracles.items()]
+        return [
+            {"problem": self.name, "method": name} | self.errors(found)
+            for name, found in oracles.items()
+        ]
 
     def row(self, estimator, seconds):
         """All figures of a trained estimator."""
@@ -145,7 +161,9 @@ class Study:
         expected = X @ self.G
         matrix = recovered_operator(estimator, X, Y)
         return {
+            "problem": self.name,
             "method": type(estimator).__name__,
+            **self.weight(estimator),
             **self.errors(estimator.predict(Y)),
             "forward RMSE to z": rmse(forward, self.Z),
             "recovered": rmse(recovered, self.Z),
@@ -181,7 +199,7 @@ def figure_3(run, *, noise_level=0.3):
     (mean, mean_seconds), (maximum, maximum_seconds) = (
         study.fit(cls) for cls in (ReconstructionINN, DivergenceRegularizedINN)
     )
-    # row by row: reconstruction, the step's vector at reconstructed points, explicit or not
+    # reconstruction, vector of the step at the reconstructed points, whether it is explicit
     panels = {
         "explicit: x̂ = y + δ² ∇log p(y)": (
             *(partial(study.oracle, posterior_mean), lambda Y, X: epsilon * density.score(Y), True),
@@ -213,7 +231,7 @@ def figure_3(run, *, noise_level=0.3):
         study.row(mean, mean_seconds),
         study.row(maximum, maximum_seconds),
     ]
-    return figure, _labelled(study, rows)
+    return figure, rows
 
 
 def figure_4(run, *, noise_level=0.3):
@@ -226,10 +244,10 @@ def figure_4(run, *, noise_level=0.3):
     rows = []
     for ax, singular in zip(axes, (1 / 8, 1 / 2), strict=False):
         study = Study(run, np.diag([1, singular]), noise_level)
-        rows += _labelled(study, study.oracle_rows())
+        rows += study.oracle_rows()
         for cls in ESTIMATORS:
             fitted = study.fit(cls)
-            rows += _labelled(study, [study.row(*fitted)])
+            rows.append(study.row(*fitted))
             _draw_errors(ax, study, fitted[0])
         ax.set_title(f"A = diag(1, 1/{1 / singular:.0f}), weight δ² = {noise_level**2:.2g}")
     rows += _draw_sweep(axes[2], Study(run, None, np.sqrt(1 / 8)))
@@ -282,17 +300,13 @@ def _grids(studies, title):
             *(logdet, divergence, ("MAP (oracle)", maximum)),
         ]
         for ax, (name, reconstruct) in zip(block.flat, panels, strict=True):
-            forward = partial(_through, reconstruct, study.A)
-            heading = name if len(studies) == 1 else f"{name}\n{_problem(study)}"
-            DeformedGridDisplay.from_function(forward, ax=ax, title=heading)
+            heading = name if len(studies) == 1 else f"{name}\n{study.name}"
+            image = reconstruct(DeformedGridDisplay.grid() @ study.A.T)
+            DeformedGridDisplay.from_predictions(image, ax=ax, title=heading)
             _mark_peaks(ax, study.prior)
-        all_rows += _labelled(study, [*study.oracle_rows(), *(study.row(*each) for each in fitted)])
+        all_rows += [*study.oracle_rows(), *(study.row(*each) for each in fitted)]
     figure.suptitle(title)
     return figure, all_rows
-
-
-def _through(reconstruct, A, X):
-    return reconstruct(X @ A.T)
 
 
 def _mark_peaks(ax, prior):
@@ -316,36 +330,22 @@ def _draw_errors(ax, study, estimator):
 
 def _draw_sweep(ax, study):
     """The paths of the two regularised losses over the weight, and the two others."""
-    rows = _labelled(study, study.oracle_rows())
+    rows = study.oracle_rows()
     matched = study.noise_level**2
     for cls in ESTIMATORS:
         path = []
-        regularised = cls in (LogDetRegularizedINN, DivergenceRegularizedINN)
-        for weight in matched * _SWEEP if regularised else [matched]:
-            fitted = study.fit(cls, **({"epsilon": weight} if regularised else {}))
+        weights = matched * _SWEEP if cls in _REGULARIZED else [None]
+        for weight in weights:
+            fitted = study.fit(cls, **({"epsilon": weight} if weight else {}))
             row = study.row(*fitted)
-            rows += _labelled(study, [row], weight)
+            rows.append(row)
             path.append([row["reconstruction RMSE"], row["forward RMSE to z"]])
-            if weight == matched:
+            if weight in (None, matched):
                 _draw_errors(ax, study, fitted[0])
         path = np.transpose(path / np.array(study.limits))
         ax.plot(*path, ".-", color=_COLOURS[cls], linewidth=1, markersize=4)
     ax.set_title(f"A = I, δ² = {matched:.3g}; lines: weights δ²/16 … 8 δ²")
     return rows
-
-
-def _problem(study):
-    operator = "I" if study.operator is None else f"diag(1, {study.A[1, 1]:.3g})"
-    return f"A = {operator}, δ = {study.noise_level:.3g}"
-
-
-def _labelled(study, rows, weight=None):
-    """The rows with problem and weight in front."""
-    weight = float(study.noise_level**2 if weight is None else weight)
-    return [
-        {"problem": _problem(study), "method": row["method"], "weight": weight} | row
-        for row in rows
-    ]
 
 
 def _write(folder, name, figure, rows, run):
