@@ -524,8 +524,8 @@ class ImagesDisplay:
         """
         height, width = self.image_shape
         n_images = min(len(images) for images in self.rows.values())
-        size = (0.9 * n_images + 3.5, 0.9 * len(self.rows) * height / width + 0.6)
-        ax = _axes(ax, figsize=size, layout="constrained")
+        size = (0.9 * n_images + 4.5, 0.9 * len(self.rows) * height / width + 0.6)
+        ax = _axes(ax, figsize=size, layout="compressed")
         mosaic = np.full((len(self.rows), height + 1, n_images, width + 1), np.nan)
         for row, images in zip(mosaic, self.rows.values(), strict=True):
             pixels = np.reshape(images[:n_images], (n_images, height, width))
