@@ -32,7 +32,9 @@ from .persistence import (
     unpack_optimizer,
     version,
 )
+from .posterior import PosteriorMixin
 from .threads import single_thread
+from .transfer import TransferredMap, TransferredNetwork
 
 __all__ = [
     "ApproximationINN",
@@ -45,6 +47,7 @@ _DTYPES = [np.float64, np.float32]
 
 
 class _BaseINN(
+    PosteriorMixin,
     TrainingMixin,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -282,29 +285,31 @@ class _BaseINN(
                 f"Z has {Z.shape[1]} features, but {type(self).__name__} is expecting "
                 f"{self.n_features_in_} features as input."
             )
-        return self._invert(Z, lambda rows: rows)
+        return self._invert(Z, lambda rows: rows, self._map)
 
-    def predict(self, X):
+    def predict(self, X, return_std=False):
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_measurements)
             Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
+        return_std : bool, default=False
+            Whether to return the standard deviation too; see :meth:`posterior_std`.
 
         Returns
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
             Reconstructions, in the units of the training signals.
+        std : ndarray of shape (n_samples, n_features)
+            Standard deviation of the error of each, if ``return_std``.
 
         Warns
         -----
         ConvergenceWarning
             If the inversion of some rows did not converge, with their number and residual.
         """
-        check_is_fitted(self)
-        Y = self._validate_measurements(X, self.n_measurements_in_, ensure_2d=True)
-        return self._invert(Y, self._problem.targets)
+        return self._predict(self._check_measurements(X), return_std, None)
 
     def score(self, X, y, sample_weight=None):
         """Variance-weighted R² of the reconstruction ``predict(y)`` against the signals X.
@@ -325,7 +330,7 @@ class _BaseINN(
         """
         check_is_fitted(self)
         X, Y = self._validate_pairs(X, y, reset=False)
-        found = self._invert(Y, self._problem.targets)
+        found = self._invert(Y, self._problem.targets, self._map)
         return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
     # ------------------------------------------------------------------------------- persistence
@@ -395,17 +400,21 @@ class _BaseINN(
         check_is_fitted(self)
         return validate_data(self, X, reset=False, dtype=_DTYPES)
 
-    def _invert(self, rows, targets):
+    def _check_measurements(self, Y):
+        check_is_fitted(self)
+        return self._validate_measurements(Y, self.n_measurements_in_, ensure_2d=True)
+
+    def _invert(self, rows, targets, map_):
         """φ⁻¹(targets(rows)); what did not converge is said."""
-        X, residual = self._map.inverse(rows, targets)
-        if len(residual):
+        X, residual, converged = map_.inverse(rows, targets)
+        if not converged.all():
+            failed = np.flatnonzero(~converged)
+            some = ", ".join(map(str, failed[:5])) + (", …" if len(failed) > 5 else "")
             warnings.warn(
-                f"The inversion of {len(residual)} of {len(rows)} rows did not converge; the "
-                f"largest residual is {residual.max():.3g}. Lower lipschitz (now "
-                f"{self.lipschitz}) and fit again, or check these rows: they may lie far outside "
-                "the training data.",
+                f"The inversion of {len(failed)} of {len(rows)} rows did not converge (rows "
+                f"{some}); the largest residual is {residual[failed].max():.3g}. {map_.advice}",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=5,
             )
         return X
 
@@ -569,6 +578,59 @@ class DivergenceRegularizedINN(_RegularizedINN):
     """
 
     _loss = "divergence"
+
+    def predict(self, X, return_std=False, noise_level=None):
+        """Reconstruct signals from measurements: the MAP estimate, also for another noise level.
+
+        The map for another noise level δ is ``G x + δ²/ε (φ(x) − G x)``; nothing is trained again.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_measurements)
+            Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
+        return_std : bool, default=False
+            Whether to return the standard deviation too; see :meth:`posterior_std`.
+        noise_level : float, default=None
+            Standard deviation of the noise of these measurements; by default the weight
+            ``epsilon_`` of the training holds.
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+            Reconstructions, in the units of the training signals.
+        std : ndarray of shape (n_samples, n_features)
+            Standard deviation of the error of each, if ``return_std``.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the inversion of some rows did not converge; or if, for a noise level above that of
+            the training, the map is not monotone there, so that the reconstruction is one of
+            several that satisfy the equation. The rows are named.
+
+        Examples
+        --------
+        >>> from skinvbayes import DivergenceRegularizedINN
+        >>> from skinvbayes.datasets import make_bimodal
+        >>> data = make_bimodal(2000, noise_level=0.2, random_state=0)
+        >>> estimator = DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+        >>> less, more = (estimator.predict([[0.0, 1.5]], noise_level=d) for d in (0.1, 0.25))
+        >>> bool(less[0, 1] > more[0, 1])  # more noise draws more to the prior's peak
+        True
+        """
+        return self._predict(self._check_measurements(X), return_std, noise_level)
+
+    def _map_at(self, noise_level):
+        if noise_level is None:
+            return self._map
+        if not isinstance(noise_level, numbers.Real) or not 0 < noise_level < np.inf:
+            raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
+        if self.epsilon_ == 0:
+            raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
+        forward = self._tensor(self._problem.unit_forward)
+        ratio = float(noise_level) ** 2 / self.epsilon_
+        network = TransferredNetwork(self.network_, forward, ratio)
+        return TransferredMap(network, self._problem.units)
 
     def prior_score(self, X):
         """The learned score of the prior, ``∇log p(x) = (E[z|x] − φ(x)) / ε``.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.func import linearize, vjp
 
 from .inversion import invert
 from .networks import IResNet
@@ -62,6 +63,34 @@ class ForwardMap:
 
         return _map_rows(gradient, X, X.shape[1:], self._jacobian_rows)
 
+    def precision_product(self, X, factor=None):
+        """Multiplication by the symmetric parts of ``Aᵀ Dφ(x)``, without forming them.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Points.
+        factor : ndarray of shape (n_features, n_features), default=None
+            The A; the identity by default.
+
+        Returns
+        -------
+        product : callable
+            Multiplies a Tensor of shape (n_samples, n_features), row by row.
+        """
+        u = self._unit_signals(X)
+        A = None if factor is None else torch.from_numpy(factor).to(u)
+        _, push_forward = linearize(self.network, u)
+        _, pull_back = vjp(self.network, u)
+
+        def product(v):
+            forward = push_forward(v)
+            (backward,) = pull_back(v if A is None else v @ A.T)
+            forward = forward if A is None else forward @ A
+            return self.units.forward_norm * (forward + backward) / 2
+
+        return product
+
     def inverse(self, rows, targets):
         """φ⁻¹(targets(rows)).
 
@@ -76,23 +105,37 @@ class ForwardMap:
         -------
         X : ndarray of shape (n_samples, n_features)
             Signals.
-        residual : ndarray of shape (n_failed,)
-            The norms ``‖φ(x) − z‖`` where the inversion did not converge.
+        residual : ndarray of shape (n_samples,)
+            The norms ``‖φ(x) − z‖``.
+        converged : ndarray of shape (n_samples,)
+            Whether the inversion of the row can be trusted.
         """
-        failed = []
+        residuals, converged = [], []
 
         def inverse(part):
             unit = torch.from_numpy(self.units.from_targets(targets(part))).to(self.network.device)
-            found = invert(self.network, unit)
-            failed.append(found.residual[~found.converged].cpu().numpy())
+            found = self._invert(unit)
+            residuals.append(found.residual.cpu().numpy())
+            converged.append(found.converged.cpu().numpy())
             return self.units.to_signals(found.x.cpu().numpy())
 
         X = _map_rows(inverse, rows, self.units.signal_mean.shape)
-        return X, self.units.target_scale * np.concatenate(failed)
+        return X, self.units.target_scale * np.concatenate(residuals), np.concatenate(converged)
+
+    def _invert(self, w):
+        return invert(self.network, w)
 
     @property
     def _jacobian_rows(self):
         return max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // len(self.units.signal_mean) ** 2))
+
+    @property
+    def advice(self):
+        """What to do about rows whose inversion did not converge."""
+        return (
+            "Lower lipschitz and fit again, or check these rows: they may lie far outside the "
+            "training data."
+        )
 
     def _unit_signals(self, rows):
         return torch.from_numpy(self.units.from_signals(rows)).to(self.network.device)

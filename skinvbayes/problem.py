@@ -105,6 +105,11 @@ class InverseProblem:
         """G in unit scale: a matrix of norm one."""
         return self.forward / self.units.forward_norm
 
+    @property
+    def information(self):
+        """``AᵀA``, what a measurement says, times δ²: G, or GᵀG in the original problem."""
+        return self.forward.T @ self.forward if self.operator is None else self.forward
+
     def targets(self, Y):
         """z: the measurements, or Aᵀ y."""
         return Y if self.operator is None else self.operator.adjoint(Y)

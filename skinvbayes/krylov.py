@@ -1,0 +1,123 @@
+"""Linear algebra by products alone: solutions and roots of symmetric positive definite matrices.
+
+A matrix is a function that multiplies a batch of vectors, of shape (n_samples, n_features), row i
+by the i-th of n_samples different matrices.
+"""
+
+import torch
+
+__all__ = ["conjugate_gradients", "matrix_power"]
+
+_CHECK = 5  # steps of Lanczos' method between two looks at the result
+
+
+def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000):
+    """Solve P x = b for every row, by conjugate gradients.
+
+    Parameters
+    ----------
+    product : callable
+        Multiplication by symmetric positive definite matrices P.
+    b : Tensor of shape (n_samples, n_features)
+        Right-hand sides.
+    tol : float, default=1e-6
+        Largest residual, relative to b, that counts as converged.
+    max_iter : int, default=1000
+        Largest number of products.
+
+    Returns
+    -------
+    x : Tensor of shape (n_samples, n_features)
+        Solutions.
+    residual : Tensor of shape (n_samples,)
+        ``‖P x − b‖ / ‖b‖`` of every row.
+
+    References
+    ----------
+    M. R. Hestenes and E. Stiefel (1952), "Methods of conjugate gradients for solving linear
+    systems", Journal of Research of the National Bureau of Standards.
+    """
+    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
+    squared = residual.square().sum(1)
+    threshold = tol**2 * squared
+    for _ in range(max_iter):
+        going = squared > threshold
+        if not going.any():
+            break
+        image = product(direction)
+        step = _ratio(squared, (direction * image).sum(1), going)
+        x += step * direction
+        residual -= step * image
+        old, squared = squared, residual.square().sum(1)
+        direction = residual + _ratio(squared, old, going) * direction
+    size = b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny)
+    return x, (product(x) - b).norm(dim=1) / size
+
+
+def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
+    """``Pᵖ b`` for every row, such as p = ½ for a square root, by Lanczos' method.
+
+    Parameters
+    ----------
+    product : callable
+        Multiplication by symmetric positive definite matrices P.
+    b : Tensor of shape (n_samples, n_features)
+        Vectors.
+    power : float
+        The power p.
+    tol : float, default=1e-6
+        The steps end when the result changes by no more than this fraction, in every row.
+    max_iter : int, default=300
+        Largest number of products.
+
+    Returns
+    -------
+    x : Tensor of shape (n_samples, n_features)
+        The products.
+    change : Tensor of shape (n_samples,)
+        Relative change of every row in the last steps.
+
+    References
+    ----------
+    Y. Saad (1992), "Analysis of some Krylov subspace approximations to the matrix exponential
+    operator", SIAM Journal on Numerical Analysis.
+    """
+    tiny = torch.finfo(b.dtype).tiny
+    size = b.norm(dim=1, keepdim=True).clamp(min=tiny)
+    basis, diagonal, off_diagonal = [b / size], [], []
+    x, n_steps = torch.zeros_like(b), min(max_iter, b.shape[1])
+    for step in range(1, n_steps + 1):
+        image = product(basis[-1])
+        diagonal.append((image * basis[-1]).sum(1))
+        if step % _CHECK == 0 or step == n_steps:
+            previous, x = x, size * _combine(basis, diagonal, off_diagonal, power)
+            change = (x - previous).norm(dim=1) / x.norm(dim=1).clamp(min=tiny)
+            if (change <= tol).all():
+                break
+        stacked = torch.stack(basis, dim=1)
+        for _ in range(2):  # once is not enough, says Kahan
+            overlap = torch.einsum("nkd,nd->nk", stacked, image)
+            image = image - torch.einsum("nk,nkd->nd", overlap, stacked)
+        norm = image.norm(dim=1, keepdim=True)
+        off_diagonal.append(norm[:, 0])
+        basis.append(image / norm.clamp(min=tiny))
+    exact = n_steps == b.shape[1] and step == n_steps
+    return x, torch.zeros_like(change) if exact else change
+
+
+def _combine(basis, diagonal, off_diagonal, power):
+    """``V Tᵖ e₁`` with the tridiagonal matrix T."""
+    T = torch.diag_embed(torch.stack(diagonal, dim=1))
+    if off_diagonal:
+        off = torch.stack(off_diagonal, dim=1)
+        T = T + torch.diag_embed(off, offset=1) + torch.diag_embed(off, offset=-1)
+    spectrum, axes = torch.linalg.eigh(T)
+    finfo = torch.finfo(T.dtype)
+    smallest = (finfo.eps * spectrum[:, -1:].abs()).clamp(min=finfo.tiny)
+    weights = torch.maximum(spectrum, smallest).pow(power) * axes[:, 0]
+    coefficients = torch.einsum("nkj,nj->nk", axes, weights)
+    return torch.einsum("nk,nkd->nd", coefficients, torch.stack(basis, dim=1))
+
+
+def _ratio(numerator, denominator, where):
+    return torch.where(where, numerator / denominator, torch.zeros_like(numerator))[:, None]

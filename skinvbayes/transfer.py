@@ -1,0 +1,97 @@
+"""Another noise level without training again: the map of the divergence loss for another weight.
+
+Its optimum is φ(x) = G x − ε ∇log p(x). With G known, the one for the weight r ε is
+φ_r(x) = G x + r (φ(x) − G x). For r < 1 it is monotone where φ is. For r > 1 it is so only while
+the posterior stays log-concave; beyond, several x have the same φ_r(x).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .forward_map import ForwardMap
+from .inversion import invert
+
+__all__ = ["TransferredMap", "TransferredNetwork"]
+
+_GROWTH = 1.25  # of the weight from one step of the continuation to the next
+
+
+class TransferredNetwork(nn.Module):
+    """ψ_r(u) = G u + r (ψ(u) − G u), in unit scale.
+
+    Parameters
+    ----------
+    network : IResNet
+        The trained ψ.
+    forward_matrix : Tensor of shape (n_features, n_features)
+        The matrix G.
+    ratio : float
+        The factor r of the weight.
+    """
+
+    def __init__(self, network, forward_matrix, ratio):
+        super().__init__()
+        self.network = network
+        self.forward_matrix = forward_matrix
+        self.ratio = ratio
+
+    @property
+    def blocks(self):
+        """The one block that the inversion sees."""
+        return [self]
+
+    @property
+    def device(self):
+        """Where the parameters are."""
+        return self.network.device
+
+    def scale(self):
+        """Size of the terms that the map is the sum of."""
+        return self.ratio * math.prod(block.scale() for block in self.network.blocks)
+
+    def forward(self, u):
+        """ψ_r(u)."""
+        linear = u @ self.forward_matrix.T
+        return linear + self.ratio * (self.network(u) - linear)
+
+    def jacobian(self, u):
+        """Dψ_r(u)."""
+        return self.forward_matrix + self.ratio * (self.network.jacobian(u) - self.forward_matrix)
+
+
+@dataclass
+class TransferredMap(ForwardMap):
+    """φ_r in the user's units; its inverse follows the solution from the trained weight."""
+
+    network: TransferredNetwork
+
+    @property
+    def advice(self):
+        """What to do about rows on whose way the map is not monotone."""
+        return (
+            "The map is not monotone there at this noise level: what is returned is one of several "
+            "solutions, or none. Ask for a lower noise_level, or train at this one."
+        )
+
+    def _invert(self, w):
+        """Continuation in the weight; a row on whose way ψ_r is not monotone has not converged."""
+        trained, forward, ratio = (
+            self.network.network,
+            self.network.forward_matrix,
+            self.network.ratio,
+        )
+        found = invert(trained, w)
+        n_steps = max(1, math.ceil(math.log(ratio) / math.log(_GROWTH))) if ratio > 0 else 1
+        monotone = torch.ones_like(found.converged)
+        for step in range(1, n_steps + 1):
+            between = ratio ** (step / n_steps) if n_steps > 1 else ratio
+            network = TransferredNetwork(trained, forward, between)
+            found = invert(network, w, start=found.x)
+            if between > 1:
+                J = network.jacobian(found.x)
+                monotone &= torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0] > 0
+        found.converged &= monotone
+        return found

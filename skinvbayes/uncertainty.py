@@ -1,0 +1,141 @@
+"""How sure a reconstruction is: the posterior as a Gaussian, from the Jacobian of the trained map.
+
+For measurements y = A x + n, n ~ N(0, δ² I), second-order Tweedie gives the posterior covariance by
+the derivative of the posterior mean, ``Cov[x | y] = δ² Dφ(x̂)⁻¹`` with φ(x̂) = z = Aᵀ y. For a map φ
+of the original problem, z = y, the factor of the operator is needed, ``δ² (Aᵀ Dφ(x̂))⁻¹``. At the
+MAP estimate the same expression is Laplace's approximation.
+
+Where training has smoothed the prior by a Gaussian of bandwidth b, this is the covariance of the
+smoothed signal x + b ξ. To first order the jitter moves the error of the reconstruction by −b R ξ,
+with R = I − Dφ(x̂)⁻¹ G the part of the signal that the data do not determine; so the covariance of
+the error for the signal itself is less by b² R Rᵀ.
+
+References
+----------
+N. Heilenkötter (2025), arXiv:2510.26704. B. Efron (2011), "Tweedie's formula and selection bias",
+Journal of the American Statistical Association.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .krylov import conjugate_gradients, matrix_power
+
+__all__ = ["ErrorModel"]
+
+_SMALLEST = 1e-6  # eigenvalue of a precision, relative to the largest
+_REMAINING = 0.01  # share of the variance that the correction for the bandwidth leaves at least
+
+
+@dataclass
+class ErrorModel:
+    """The Gaussian model of a reconstruction's error, for Jacobians at hand or for products only.
+
+    Attributes
+    ----------
+    factor : ndarray of shape (n_features, n_features) or None
+        The A of ``Aᵀ Dφ``: None in the normal equation, where it is the identity.
+    information : ndarray of shape (n_features, n_features)
+        ``AᵀA``: what the data say, times δ².
+    noise_level : float
+        Standard deviation δ of the noise.
+    bandwidth : float
+        Standard deviation b of the Gaussian that smoothed the prior.
+    """
+
+    factor: np.ndarray | None
+    information: np.ndarray
+    noise_level: float
+    bandwidth: float
+
+    def covariance(self, jacobian):
+        """Covariances of the error from Jacobians Dφ(x̂).
+
+        Parameters
+        ----------
+        jacobian : ndarray of shape (n_samples, n_features, n_features)
+            The Jacobians.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_samples, n_features, n_features)
+            Symmetric positive definite matrices.
+        indefinite : ndarray of shape (n_samples,)
+            Whether the symmetric part of ``Aᵀ Dφ`` was not positive definite, so that its
+            eigenvalues were raised. Never so for one block of the gradient branch and z = Aᵀ y.
+        """
+        precision = jacobian if self.factor is None else self.factor.T @ jacobian
+        precision = (precision + precision.transpose(0, 2, 1)) / 2
+        inverse_root, root, indefinite = _roots(precision)
+        variance = self.noise_level**2 * np.eye(precision.shape[1])
+        if self.bandwidth > 0:
+            # δ² P⁻¹ − b² R Rᵀ = root (δ² − b² Q Qᵀ) rootᵀ with P⁻¹ = root rootᵀ and Q = root⁻¹ R
+            Q = inverse_root - root.transpose(0, 2, 1) @ self.information
+            variance = variance - self.bandwidth**2 * Q @ Q.transpose(0, 2, 1)
+            variance = _raised(variance, _REMAINING * self.noise_level**2)
+        return root @ variance @ root.transpose(0, 2, 1), indefinite
+
+    def product(self, precision_product, v):
+        """Products of the covariance with vectors, from products with ``sym(Aᵀ Dφ(x̂))``.
+
+        Without the floors of :meth:`covariance`, which keep it positive where it is not.
+
+        Parameters
+        ----------
+        precision_product : callable
+            Multiplies a Tensor of shape (n_samples, n_features), row by row.
+        v : Tensor of shape (n_samples, n_features)
+            Vectors.
+
+        Returns
+        -------
+        product : Tensor of shape (n_samples, n_features)
+            ``(δ² P⁻¹ − b² R Rᵀ) v``.
+        residual : Tensor of shape (n_samples,)
+            The largest relative residual of the equations that were solved for a row.
+        """
+        solution, residual = conjugate_gradients(precision_product, v)
+        result = self.noise_level**2 * solution
+        if self.bandwidth == 0:
+            return result, residual
+        information = torch.from_numpy(self.information).to(v)
+        undetermined = v - solution @ information  # Rᵀ v
+        correction, other = conjugate_gradients(precision_product, undetermined @ information)
+        result = result - self.bandwidth**2 * (undetermined - correction)
+        return result, torch.maximum(residual, other)
+
+    def root_product(self, precision_product, v):
+        """Products of a root of the covariance with vectors; with white v, errors of this kind.
+
+        Parameters and results are as in :meth:`product`.
+        """
+        if self.bandwidth == 0:
+            result, residual = matrix_power(precision_product, v, -0.5)
+            return self.noise_level * result, residual
+        return matrix_power(lambda w: self.product(precision_product, w)[0], v, 0.5, tol=1e-3)
+
+
+def _roots(P):
+    """``root⁻¹`` and root with P⁻¹ = root rootᵀ; where P was not positive definite."""
+    try:
+        lower = np.linalg.cholesky(P)
+        inverse = np.linalg.inv(lower)
+        return lower.transpose(0, 2, 1), inverse.transpose(0, 2, 1), np.zeros(len(P), dtype=bool)
+    except np.linalg.LinAlgError:
+        spectrum, axes = np.linalg.eigh(P)
+        lowest = _SMALLEST * np.abs(spectrum).max(axis=1, keepdims=True)
+        root = np.sqrt(np.maximum(spectrum, lowest))
+        inverse_root = root[:, :, None] * axes.transpose(0, 2, 1)
+        return inverse_root, axes / root[:, None, :], spectrum[:, 0] < lowest[:, 0]
+
+
+def _raised(matrices, least):
+    """Symmetric matrices, with the eigenvalues below ``least`` raised to it."""
+    try:
+        np.linalg.cholesky(matrices - least * np.eye(matrices.shape[1]))
+        return matrices
+    except np.linalg.LinAlgError:
+        spectrum, axes = np.linalg.eigh(matrices)
+        return (axes * np.maximum(spectrum, least)[:, None, :]) @ axes.transpose(0, 2, 1)
