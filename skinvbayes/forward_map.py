@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.func import linearize, vjp
+from torch.func import vjp
 
 from .inversion import invert
 from .networks import IResNet
@@ -41,7 +41,7 @@ class ForwardMap:
         def forward(rows):
             return self.units.to_targets(self.network(self._unit_signals(rows)).cpu().numpy())
 
-        return _map_rows(forward, X, X.shape[1:])
+        return self._rows(forward, X, X.shape[1:])
 
     def jacobian(self, X):
         """Dφ(x) = a Dψ(u), of shape (n_samples, n_features, n_features)."""
@@ -50,7 +50,7 @@ class ForwardMap:
             unit = self.network.jacobian(self._unit_signals(rows))
             return self.units.forward_norm * unit.cpu().numpy()
 
-        return _map_rows(jacobian, X, 2 * X.shape[1:], self._jacobian_rows)
+        return self._rows(jacobian, X, 2 * X.shape[1:], self._jacobian_rows)
 
     def logabsdet_gradient(self, X):
         """∇log|det Dφ(x)|, of shape (n_samples, n_features)."""
@@ -61,7 +61,7 @@ class ForwardMap:
                 (unit,) = torch.autograd.grad(self.network.logabsdet(u).sum(), u)
             return unit.cpu().numpy() / self.units.signal_scale
 
-        return _map_rows(gradient, X, X.shape[1:], self._jacobian_rows)
+        return self._rows(gradient, X, X.shape[1:], self._jacobian_rows)
 
     def precision_product(self, X, factor=None):
         """Multiplication by the symmetric parts of ``Aᵀ Dφ(x)``, without forming them.
@@ -80,11 +80,14 @@ class ForwardMap:
         """
         u = self._unit_signals(X)
         A = None if factor is None else torch.from_numpy(factor).to(u)
-        _, push_forward = linearize(self.network, u)
-        _, pull_back = vjp(self.network, u)
+        with self.network.frozen():
+            _, pull_back = vjp(self.network, u)
+            _, push_forward = vjp(
+                lambda v: pull_back(v)[0], torch.zeros_like(u)
+            )  # transposed twice
 
         def product(v):
-            forward = push_forward(v)
+            (forward,) = push_forward(v)
             (backward,) = pull_back(v if A is None else v @ A.T)
             forward = forward if A is None else forward @ A
             return self.units.forward_norm * (forward + backward) / 2
@@ -119,7 +122,7 @@ class ForwardMap:
             converged.append(found.converged.cpu().numpy())
             return self.units.to_signals(found.x.cpu().numpy())
 
-        X = _map_rows(inverse, rows, self.units.signal_mean.shape)
+        X = self._rows(inverse, rows, self.units.signal_mean.shape)
         return X, self.units.target_scale * np.concatenate(residuals), np.concatenate(converged)
 
     def _invert(self, w):
@@ -140,19 +143,18 @@ class ForwardMap:
     def _unit_signals(self, rows):
         return torch.from_numpy(self.units.from_signals(rows)).to(self.network.device)
 
-
-def _map_rows(function, rows, shape, chunk=None):
-    """Apply a map of rows, whose results have this shape each, to chunks of them."""
-    chunk = chunk or _CHUNK_ROWS
-    result = np.empty((len(rows), *shape), dtype=rows.dtype)
-    with single_thread(), torch.no_grad():
-        for start in range(0, len(rows), chunk):
-            part = slice(start, start + chunk)
-            values = function(rows[part].astype(np.float64))
-            if np.abs(values).max() > np.finfo(result.dtype).max:
-                raise ValueError(
-                    f"Results as large as {np.abs(values).max():.3g} do not fit into "
-                    f"{result.dtype}. Check the rows that were given, or pass float64."
-                )
-            result[part] = values
-    return result
+    def _rows(self, function, rows, shape, chunk=None):
+        """Apply a map of rows, whose results have this shape each, to chunks of them."""
+        chunk = chunk or _CHUNK_ROWS
+        result = np.empty((len(rows), *shape), dtype=rows.dtype)
+        with single_thread(), torch.no_grad(), self.network.frozen():
+            for start in range(0, len(rows), chunk):
+                part = slice(start, start + chunk)
+                values = function(rows[part].astype(np.float64))
+                if np.abs(values).max() > np.finfo(result.dtype).max:
+                    raise ValueError(
+                        f"Results as large as {np.abs(values).max():.3g} do not fit into "
+                        f"{result.dtype}. Check the rows that were given, or pass float64."
+                    )
+                result[part] = values
+        return result

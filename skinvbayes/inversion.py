@@ -69,7 +69,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     tol = 100 * torch.finfo(z.dtype).eps if tol is None else tol
     size = max(1, _CHUNK_ENTRIES // z.shape[1] ** 2) if method == "newton" else len(z)
     start = z if start is None else start
-    with single_thread():
+    with single_thread(), network.frozen():
         threshold = tol * z.square().sum(1).mean().sqrt().clamp(min=torch.finfo(z.dtype).tiny)
         chunks = [
             _invert_chunk(network, part, guess, tol, threshold, method, max_iter)

@@ -5,6 +5,7 @@ subclass of :class:`ResidualBlock`, handed to an estimator as ``residual=YourBlo
 """
 
 import math
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -80,6 +81,7 @@ class ResidualBlock(nn.Module):
         self.max_lipschitz = max_lipschitz * (1 - _MARGIN)
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.shift = nn.Parameter(torch.zeros(n_features))
+        self._known = None
 
     def residual(self, x):
         """The branch f, (n_samples, n_features) → (n_samples, n_features)."""
@@ -96,6 +98,24 @@ class ResidualBlock(nn.Module):
     def forward(self, x):
         """φ(x) = c (x − f(x)) + t."""
         return self.scale() * (x - self.residual(x)) + self.shift
+
+    @contextmanager
+    def frozen(self):
+        """A context in which the parameters stay as they are and need no gradient.
+
+        What :meth:`constants` gives is computed once then.
+        """
+        known = self._known
+        if known is None:
+            with torch.no_grad():
+                self._known = self.constants()
+        try:
+            yield
+        finally:
+            self._known = known
+
+    def constants(self):
+        """What depends on the parameters alone, for :meth:`frozen`; here, nothing."""
 
     def jacobian(self, x):
         """Dφ(x), of shape (n_samples, n_features, n_features)."""
@@ -209,6 +229,10 @@ class GradientBlock(ResidualBlock):
         return self._slope_and_bounds()[0]
 
     def _slope_and_bounds(self):
+        known = self._known  # read once: another thread may reset it
+        return self.constants() if known is None else known
+
+    def constants(self):
         """S with the bounds a and b, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
         identity = torch.eye(
             self.weight.shape[1], dtype=self.weight.dtype, device=self.weight.device
@@ -278,6 +302,11 @@ class MLPBlock(ResidualBlock):
         return self.scale() * (x.shape[1] - self.max_lipschitz * trace)
 
     def _normalized(self):
+        known = self._known  # read once: another thread may reset it
+        return self.constants() if known is None else known
+
+    def constants(self):
+        """The weights, divided by their norms where these exceed one."""
         return [weight / spectral_norm(weight).clamp(min=1) for weight in self.weights]
 
 
@@ -343,6 +372,14 @@ class IResNet(nn.Module):
     def device(self):
         """Where the parameters are."""
         return next(self.parameters()).device
+
+    @contextmanager
+    def frozen(self):
+        """A context in which the parameters stay as they are and need no gradient."""
+        with ExitStack() as stack:
+            for block in self.blocks:
+                stack.enter_context(block.frozen())
+            yield
 
     def initialize(self, mean, covariance, slope):
         """Adapt the initial weights to signals of unit scale and a linear first guess of φ.

@@ -153,17 +153,18 @@ class Reconstructor(
         X : array-like of shape (n_samples, n_measurements)
             Measurements.
         **predict_params : dict
-            Metadata for the estimator's ``predict``.
+            Metadata and options for the estimator's ``predict``, such as ``return_std``.
 
         Returns
         -------
         signals : ndarray of shape (n_samples, n_features) or (n_samples,)
             Reconstructions, as many-dimensional as the signals given to ``fit``.
         """
-        check_is_fitted(self)
-        Y = validate_data(self, X, reset=False, dtype=_DTYPES)
-        signals = _reconstruct(self.estimator_, Y, **self._routed("predict", predict_params))
-        return signals.ravel() if self._signal_ndim == 1 else signals
+        Y = self._check_measurements(X)
+        found = _reconstruct(self.estimator_, Y, **self._routed("predict", predict_params))
+        if isinstance(found, tuple):  # with return_std
+            return tuple(self._shaped(part) for part in found)
+        return self._shaped(found)
 
     def score(self, X, y, sample_weight=None):
         """Variance-weighted R² of the reconstruction.
@@ -185,6 +186,64 @@ class Reconstructor(
         found = self.predict(X)
         return r2_score(y, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
+    @available_if(_inner_has("posterior_covariance"))
+    def posterior_covariance(self, X, **options):
+        """Covariance of the error, ``estimator_.posterior_covariance``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_measurements)
+            Measurements.
+        **options : dict
+            As for the estimator.
+
+        Returns
+        -------
+        covariance : ndarray of shape (n_samples, n_features, n_features)
+            Symmetric positive definite matrices.
+        """
+        return self.estimator_.posterior_covariance(self._check_measurements(X), **options)
+
+    @available_if(_inner_has("posterior_interval"))
+    def posterior_interval(self, X, coverage=0.9, **options):
+        """Intervals for each coordinate, ``estimator_.posterior_interval``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_measurements)
+            Measurements.
+        coverage : float, default=0.9
+            Probability for each coordinate by itself.
+        **options : dict
+            As for the estimator.
+
+        Returns
+        -------
+        lower, upper : ndarrays of shape (n_samples, n_features)
+            Ends of the intervals.
+        """
+        return self.estimator_.posterior_interval(self._check_measurements(X), coverage, **options)
+
+    @available_if(_inner_has("sample_posterior"))
+    def sample_posterior(self, X, n_samples=1, **options):
+        """Signals that could have led to the measurements, ``estimator_.sample_posterior``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples_X, n_measurements)
+            Measurements.
+        n_samples : int, default=1
+            Number of signals for each measurement.
+        **options : dict
+            As for the estimator.
+
+        Returns
+        -------
+        samples : ndarray of shape (n_samples_X, n_samples, n_features)
+            Signals.
+        """
+        return self.estimator_.sample_posterior(self._check_measurements(X), n_samples, **options)
+
     @available_if(_inner_has("transform"))
     def forward(self, X):
         """The learned forward map of signals, ``estimator_.transform``.
@@ -201,6 +260,13 @@ class Reconstructor(
         """
         check_is_fitted(self)
         return self.estimator_.transform(X)
+
+    def _check_measurements(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, reset=False, dtype=_DTYPES)
+
+    def _shaped(self, signals):
+        return signals.ravel() if self._signal_ndim == 1 else signals
 
     def _template(self):
         return DivergenceRegularizedINN() if self.estimator is None else self.estimator
@@ -296,4 +362,9 @@ def _reconstruct(estimator, Y, **params):
     if not isinstance(estimator, Pipeline):
         return estimator.predict(Y, **params)
     found = _reconstruct(estimator[-1], Y, **params)
+    if isinstance(found, tuple) and len(estimator) > 1:
+        raise ValueError(
+            "The standard deviation cannot be taken back through the steps of a pipeline. Wrap the "
+            "estimator without them: it scales signals and measurements by itself."
+        )
     return estimator[:-1].inverse_transform(found) if len(estimator) > 1 else found

@@ -48,6 +48,10 @@ class TransferredNetwork(nn.Module):
         """Where the parameters are."""
         return self.network.device
 
+    def frozen(self):
+        """As that of the trained network."""
+        return self.network.frozen()
+
     def scale(self):
         """Size of the terms that the map is the sum of."""
         return self.ratio * math.prod(block.scale() for block in self.network.blocks)

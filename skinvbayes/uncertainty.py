@@ -97,13 +97,8 @@ class ErrorModel:
             The largest relative residual of the equations that were solved for a row.
         """
         solution, residual = conjugate_gradients(precision_product, v)
-        result = self.noise_level**2 * solution
-        if self.bandwidth == 0:
-            return result, residual
-        information = torch.from_numpy(self.information).to(v)
-        undetermined = v - solution @ information  # Rᵀ v
-        correction, other = conjugate_gradients(precision_product, undetermined @ information)
-        result = result - self.bandwidth**2 * (undetermined - correction)
+        middle = self._middle(precision_product, solution)
+        result, other = conjugate_gradients(precision_product, middle)
         return result, torch.maximum(residual, other)
 
     def root_product(self, precision_product, v):
@@ -111,10 +106,19 @@ class ErrorModel:
 
         Parameters and results are as in :meth:`product`.
         """
+        middle, change = matrix_power(lambda w: self._middle(precision_product, w), v, 0.5)
+        result, residual = conjugate_gradients(precision_product, middle)
+        return result, torch.maximum(residual, change)
+
+    def _middle(self, precision_product, v):
+        """``(δ² P − b² (P − AᵀA)²) v``: the covariance is this between two P⁻¹."""
+        image = precision_product(v)
         if self.bandwidth == 0:
-            result, residual = matrix_power(precision_product, v, -0.5)
-            return self.noise_level * result, residual
-        return matrix_power(lambda w: self.product(precision_product, w)[0], v, 0.5, tol=1e-3)
+            return self.noise_level**2 * image
+        information = torch.from_numpy(self.information).to(v)
+        prior = image - v @ information
+        prior = precision_product(prior) - prior @ information
+        return self.noise_level**2 * image - self.bandwidth**2 * prior
 
 
 def _roots(P):
