@@ -31,7 +31,7 @@ rows = {
     "truth": data.X_test[:8],
     "measurement": Y,
     "reconstruction": found,
-    "standard deviation": std,
+    "4 × standard deviation": 4 * std,
     "sample of the posterior": samples[:, 0],
     "another": samples[:, 1],
 }

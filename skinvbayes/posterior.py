@@ -148,7 +148,7 @@ class PosteriorMixin:
         if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
             raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
         X, std = self._predict(self._check_measurements(Y), True, noise_level)
-        half = norm.ppf((1 + coverage) / 2) * std
+        half = float(norm.ppf((1 + coverage) / 2)) * std
         return X - half, X + half
 
     def sample_posterior(

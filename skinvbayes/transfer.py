@@ -81,21 +81,24 @@ class TransferredMap(ForwardMap):
         )
 
     def _invert(self, w):
-        """Continuation in the weight; a row on whose way ψ_r is not monotone has not converged."""
+        """Continuation in the weight, from the trained one.
+
+        A row has only converged where ψ_r is monotone at the start, at the end and half way.
+        """
         trained, forward, ratio = (
             self.network.network,
             self.network.forward_matrix,
             self.network.ratio,
         )
         found = invert(trained, w)
-        n_steps = max(1, math.ceil(math.log(ratio) / math.log(_GROWTH))) if ratio > 0 else 1
-        monotone = torch.ones_like(found.converged)
+        start = found.x
+        n_steps = max(1, math.ceil(math.log(ratio) / math.log(_GROWTH)))
         for step in range(1, n_steps + 1):
-            between = ratio ** (step / n_steps) if n_steps > 1 else ratio
-            network = TransferredNetwork(trained, forward, between)
+            network = TransferredNetwork(trained, forward, ratio ** (step / n_steps))
             found = invert(network, w, start=found.x)
-            if between > 1:
-                J = network.jacobian(found.x)
-                monotone &= torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0] > 0
-        found.converged &= monotone
+        if ratio > 1:
+            for share in (0.0, 0.5, 1.0):
+                J = self.network.jacobian(start + share * (found.x - start))
+                lowest = torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0]
+                found.converged &= lowest > 0
         return found

@@ -75,7 +75,8 @@ class ErrorModel:
             Q = inverse_root - root.transpose(0, 2, 1) @ self.information
             variance = variance - self.bandwidth**2 * Q @ Q.transpose(0, 2, 1)
             variance = _raised(variance, _REMAINING * self.noise_level**2)
-        return root @ variance @ root.transpose(0, 2, 1), indefinite
+        covariance = root @ variance @ root.transpose(0, 2, 1)
+        return (covariance + covariance.transpose(0, 2, 1)) / 2, indefinite
 
     def product(self, precision_product, v):
         """Products of the covariance with vectors, from products with ``sym(Aᵀ Dφ(x̂))``.

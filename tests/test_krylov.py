@@ -1,0 +1,52 @@
+"""Solutions and roots by products, against dense linear algebra."""
+
+import pytest
+import torch
+
+from skinvbayes.krylov import conjugate_gradients, matrix_power
+
+
+@pytest.fixture
+def matrices():
+    generator = torch.Generator().manual_seed(0)
+    roots = torch.randn(5, 30, 30, generator=generator, dtype=torch.float64)
+    vectors = torch.randn(5, 30, generator=generator, dtype=torch.float64)
+    vectors[2] = 0
+    return roots @ roots.transpose(1, 2) + 0.1 * torch.eye(30), vectors
+
+
+def multiply(P):
+    return lambda v: torch.einsum("nij,nj->ni", P, v)
+
+
+def test_conjugate_gradients(matrices):
+    P, b = matrices
+    x, residual = conjugate_gradients(multiply(P), b, tol=1e-10)
+    torch.testing.assert_close(x, torch.linalg.solve(P, b[:, :, None])[:, :, 0])
+    assert (residual <= 1e-9).all()
+    _, residual = conjugate_gradients(multiply(P), b, max_iter=3)
+    assert (residual[[0, 1, 3, 4]] > 1e-3).all()  # and it says so
+
+
+@pytest.mark.parametrize("power", [-1, -0.5, 0.5])
+def test_matrix_power(matrices, power):
+    P, b = matrices
+    spectrum, axes = torch.linalg.eigh(P)
+    exact = (axes * spectrum[:, None] ** power) @ (axes.transpose(1, 2) @ b[:, :, None])
+    x, change = matrix_power(multiply(P), b, power)
+    torch.testing.assert_close(x, exact[:, :, 0])
+    assert (change == 0).all()
+    _, change = matrix_power(multiply(P), b, power, max_iter=10)
+    assert (change[[0, 1, 3, 4]] > 1e-3).all()
+
+
+def test_matrix_power_where_the_krylov_space_is_small():
+    """A multiple of the identity but for one direction: two steps exhaust the space."""
+    P = 2.0 * torch.eye(12, dtype=torch.float64).repeat(3, 1, 1)
+    P[:, 0, 0] = 8.0
+    b = torch.ones(3, 12, dtype=torch.float64)
+    x, change = matrix_power(multiply(P), b, 0.5)
+    expected = torch.full_like(b, 2**0.5)
+    expected[:, 0] = 8**0.5
+    torch.testing.assert_close(x, expected)
+    assert (change <= 1e-6).all()

@@ -1,0 +1,363 @@
+"""Posterior uncertainty against closed forms, and what is said where it cannot be trusted."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.stats import norm, spearmanr
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from helpers import ALL, every, rmse
+from skinvbayes import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+    Reconstructor,
+)
+from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.oracles import map_estimate, posterior_covariance, posterior_mean
+from skinvbayes.priors import GaussianMixturePrior
+from skinvbayes.uncertainty import ErrorModel
+
+SQUARE = np.array([[1.0, 0.2], [0.1, 0.5]])
+
+
+def exact_std(prior, Y, **known):
+    return np.sqrt(np.diagonal(posterior_covariance(prior, Y, **known), axis1=1, axis2=2))
+
+
+@pytest.fixture(scope="module")
+def bimodal():
+    """The estimators on 4,000 pairs; only when they are asked for."""
+    fitted = {}
+
+    def fit(cls, noise_level=0.3, operator=None):
+        key = cls, noise_level, None if operator is None else operator.tobytes()
+        if key not in fitted:
+            known = {"noise_level": noise_level, "operator": operator}
+            train = make_bimodal(4000, random_state=0, **known)
+            fitted[key] = cls(operator=operator, random_state=0).fit(train.X, train.Y)
+        return fitted[key]
+
+    return fit
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A network of 64 features, the prior smoothed."""
+    data = load_deblurring_digits()
+    estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=60, random_state=0)
+    return data, estimator.fit(data.X_train, data.Y_train)
+
+
+# ------------------------------------------------------------------------------ the closed forms
+
+
+@pytest.mark.parametrize(
+    ("cls", "tolerance"),
+    [(ReconstructionINN, 0.03), (DivergenceRegularizedINN, 0.03), (LogDetRegularizedINN, 0.12)],
+)
+@pytest.mark.parametrize("operator", [None, np.diag([1.0, 0.5]), SQUARE], ids=["I", "diag", "A"])
+def test_standard_deviation_of_two_modes(cls, tolerance, operator, bimodal):
+    known = {"operator": operator, "noise_level": 0.3}
+    test = make_bimodal(2000, random_state=1, **known)
+    found, std = bimodal(cls, operator=operator).predict(test.Y, return_std=True)
+    exact = exact_std(test.prior, test.Y, **known)
+    assert np.median(np.abs(std / exact - 1)) < tolerance
+    np.testing.assert_array_equal(found, bimodal(cls, operator=operator).predict(test.Y))
+
+
+def test_original_problem_with_an_operator(bimodal):
+    """Without an operator given, y = A x needs the factor of the estimated A."""
+    train, test = (
+        make_bimodal(n, operator=SQUARE, noise_level=0.3, random_state=s)
+        for n, s in ((4000, 0), (2000, 1))
+    )
+    estimator = ReconstructionINN(random_state=0).fit(train.X, train.Y)
+    exact = posterior_covariance(test.prior, test.Y, operator=SQUARE, noise_level=0.3)
+    found = estimator.posterior_covariance(test.Y)
+    error = np.linalg.norm(found - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
+    assert np.median(error) < 0.06
+
+
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_covariance_of_a_gaussian(cls):
+    rng = np.random.RandomState(0)
+    A, root = rng.standard_normal((9, 6)) / 3, rng.standard_normal((6, 6)) / 2
+    prior = GaussianMixturePrior([np.zeros(6)], root @ root.T + 0.1 * np.eye(6))
+    X, X_new = prior.sample(4000, rng), prior.sample(50, rng)
+    Y, Y_new = (x @ A.T + 0.3 * rng.standard_normal((len(x), 9)) for x in (X, X_new))
+    estimator = cls(operator=A, random_state=0).fit(X, Y)
+    exact = posterior_covariance(prior, Y_new, operator=A, noise_level=0.3)
+    found = estimator.posterior_covariance(Y_new)
+    error = np.linalg.norm(found - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
+    assert error.mean() < 0.05
+    samples = estimator.sample_posterior(Y_new[:3], 20_000, random_state=1)
+    assert samples.shape == (3, 20_000, 6)
+    for drawn, S, mean in zip(samples, found[:3], estimator.predict(Y_new[:3]), strict=True):
+        assert np.linalg.norm(np.cov(drawn.T) - S) < 0.03 * np.linalg.norm(S)
+        assert (np.abs(drawn.mean(0) - mean) < 5 * np.sqrt(np.diag(S) / 20_000)).all()
+
+
+def test_approximation_loss_propagates_the_noise():
+    data = make_bimodal(4000, operator=SQUARE, noise_level=0.1, random_state=0)
+    estimator = ApproximationINN(operator=SQUARE, random_state=0).fit(data.X, data.Y)
+    propagated = 0.1**2 * np.linalg.inv(SQUARE.T @ SQUARE)
+    found = estimator.posterior_covariance(data.Y[:100])
+    np.testing.assert_allclose(found.mean(axis=0), propagated, rtol=0.1)
+
+
+def test_intervals_cover(bimodal):
+    test = make_bimodal(20_000, noise_level=0.3, random_state=1)
+    estimator = bimodal(ReconstructionINN)
+    mean = posterior_mean(test.prior, test.Y, noise_level=0.3)
+    std = exact_std(test.prior, test.Y, noise_level=0.3)
+    for coverage in (0.5, 0.8, 0.9, 0.95):
+        lower, upper = estimator.posterior_interval(test.Y, coverage)
+        found = ((lower <= test.X) & (upper >= test.X)).mean()
+        exact = (np.abs(test.X - mean) <= norm.ppf((1 + coverage) / 2) * std).mean()
+        assert abs(found - exact) < 0.015
+
+
+def test_digits_are_calibrated(digits):
+    """Over the pixels that vary; the smoothing of the prior is accounted for."""
+    data, estimator = digits
+    assert estimator.prior_bandwidth_ > 0
+    vary = data.X_train.std(axis=0) > 0.05
+    found, std = (part[:, vary] for part in estimator.predict(data.Y_test, return_std=True))
+    error = np.abs(found - data.X_test[:, vary])
+    assert 0.85 < (error <= norm.ppf(0.95) * std).mean() < 0.95
+    assert spearmanr(error, std, axis=None)[0] > 0.4
+
+
+def test_smoothing_is_taken_out_exactly_for_a_gaussian(rng):
+    """δ² P⁻¹ − b² R Rᵀ is the covariance of the estimate's error, of the jitter and the noise."""
+    root, A = rng.standard_normal((2, 4, 4)) / 2
+    C, G, noise, bandwidth = root @ root.T + 0.1 * np.eye(4), A.T @ A, 0.3, 0.2
+    J = G + noise**2 * np.linalg.inv(C + bandwidth**2 * np.eye(4))  # φ for the smoothed prior
+    gain = np.linalg.inv(J)
+    missing = np.eye(4) - gain @ G
+    exact = missing @ C @ missing.T + noise**2 * gain @ G @ gain.T  # of gain Aᵀ(A x + n) − x
+    model = ErrorModel(None, G, noise, bandwidth)
+    found, indefinite = model.covariance(J[None])
+    np.testing.assert_allclose(found[0], exact, rtol=1e-9)
+    assert not indefinite.any()
+
+
+# ------------------------------------------------------------------------------- positive, always
+
+
+@every
+@pytest.mark.parametrize("noise_level", [0.1, 0.6])
+def test_symmetric_positive_definite(cls, noise_level):
+    data = make_bimodal(400, operator=SQUARE, noise_level=noise_level, random_state=0)
+    estimator = cls(operator=SQUARE, max_iter=30, random_state=0).fit(data.X, data.Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        S = estimator.posterior_covariance(np.vstack([data.Y, 10 * data.Y]))
+    np.testing.assert_array_equal(S, S.transpose(0, 2, 1).copy())
+    assert np.linalg.eigvalsh(S).min() > 0
+
+
+def test_digits_are_positive_definite(digits):
+    data, estimator = digits
+    S = estimator.posterior_covariance(data.Y_test)
+    assert np.linalg.eigvalsh(S).min() > 0
+    np.testing.assert_allclose(S, S.transpose(0, 2, 1), atol=1e-12)
+
+
+def test_indefinite_jacobians_are_said():
+    model = ErrorModel(None, np.eye(2), 0.5, 0.0)
+    J = np.array([[[1.0, 3.0], [-3.0, 1.0]], [[1.0, 3.0], [3.0, 1.0]]])
+    S, indefinite = model.covariance(J)
+    assert indefinite.tolist() == [False, True]
+    assert np.linalg.eigvalsh(S).min() > 0
+    np.testing.assert_allclose(S[0], 0.25 * np.eye(2))  # only the symmetric part counts
+
+
+# ---------------------------------------------------------------------------- without matrices
+
+
+def test_probing_agrees_with_the_dense_route(digits):
+    data, estimator = digits
+    Y = data.Y_test[:5]
+    dense, none = estimator.posterior_std(Y, method="dense", return_error=True)
+    assert (none == 0).all()
+    found, error = estimator.posterior_std(Y, method="probing", n_probes=300, return_error=True)
+    assert 0.8 < np.sqrt((((found - dense) / error) ** 2).mean()) < 1.2  # an honest error bar
+    assert (error < 0.1 * dense).all()
+    again = estimator.posterior_std(Y, method="probing", n_probes=300)
+    np.testing.assert_array_equal(found, again)
+    other = estimator.posterior_std(Y, method="probing", n_probes=300, random_state=1)
+    assert not np.array_equal(found, other)
+
+
+@pytest.mark.parametrize("operator", [None, SQUARE])
+@pytest.mark.parametrize("options", [{}, {"residual": "mlp", "n_blocks": 2}], ids=["1", "mlp"])
+def test_probing_without_smoothing(operator, options):
+    data = make_bimodal(300, operator=operator, noise_level=0.3, random_state=0)
+    estimator = ReconstructionINN(operator=operator, max_iter=10, random_state=0, **options)
+    estimator.fit(data.X, data.Y)
+    dense = estimator.posterior_std(data.Y[:20])
+    found, error = estimator.posterior_std(
+        data.Y[:20], method="probing", n_probes=4000, return_error=True
+    )
+    assert (np.abs(found - dense) < 5 * error + 1e-6 * dense).all()
+
+
+def test_samples_without_matrices(digits):
+    data, estimator = digits
+    Y = data.Y_test[:1]
+    (S,), n = estimator.posterior_covariance(Y), 1500
+    errors = {}
+    for method in ("dense", "probing"):
+        drawn = estimator.sample_posterior(Y, n, random_state=0, method=method)[0]
+        errors[method] = np.linalg.norm(np.cov(drawn.T) - S) / np.linalg.norm(S)
+    assert errors["probing"] < 1.2 * errors["dense"]
+
+
+def test_many_features_need_no_matrices(monkeypatch, digits):
+    from skinvbayes import posterior
+
+    data, estimator = digits
+    monkeypatch.setattr(posterior, "_DENSE_FEATURES", 63)
+    monkeypatch.setattr(ErrorModel, "covariance", None)
+    found, std = estimator.predict(data.Y_test[:2], return_std=True)
+    assert std.shape == found.shape == (2, 64)
+    assert estimator.sample_posterior(data.Y_test[:2], 3).shape == (2, 3, 64)
+
+
+# --------------------------------------------------------------------------- other noise levels
+
+
+@pytest.mark.parametrize("noise_level", [0.075, 0.15, 0.225])
+def test_another_noise_level(noise_level, bimodal):
+    estimator = bimodal(DivergenceRegularizedINN, 0.15)
+    test = make_bimodal(10_000, noise_level=noise_level, random_state=1)
+    mean = posterior_mean(test.prior, test.Y, noise_level=noise_level)
+    maximum = map_estimate(test.prior, test.Y, noise_level=noise_level)
+    found, std = estimator.predict(test.Y, return_std=True, noise_level=noise_level)
+    assert rmse(found, test.X) < 1.01 * rmse(mean, test.X)
+    assert np.median(np.linalg.norm(found - maximum, axis=1)) < 0.02
+    exact = exact_std(test.prior, test.Y, noise_level=noise_level)
+    assert np.median(np.abs(std / exact - 1)) < 0.03
+    lower, upper = estimator.posterior_interval(test.Y, noise_level=noise_level)
+    np.testing.assert_allclose((upper + lower) / 2, found)
+    np.testing.assert_allclose((upper - lower) / 2, norm.ppf(0.95) * std)
+
+
+def test_the_trained_noise_level_is_no_other(bimodal):
+    estimator = bimodal(DivergenceRegularizedINN, 0.15)
+    Y = make_bimodal(100, noise_level=0.15, random_state=1).Y
+    same = estimator.predict(Y, noise_level=np.sqrt(estimator.epsilon_))
+    np.testing.assert_allclose(same, estimator.predict(Y), atol=1e-9)
+
+
+def test_too_much_noise_for_a_monotone_map_is_said(bimodal):
+    """Between the modes the posterior has two: the rows are named, and none has diverged."""
+    estimator = bimodal(DivergenceRegularizedINN, 0.15)
+    Y = np.array([[2.0, 1.0], [0.01, 0.02], [-2.0, -1.0]])
+    with pytest.warns(ConvergenceWarning, match=r"1 of 3 rows.*\(rows 1\).*not monotone"):
+        found = estimator.predict(Y, noise_level=0.5)
+    assert np.abs(found).max() < 2.5
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.predict(Y[[0, 2]], noise_level=0.5)
+
+
+# ------------------------------------------------------------------------------- what is said
+
+
+@pytest.mark.parametrize("cls", [DivergenceRegularizedINN, LogDetRegularizedINN])
+def test_epsilon_away_from_the_noise_is_said(cls):
+    data = make_bimodal(300, noise_level=0.3, random_state=0)
+    estimator = cls(epsilon=0.03, max_iter=5, random_state=0).fit(data.X, data.Y)
+    for ask in (
+        lambda: estimator.predict(data.Y, return_std=True),
+        lambda: estimator.posterior_covariance(data.Y),
+        lambda: estimator.sample_posterior(data.Y),
+        lambda: estimator.posterior_interval(data.Y),
+    ):
+        with pytest.warns(UserWarning, match=r"epsilon \(0.03\) is 0.3\d+ times"):
+            ask()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.predict(data.Y)
+        if cls is DivergenceRegularizedINN:
+            estimator.predict(data.Y, return_std=True, noise_level=0.3)
+
+
+def test_a_given_noise_level_beats_the_estimated_one(pairs):
+    first = ReconstructionINN(max_iter=3, random_state=0).fit(*pairs)
+    second = ReconstructionINN(max_iter=3, noise_level=0.6, random_state=0).fit(*pairs)
+    ratio = second.posterior_std(pairs[1]) / first.posterior_std(pairs[1])
+    assert first.noise_level_ == pytest.approx(0.3, rel=0.1)
+    assert np.median(ratio) > 1.2
+
+
+@every
+def test_bad_requests(cls, pairs):
+    X, Y = pairs
+    estimator = cls(max_iter=2)
+    for method in ("posterior_covariance", "posterior_std", "sample_posterior"):
+        with pytest.raises(NotFittedError):
+            getattr(estimator, method)(Y)
+    estimator.fit(X, Y)
+    with pytest.raises(ValueError, match="coverage must be"):
+        estimator.posterior_interval(Y, 90)
+    with pytest.raises(ValueError, match="n_samples must be"):
+        estimator.sample_posterior(Y, 0)
+    with pytest.raises(ValueError, match="n_probes must be"):
+        estimator.posterior_std(Y, n_probes=1)
+    with pytest.raises(ValueError, match="method must be"):
+        estimator.posterior_std(Y, method="exact")
+    with pytest.raises(ValueError, match="3 measurements"):
+        estimator.posterior_covariance(np.ones((4, 3)))
+    with pytest.raises(ValueError, match="NaN"):
+        estimator.posterior_std([[np.nan, 0.0]])
+    message = "noise_level must" if cls is DivergenceRegularizedINN else "Only Divergence"
+    for noise_level in (-1.0, 0.0):
+        with pytest.raises(ValueError, match=message):
+            estimator.posterior_covariance(Y, noise_level=noise_level)
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_dtype_and_inputs(cls, pairs):
+    X, Y = (part.astype(np.float32) for part in pairs)
+    estimator = cls(max_iter=3, random_state=0).fit(X, Y)
+    before = Y.copy()
+    found, std = estimator.predict(Y, return_std=True)
+    results = [
+        *(found, std, *estimator.posterior_interval(Y), estimator.posterior_covariance(Y)),
+        estimator.sample_posterior(Y, 2, random_state=0),
+    ]
+    assert {result.dtype for result in results} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(Y, before)
+    first, second = (estimator.sample_posterior(Y, 2, random_state=s) for s in (0, 1))
+    np.testing.assert_array_equal(first, results[-1])
+    assert not np.array_equal(first, second)
+
+
+def test_usual_direction(pairs):
+    X, Y = pairs
+    inner = DivergenceRegularizedINN(max_iter=5, random_state=0)
+    regressor, estimator = Reconstructor(inner).fit(Y, X), inner.fit(X, Y)
+    for found, expected in (
+        (regressor.predict(Y, return_std=True), estimator.predict(Y, return_std=True)),
+        (regressor.posterior_interval(Y, 0.5), estimator.posterior_interval(Y, 0.5)),
+    ):
+        for part, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(part, other)
+    found, expected = (e.posterior_covariance(Y) for e in (regressor, estimator))
+    np.testing.assert_array_equal(found, expected)
+    found, expected = (e.sample_posterior(Y, 2, random_state=0) for e in (regressor, estimator))
+    np.testing.assert_array_equal(found, expected)
+    found = regressor.predict(Y, noise_level=0.1)
+    np.testing.assert_array_equal(found, estimator.predict(Y, noise_level=0.1))
+    scaled = Reconstructor(make_pipeline(StandardScaler(), inner)).fit(Y, X)
+    assert not hasattr(scaled, "posterior_covariance")
+    with pytest.raises(ValueError, match="steps of a pipeline"):
+        scaled.predict(Y, return_std=True)
