@@ -241,7 +241,8 @@ def _covariances(X, map_, model):
         warnings.warn(
             f"For {n_indefinite} of {n} rows the symmetric part of the Jacobian is not positive "
             "definite; its eigenvalues were raised, and these uncertainties are not to be trusted. "
-            'With an operator, one block and residual="gradient" this does not happen.',
+            'With an operator, one block of residual="gradient" and the noise level of the '
+            "training this does not happen.",
             UserWarning,
             stacklevel=5,
         )
