@@ -158,13 +158,15 @@ def many_features():
     estimator = DivergenceRegularizedINN(operator=A, max_iter=3, random_state=0).fit(
         X[:500], Y[:500]
     )
-    for method in ("dense", "probing"):
+    stds = []
+    for method in ("probing", "dense"):  # the first is what predict(Y, return_std=True) takes
         start = perf_counter()
-        estimator.posterior_std(Y[500:], method=method)
+        stds.append(estimator.posterior_std(Y[500:], method=method))
         seconds = perf_counter() - start
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        passed &= seconds <= 60 and memory <= 2
+        passed &= method == "dense" or (seconds <= 60 and memory <= 2)
         print(f"| {method} | {seconds:.0f} | {memory:.1f} |", flush=True)
+    print(f"\nroot mean square difference of the two: {np.std(stds[0] / stds[1] - 1):.2%}\n")
     return passed
 
 

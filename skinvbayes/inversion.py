@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 import torch
 
+from .krylov import conjugate_gradients
 from .threads import single_thread
 
 __all__ = ["Inversion", "implicit_inverse", "invert"]
 
 _CHUNK_ENTRIES = 2**22  # entries of the largest batch of Jacobians
+_DENSE_FEATURES = 128  # up to so many, Newton's method forms Jacobians
+_INEXACT = 1e-4  # relative residual of Newton's equations without Jacobians
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
@@ -50,7 +53,8 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     start : Tensor of shape (n_samples, n_features), default=None
         First guess of x; z itself by default.
     method : {"newton", "fixed_point"}, default="newton"
-        Newton's method with the exact Jacobian and a step-length test, or Banach's iteration
+        Newton's method with the exact Jacobian and a step-length test (of more than 128 features,
+        with the gradient branch, by conjugate gradients without forming it), or Banach's iteration
         ``x ← x − (φ(x) − z)/c``, which converges with the factor Lip(f).
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or
@@ -67,7 +71,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     if method not in _STEPS:
         raise ValueError(f"method must be one of {sorted(_STEPS)}; got {method!r}.")
     tol = 100 * torch.finfo(z.dtype).eps if tol is None else tol
-    size = max(1, _CHUNK_ENTRIES // z.shape[1] ** 2) if method == "newton" else len(z)
+    size = _chunk_size(network, z.shape[1]) if method == "newton" else len(z)
     start = z if start is None else start
     with single_thread(), network.frozen():
         threshold = tol * z.square().sum(1).mean().sqrt().clamp(min=torch.finfo(z.dtype).tiny)
@@ -102,6 +106,16 @@ def implicit_inverse(network, z, start):
     with torch.no_grad():
         jacobian = network.jacobian(x)
     return x - _solve(jacobian, network(x) - z)
+
+
+def _chunk_size(network, n_features):
+    """Rows whose Jacobians, or without them intermediate results, have so many entries at most."""
+    blocks = network.blocks
+    formed = n_features <= _DENSE_FEATURES or any(
+        getattr(block, "jacobian_product", None) is None for block in blocks
+    )
+    several = len(blocks) > 1  # the polishing forms Jacobians
+    return max(1, _CHUNK_ENTRIES // n_features ** (2 if formed or several else 1))
 
 
 def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
@@ -140,7 +154,7 @@ def _invert_block(block, z, start, threshold, step, max_iter):
 
 def _newton_step(block, x, residual, z):
     """A Newton step, halved until the residual falls (Armijo); stalled where it never does."""
-    direction = _solve(block.jacobian(x), residual)
+    direction = _newton_direction(block, x, residual)
     size = residual.norm(dim=1)
     length = torch.ones_like(size)
     moved = x - direction
@@ -155,6 +169,14 @@ def _newton_step(block, x, residual, z):
         new_residual[retry] = block(moved[retry]) - z[retry]
     moved = torch.where(fell[:, None], moved, x)
     return moved, torch.where(fell[:, None], new_residual, residual), ~fell
+
+
+def _newton_direction(block, x, residual):
+    """(Dφ)⁻¹ times the residual; of many features by conjugate gradients where that can be."""
+    product = getattr(block, "jacobian_product", None)
+    if product is None or x.shape[1] <= _DENSE_FEATURES:
+        return _solve(block.jacobian(x), residual)
+    return conjugate_gradients(product(x), residual, tol=_INEXACT)[0]
 
 
 def _fixed_point_step(block, x, residual, z):

@@ -117,6 +117,8 @@ class ResidualBlock(nn.Module):
     def constants(self):
         """What depends on the parameters alone, for :meth:`frozen`; here, nothing."""
 
+    jacobian_product = None  # of blocks with a symmetric positive definite Jacobian: see there
+
     def jacobian(self, x):
         """Dφ(x), of shape (n_samples, n_features, n_features)."""
         return jacobians.jacobian(self.forward, x)
@@ -207,6 +209,11 @@ class GradientBlock(ResidualBlock):
         response = F.softplus(self._preactivation(x), threshold=40.0)
         response = response * (self.sign / self._sharpness())
         return x @ self._slope() + response @ self.weight + self.shift
+
+    def jacobian_product(self, x):
+        """Multiplication by Dφ(x), which is symmetric positive definite, without forming it."""
+        slope, unit_slopes = self._slope(), self._unit_slopes(x)
+        return lambda v: v @ slope + (unit_slopes * (v @ self.weight.T)) @ self.weight
 
     def jacobian(self, x):
         """Dφ(x) = S − W₊ᵀ diag(σ') W₊ + W₋ᵀ diag(σ') W₋, symmetric positive definite."""

@@ -14,7 +14,7 @@ from .uncertainty import ErrorModel
 
 __all__ = ["PosteriorMixin"]
 
-_DENSE_FEATURES = 1024  # up to so many, "auto" forms the matrices
+_DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
 _DENSE_ENTRIES = 2**22  # of the matrices that are worked on at once
 _PRODUCT_ROWS = 1024  # vectors that are multiplied at once
 _SOLVED = 1e-3  # relative residual of an equation, beyond which a warning says so
@@ -94,7 +94,7 @@ class PosteriorMixin:
         Y : array-like of shape (n_samples, n_measurements)
             Measurements.
         method : {"auto", "dense", "probing"}, default="auto"
-            "dense" forms the matrices, "probing" does not; "auto" probes beyond 1,024 features.
+            "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
         n_probes : int, default=64
             Number of probes, at least 2; the error falls with the root of it.
         random_state : int, RandomState instance or None, default=None
@@ -166,7 +166,7 @@ class PosteriorMixin:
             Source of randomness.
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the matrices of :meth:`posterior_covariance`; "probing" needs products
-            only (Lanczos' method for their roots); "auto" does so beyond 1,024 features.
+            only (Lanczos' method for their roots); "auto" does so beyond 512 features.
         noise_level : float, default=None
             As in :meth:`posterior_covariance`.
 

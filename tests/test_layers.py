@@ -23,7 +23,7 @@ ROOMS = {
     "forward_map": {"inversion", "networks", "threads", "units"},
     "oracles": {"operators", "priors"},
     "datasets": {"operators", "priors"},
-    "inversion": {"threads"},
+    "inversion": {"krylov", "threads"},
     "networks": {"jacobians"},
     "losses": {"inversion"},
     "krylov": set(),

@@ -137,6 +137,44 @@ def test_newton_inverts(arguments, lipschitz, dtype):
     assert (found.x - x).abs().max() <= tolerance * x.abs().max()
 
 
+@pytest.mark.parametrize("n_blocks", [1, 2])
+@pytest.mark.parametrize("lipschitz", [0.9, 0.999])
+def test_newton_without_jacobians(n_blocks, lipschitz, monkeypatch):
+    """Of many features conjugate gradients solve Newton's equations, to the same end."""
+    network, x = make_network("gradient", n_blocks, (30,), 200, lipschitz=lipschitz, spread=0.1)
+    z = network(x).detach()
+    with monkeypatch.context() as patch:
+        if n_blocks == 1:
+            patch.setattr(type(network.blocks[0]), "jacobian", None)
+        found = invert(network, z)
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, x, rtol=1e-8, atol=1e-8)
+    monkeypatch.setattr("skinvbayes.inversion._DENSE_FEATURES", 1000)
+    torch.testing.assert_close(invert(network, z).x, found.x, rtol=1e-8, atol=1e-8)
+
+
+def test_frozen_networks_compute_what_is_constant_once(case, monkeypatch):
+    network, x = case
+    counted = []
+    for block in network.blocks:
+        constants = block.constants
+        monkeypatch.setattr(
+            block, "constants", lambda known=constants: counted.append(1) or known()
+        )
+    with torch.no_grad():
+        expected = network(x)
+        counted.clear()
+        with network.frozen():
+            with network.frozen():  # within another one
+                assert torch.equal(network(x), expected)
+            assert torch.equal(network(x), expected)
+            torch.testing.assert_close(network.jacobian(x), network.jacobian(x))
+        assert len(counted) == len(network.blocks)
+        for parameter in network.parameters():
+            parameter.mul_(1.5)
+        assert not torch.allclose(network(x), expected)
+
+
 def test_fixed_point_agrees_with_newton(case):
     network, x = case
     z = network(x).detach()
