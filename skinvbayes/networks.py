@@ -116,6 +116,7 @@ class ResidualBlock(nn.Module):
 
     def constants(self):
         """What depends on the parameters alone, for :meth:`frozen`; here, nothing."""
+        return ()
 
     jacobian_product = None  # of blocks with a symmetric positive definite Jacobian: see there
 
