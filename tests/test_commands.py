@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from skinvbayes import reproduce
 from skinvbayes.__main__ import main
 from skinvbayes.reproduce import FIGURES, Run, figure_1, figure_4
 
@@ -28,6 +29,13 @@ def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys):
     plt.close("all")
 
 
+@pytest.fixture
+def short_sweep(monkeypatch):
+    """Fewer weights in Figure 4."""
+    monkeypatch.setattr(reproduce, "_SWEEP", np.array([0.5, 1.0]))
+
+
+@pytest.mark.usefixtures("short_sweep")
 @pytest.mark.parametrize("number", FIGURES)
 def test_reproduce_writes_picture_and_numbers(number, tmp_path, capsys):
     main(["reproduce", *SMALL, "--figure", number, "--seed", "3", "--output", str(tmp_path)])
@@ -77,9 +85,10 @@ def test_grids_share_their_limits():
     plt.close(figure)
 
 
+@pytest.mark.usefixtures("short_sweep")
 def test_two_errors_at_small_size():
     """The divergence loss is near the best in both errors, its own prior term taken out."""
-    figure, rows = figure_4(Run(n_train=600, n_test=2000))
+    figure, rows = figure_4(Run(n_train=500, n_test=1000))
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
     plt.close(figure)
     for problem in {row["problem"] for row in rows}:

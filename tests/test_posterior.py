@@ -236,7 +236,7 @@ def test_many_features_need_no_matrices(monkeypatch, digits):
 @pytest.mark.parametrize("noise_level", [0.075, 0.15, 0.225])
 def test_another_noise_level(noise_level, bimodal):
     estimator = bimodal(DivergenceRegularizedINN, 0.15)
-    test = make_bimodal(10_000, noise_level=noise_level, random_state=1)
+    test = make_bimodal(4000, noise_level=noise_level, random_state=1)
     mean = posterior_mean(test.prior, test.Y, noise_level=noise_level)
     maximum = map_estimate(test.prior, test.Y, noise_level=noise_level)
     found, std = estimator.predict(test.Y, return_std=True, noise_level=noise_level)
