@@ -82,9 +82,8 @@ class ForwardMap:
         A = None if factor is None else torch.from_numpy(factor).to(u)
         with self.network.frozen():
             _, pull_back = vjp(self.network, u)
-            _, push_forward = vjp(
-                lambda v: pull_back(v)[0], torch.zeros_like(u)
-            )  # transposed twice
+            # transposed once more: Dφ itself
+            _, push_forward = vjp(lambda v: pull_back(v)[0], torch.zeros_like(u))
 
         def product(v):
             (forward,) = push_forward(v)

@@ -17,6 +17,7 @@ __all__ = ["PosteriorMixin"]
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
 _DENSE_ENTRIES = 2**22  # of the matrices that are worked on at once
 _PRODUCT_ROWS = 1024  # vectors that are multiplied at once
+_BASIS_ENTRIES = 2**18  # of these vectors, where Lanczos' method keeps up to 300 for each
 _SOLVED = 1e-3  # relative residual of an equation, beyond which a warning says so
 _N_PROBES = 64
 _TEMPERED = 0.1  # relative difference of ε from δ², beyond which a warning says so
@@ -251,16 +252,21 @@ def _covariances(X, map_, model):
 def _standard_deviation(X, map_, model, method, n_probes, random_state):
     """Roots of the covariances' diagonals, and the standard errors of these."""
     if _is_dense(method, X):
-        variances = [np.diagonal(S, axis1=1, axis2=2) for _, S in _covariances(X, map_, model)]
-        std = np.sqrt(np.concatenate(variances))
+        std = np.empty(X.shape)
+        for rows, S in _covariances(X, map_, model):
+            std[rows] = np.sqrt(np.diagonal(S, axis1=1, axis2=2))
         return std, np.zeros_like(std)
     rng = check_random_state(random_state)
     variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
-    for rows, product in _products(X, map_, model, n_probes):
+    step = max(1, _PRODUCT_ROWS // n_probes)
+    for start in range(0, len(X), step):
+        rows = slice(start, start + step)
         v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
-        image, unsolved = _apply(model.product, product, v)
-        variance[rows] = (v * image).mean(axis=1)
-        error[rows] = (v * image).std(axis=1, ddof=1) / np.sqrt(n_probes)
+        points = np.repeat(X[rows], n_probes, axis=0)
+        image, unsolved = _apply(model.product, v.reshape(points.shape), points, map_, model)
+        estimates = v * image.reshape(v.shape)
+        variance[rows] = estimates.mean(axis=1)
+        error[rows] = estimates.std(axis=1, ddof=1) / np.sqrt(n_probes)
         residual = max(residual, unsolved)
     _warn_if_unsolved(residual)
     std = np.sqrt(np.maximum(variance, np.finfo(float).eps * variance.max()))
@@ -269,13 +275,21 @@ def _standard_deviation(X, map_, model, method, n_probes, random_state):
 
 def _errors(white, X, map_, model, method):
     """Errors with these covariances, from white ones of shape (n, n_samples, n_features)."""
-    errors, residual = np.empty_like(white), 0.0
-    if _is_dense(method, X):
+    errors, residual = np.zeros_like(white), 0.0
+    dense = _is_dense(method, X)
+    if model.noise_level == 0:
+        return errors
+    if dense:
         for rows, S in _covariances(X, map_, model):
             errors[rows] = white[rows] @ np.linalg.cholesky(S).transpose(0, 2, 1)
         return errors
-    for rows, product in _products(X, map_, model, white.shape[1]):
-        errors[rows], unsolved = _apply(model.root_product, product, white[rows])
+    n_samples, d = white.shape[1:]
+    white, flat = white.reshape(-1, d), errors.reshape(-1, d)
+    step = max(1, _BASIS_ENTRIES // d)
+    for start in range(0, len(white), step):
+        part = slice(start, start + step)
+        points = X[np.arange(len(white))[part] // n_samples]
+        flat[part], unsolved = _apply(model.root_product, white[part], points, map_, model)
         residual = max(residual, unsolved)
     _warn_if_unsolved(residual)
     return errors
@@ -287,21 +301,13 @@ def _is_dense(method, X):
     return method == "dense" or (method == "auto" and X.shape[1] <= _DENSE_FEATURES)
 
 
-def _products(X, map_, model, n_vectors):
-    """Slices of the rows, and the multiplication by ``sym(Aᵀ Dφ)`` of so many vectors for each."""
-    step = max(1, _PRODUCT_ROWS // n_vectors)
-    for start in range(0, len(X), step):
-        rows = slice(start, start + step)
-        points = np.repeat(X[rows].astype(np.float64), n_vectors, axis=0)
-        yield rows, map_.precision_product(points, model.factor)
-
-
-def _apply(function, product, vectors):
-    """A function of vectors of shape (n_samples, n_vectors, n_features), and its residual."""
-    flat = torch.from_numpy(vectors.reshape(-1, vectors.shape[-1]))
+def _apply(function, vectors, points, map_, model):
+    """A function of the error model applied to vectors, each at a point; its largest residual."""
+    product = map_.precision_product(points.astype(np.float64), model.factor)
     with single_thread(), torch.no_grad():
-        image, residual = function(product, flat)
-    return image.cpu().numpy().reshape(vectors.shape), float(residual.max())
+        v = torch.from_numpy(vectors).to(map_.network.device)
+        image, residual = function(product, v)
+    return image.cpu().numpy(), float(residual.max())
 
 
 def _warn_if_unsolved(residual):

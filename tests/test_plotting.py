@@ -12,6 +12,7 @@ from skinvbayes.plotting import (
     ErrorTradeOffDisplay,
     ImagesDisplay,
     LossCurveDisplay,
+    UncertaintyDisplay,
     VectorFieldDisplay,
 )
 
@@ -41,6 +42,10 @@ def displays(estimator, X, Y, ax):
         "field, numbers": VectorFieldDisplay.from_predictions(X[:9], X[:9], ax=ax),
         "errors": ErrorTradeOffDisplay.from_estimator(estimator, X, Y, ax=ax),
         "errors, numbers": ErrorTradeOffDisplay.from_predictions(X, X + 1, Y, Z, ax=ax),
+        "uncertainty": UncertaintyDisplay.from_estimator(estimator, X, Y, ax=ax),
+        "uncertainty, numbers": UncertaintyDisplay.from_predictions(
+            X, X + 0.1, np.abs(X) + 0.1, kind="error", ax=ax
+        ),
         "loss": LossCurveDisplay.from_estimator(estimator, ax=ax),
         "loss, numbers": LossCurveDisplay.from_predictions([2.0, 1.0], [3.0, 2.0], ax=ax),
         "epsilon": EpsilonPathDisplay.from_estimator(
@@ -114,6 +119,21 @@ def test_errors_are_root_mean_squares(operator, rng):
     (line,) = display.ax_.lines
     np.testing.assert_allclose(line.get_xydata(), [[reconstruction / 2, forward / 4]])
     assert line.get_label() == "mine"
+
+
+def test_calibrated_errors_are_on_the_diagonals(rng):
+    std = rng.uniform(0.1, 2.0, size=(4000, 3))
+    error = std * rng.standard_normal(std.shape)
+    display = UncertaintyDisplay(error, std, name="mine").plot()
+    nominal, found = display.ax_.lines[0].get_data()
+    np.testing.assert_allclose(found, nominal, atol=0.015)
+    np.testing.assert_allclose(display.coverage([0.5, 0.9]), [0.5, 0.9], atol=0.015)
+    np.testing.assert_allclose(UncertaintyDisplay(3 * error, std).coverage([0.9]), 0.42, atol=0.02)
+    predicted, actual = display.plot(kind="error", n_bins=5).ax_.lines[0].get_data()
+    assert len(predicted) == 5
+    np.testing.assert_allclose(actual, predicted, rtol=0.06)
+    with pytest.raises(ValueError, match="kind must be"):
+        display.plot(kind="other")
 
 
 def test_loss_curves(pairs):

@@ -219,6 +219,33 @@ def test_samples_without_matrices(digits):
     assert errors["probing"] < 1.2 * errors["dense"]
 
 
+def test_chunks_make_no_difference(digits, monkeypatch):
+    data, estimator = digits
+    Y = data.Y_test[:3]
+    whole = estimator.sample_posterior(Y, 5, random_state=0, method="probing")
+    std = estimator.posterior_std(Y, method="probing", n_probes=8)
+    covariance = estimator.posterior_covariance(Y)
+    monkeypatch.setattr("skinvbayes.posterior._BASIS_ENTRIES", 7 * 64)
+    monkeypatch.setattr("skinvbayes.posterior._PRODUCT_ROWS", 8)
+    monkeypatch.setattr("skinvbayes.posterior._DENSE_ENTRIES", 64**2)
+    chunked = estimator.sample_posterior(Y, 5, random_state=0, method="probing")
+    np.testing.assert_allclose(chunked, whole, atol=1e-5)
+    chunked = estimator.posterior_std(Y, method="probing", n_probes=8)
+    np.testing.assert_allclose(chunked, std, rtol=1e-4)
+    np.testing.assert_allclose(estimator.posterior_covariance(Y), covariance, rtol=1e-9, atol=1e-12)
+
+
+def test_no_noise_no_uncertainty():
+    data = make_bimodal(200, operator=SQUARE, noise_level=0, random_state=0)
+    estimator = ReconstructionINN(operator=SQUARE, noise_level=0, max_iter=5, random_state=0)
+    estimator.fit(data.X, data.Y)
+    found, std = estimator.predict(data.Y, return_std=True)
+    assert (std == 0).all()
+    for method in ("dense", "probing"):
+        samples = estimator.sample_posterior(data.Y, 2, random_state=0, method=method)
+        np.testing.assert_array_equal(samples, np.repeat(found[:, None], 2, axis=1))
+
+
 def test_many_features_need_no_matrices(monkeypatch, digits):
     from skinvbayes import posterior
 
