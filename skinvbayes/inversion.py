@@ -110,12 +110,14 @@ def implicit_inverse(network, z, start):
 
 def _chunk_size(network, n_features):
     """Rows whose Jacobians, or without them intermediate results, have so many entries at most."""
-    blocks = network.blocks
-    formed = n_features <= _DENSE_FEATURES or any(
-        getattr(block, "jacobian_product", None) is None for block in blocks
-    )
-    several = len(blocks) > 1  # the polishing forms Jacobians
-    return max(1, _CHUNK_ENTRIES // n_features ** (2 if formed or several else 1))
+    several = len(network.blocks) > 1  # the polishing forms Jacobians
+    formed = several or _forms_jacobians(network.blocks[0], n_features)
+    return max(1, _CHUNK_ENTRIES // n_features ** (2 if formed else 1))
+
+
+def _forms_jacobians(block, n_features):
+    """Whether Newton's method needs matrices: for few features, or where products are not known."""
+    return n_features <= _DENSE_FEATURES or getattr(block, "jacobian_product", None) is None
 
 
 def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
@@ -173,10 +175,9 @@ def _newton_step(block, x, residual, z):
 
 def _newton_direction(block, x, residual):
     """(Dφ)⁻¹ times the residual; of many features by conjugate gradients where that can be."""
-    product = getattr(block, "jacobian_product", None)
-    if product is None or x.shape[1] <= _DENSE_FEATURES:
+    if _forms_jacobians(block, x.shape[1]):
         return _solve(block.jacobian(x), residual)
-    return conjugate_gradients(product(x), residual, tol=_INEXACT)[0]
+    return conjugate_gradients(block.jacobian_product(x), residual, tol=_INEXACT)[0]
 
 
 def _fixed_point_step(block, x, residual, z):

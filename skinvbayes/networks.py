@@ -118,6 +118,10 @@ class ResidualBlock(nn.Module):
         """What depends on the parameters alone, for :meth:`frozen`; here, nothing."""
         return ()
 
+    def _current_constants(self):
+        known = self._known  # read once: another thread may reset it
+        return self.constants() if known is None else known
+
     jacobian_product = None  # of blocks with a symmetric positive definite Jacobian: see there
 
     def jacobian(self, x):
@@ -189,7 +193,7 @@ class GradientBlock(ResidualBlock):
 
     def bounds(self):
         """The bounds (a, b) of the Jacobian's spectrum, Tensors of shape ()."""
-        return self._slope_and_bounds()[1:]
+        return self._current_constants()[1:]
 
     def lipschitz(self):
         """Exact bound (b − a)/(b + a) of Lip(f)."""
@@ -234,11 +238,7 @@ class GradientBlock(ResidualBlock):
         return torch.sigmoid(self._preactivation(x)) * self.sign
 
     def _slope(self):
-        return self._slope_and_bounds()[0]
-
-    def _slope_and_bounds(self):
-        known = self._known  # read once: another thread may reset it
-        return self.constants() if known is None else known
+        return self._current_constants()[0]
 
     def constants(self):
         """S with the bounds a and b, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
@@ -277,19 +277,19 @@ class MLPBlock(ResidualBlock):
 
     def residual(self, x):
         """f(x)."""
-        *inner, last = self._normalized()
+        *inner, last = self._current_constants()
         for weight, bias in zip(inner, self.biases, strict=True):
             x = torch.tanh(F.linear(x, weight, bias))
         return self.max_lipschitz * x @ last.T
 
     def lipschitz(self):
         """L times the product of the norms of the normalised weights."""
-        norms = torch.stack([spectral_norm(weight) for weight in self._normalized()])
+        norms = torch.stack([spectral_norm(weight) for weight in self._current_constants()])
         return self.max_lipschitz * norms.prod()
 
     def jacobian(self, x):
         """Dφ(x) = c (I − L W_k D_{k−1} W_{k−1} … D_1 W_1)."""
-        first, *rest = self._normalized()
+        first, *rest = self._current_constants()
         hidden = torch.tanh(F.linear(x, first, self.biases[0]))
         product = (1 - hidden.square())[:, :, None] * first
         for weight, bias in zip(rest[:-1], self.biases[1:], strict=True):
@@ -302,16 +302,12 @@ class MLPBlock(ResidualBlock):
         """div φ(x); with two hidden layers d₂ᵀ (W₂ ∘ (W₁W₃)ᵀ) d₁ gives its trace."""
         if len(self.biases) != 2:
             return super().divergence(x)
-        first, second, third = self._normalized()
+        first, second, third = self._current_constants()
         hidden = torch.tanh(F.linear(x, first, self.biases[0]))
         last = torch.tanh(F.linear(hidden, second, self.biases[1]))
         products = second * (first @ third).T
         trace = ((1 - last.square()) @ products * (1 - hidden.square())).sum(1)
         return self.scale() * (x.shape[1] - self.max_lipschitz * trace)
-
-    def _normalized(self):
-        known = self._known  # read once: another thread may reset it
-        return self.constants() if known is None else known
 
     def constants(self):
         """The weights, divided by their norms where these exceed one."""

@@ -68,8 +68,7 @@ class PosteriorMixin:
         (1, 2, 2)
         """
         Y = self._check_measurements(Y)
-        X, map_, model = self._reconstruct(Y, noise_level)
-        self._warn_if_tempered(noise_level)
+        X, map_, model = self._reconstruct(Y, noise_level, uncertain=True)
         chunks = [S for _, S in _covariances(X, map_, model)]
         return np.concatenate(chunks).astype(Y.dtype)
 
@@ -120,8 +119,7 @@ class PosteriorMixin:
         if not isinstance(n_probes, numbers.Integral) or n_probes < 2:
             raise ValueError(f"n_probes must be an integer of at least 2; got {n_probes!r}.")
         Y = self._check_measurements(Y)
-        X, map_, model = self._reconstruct(Y, noise_level)
-        self._warn_if_tempered(noise_level)
+        X, map_, model = self._reconstruct(Y, noise_level, uncertain=True)
         seed = 0 if random_state is None else random_state
         std, error = _standard_deviation(X, map_, model, method, n_probes, seed)
         std, error = std.astype(Y.dtype), error.astype(Y.dtype)
@@ -179,22 +177,20 @@ class PosteriorMixin:
         if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1; got {n_samples!r}.")
         Y = self._check_measurements(Y)
-        X, map_, model = self._reconstruct(Y, noise_level)
-        self._warn_if_tempered(noise_level)
+        X, map_, model = self._reconstruct(Y, noise_level, uncertain=True)
         rng = check_random_state(random_state)
         white = rng.standard_normal((len(X), n_samples, X.shape[1]))
         return (X[:, None] + _errors(white, X, map_, model, method)).astype(Y.dtype)
 
     def _predict(self, Y, return_std, noise_level):
         """The reconstruction, with its standard deviation if that is asked for."""
-        X, map_, model = self._reconstruct(Y, noise_level)
+        X, map_, model = self._reconstruct(Y, noise_level, uncertain=return_std)
         if not return_std:
             return X
-        self._warn_if_tempered(noise_level)
         std, _ = _standard_deviation(X, map_, model, "auto", _N_PROBES, 0)
         return X, std.astype(Y.dtype)
 
-    def _reconstruct(self, Y, noise_level):
+    def _reconstruct(self, Y, noise_level, uncertain):
         """The reconstructions, the map that gave them, and the model of their errors."""
         problem = self._problem
         map_ = self._map_at(noise_level)
@@ -205,6 +201,8 @@ class PosteriorMixin:
             noise_level=self.noise_level_ if noise_level is None else float(noise_level),
             bandwidth=problem.bandwidth,
         )
+        if uncertain:
+            self._warn_if_tempered(noise_level)
         return X, map_, model
 
     def _map_at(self, noise_level):
@@ -224,7 +222,7 @@ class PosteriorMixin:
                 'training signals. Set epsilon="auto" or noise_level, or pass noise_level to '
                 "predict where the loss is the divergence's.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

@@ -47,7 +47,12 @@ ESTIMATORS = (
     DivergenceRegularizedINN,
 )
 _REGULARIZED = (LogDetRegularizedINN, DivergenceRegularizedINN)
-_COLOURS = dict(zip(ESTIMATORS, ("tab:grey", "tab:blue", "tab:orange", "tab:green"), strict=True))
+_COLOURS = {
+    "ApproximationINN": "tab:grey",
+    "ReconstructionINN": "tab:blue",
+    "LogDetRegularizedINN": "tab:orange",
+    "DivergenceRegularizedINN": "tab:green",
+}
 # what the printed tables show; the files have everything
 _PRINTED = {
     "method": "",
@@ -246,9 +251,9 @@ def figure_4(run, *, noise_level=0.3):
         study = Study(run, np.diag([1, singular]), noise_level)
         rows += study.oracle_rows()
         for cls in ESTIMATORS:
-            fitted = study.fit(cls)
-            rows.append(study.row(*fitted))
-            _draw_errors(ax, study, fitted[0])
+            row = study.row(*study.fit(cls))
+            rows.append(row)
+            _draw_errors(ax, study, row)
         ax.set_title(f"A = diag(1, 1/{1 / singular:.0f}), weight δ² = {noise_level**2:.2g}")
     rows += _draw_sweep(axes[2], Study(run, None, np.sqrt(1 / 8)))
     for ax in axes:
@@ -313,19 +318,17 @@ def _mark_peaks(ax, prior):
     ax.plot(*prior.means.T, "k+", markersize=10)
 
 
-def _draw_errors(ax, study, estimator):
+def _draw_errors(ax, study, row):
     """The two points of an estimator: as trained, and with the prior's term taken out."""
-    name, X = type(estimator).__name__, study.test.X
-    found, forward = estimator.predict(study.test.Y), estimator.transform(X)
-    recovered = recovered_forward(estimator, X, study.prior)
-    ratio = rmse(found, X) / study.limits[0]
-    style = {"color": _COLOURS[type(estimator)], "reference": study.limits, "ax": ax}
+    name, error = row["method"], row["reconstruction RMSE"]
+    ratio = error / study.limits[0]
     if ratio > _OUTSIDE:  # drawn at the edge, with the number
         ax.annotate(f"{name}: {ratio:.0f} × →", (0.98, 0.02), xycoords="axes fraction", ha="right")
         return
-    draw = partial(ErrorTradeOffDisplay.from_predictions, X, found, study.Z, **style)
-    draw(forward, name=name)
-    draw(recovered, markerfacecolor="none", markersize=9)
+    style = {"color": _COLOURS[name], "reference": study.limits, "ax": ax}
+    ErrorTradeOffDisplay(error, row["forward RMSE to z"], name=name).plot(**style)
+    hollow = {"markerfacecolor": "none", "markersize": 9}
+    ErrorTradeOffDisplay(error, row["recovered"]).plot(**style, **hollow)
 
 
 def _draw_sweep(ax, study):
@@ -336,14 +339,13 @@ def _draw_sweep(ax, study):
         path = []
         weights = matched * _SWEEP if cls in _REGULARIZED else [None]
         for weight in weights:
-            fitted = study.fit(cls, **({"epsilon": weight} if weight else {}))
-            row = study.row(*fitted)
+            row = study.row(*study.fit(cls, **({"epsilon": weight} if weight else {})))
             rows.append(row)
             path.append([row["reconstruction RMSE"], row["forward RMSE to z"]])
             if weight in (None, matched):
-                _draw_errors(ax, study, fitted[0])
+                _draw_errors(ax, study, row)
         path = np.transpose(path / np.array(study.limits))
-        ax.plot(*path, ".-", color=_COLOURS[cls], linewidth=1, markersize=4)
+        ax.plot(*path, ".-", color=_COLOURS[cls.__name__], linewidth=1, markersize=4)
     ax.set_title(f"A = I, δ² = {matched:.3g}; lines: weights δ²/16 … 8 δ²")
     return rows
 
