@@ -17,11 +17,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from .blocks import RESIDUALS
 from .callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from .docstrings import documented
 from .fitting import TrainingMixin
 from .forward_map import ForwardMap
-from .networks import RESIDUALS
 from .persistence import (
     check_version,
     pack_generator,

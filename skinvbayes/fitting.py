@@ -5,8 +5,9 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
+from .blocks import ResidualBlock
 from .losses import LOSSES, DivergenceLoss
-from .networks import IResNet, ResidualBlock
+from .networks import IResNet
 from .problem import InverseProblem
 from .reporting import progress_bar
 from .training import Problem, train

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from .jacobians import solve
 from .krylov import conjugate_gradients
 from .threads import single_thread
 
@@ -105,7 +106,7 @@ def implicit_inverse(network, z, start):
     x = invert(network, z, start=start).x
     with torch.no_grad():
         jacobian = network.jacobian(x)
-    return x - _solve(jacobian, network(x) - z)
+    return x - solve(jacobian, network(x) - z)
 
 
 def _chunk_size(network, n_features):
@@ -176,7 +177,7 @@ def _newton_step(block, x, residual, z):
 def _newton_direction(block, x, residual):
     """(Dφ)⁻¹ times the residual; of many features by conjugate gradients where that can be."""
     if _forms_jacobians(block, x.shape[1]):
-        return _solve(block.jacobian(x), residual)
+        return solve(block.jacobian(x), residual)
     return conjugate_gradients(block.jacobian_product(x), residual, tol=_INEXACT)[0]
 
 
@@ -186,8 +187,3 @@ def _fixed_point_step(block, x, residual, z):
 
 
 _STEPS = {"newton": _newton_step, "fixed_point": _fixed_point_step}
-
-
-def _solve(matrices, vectors):
-    with single_thread():
-        return torch.linalg.solve(matrices, vectors[:, :, None])[:, :, 0]

@@ -8,7 +8,9 @@ These work on any differentiable torch function of one argument, a batch of shap
 import torch
 from torch.func import jacrev, vjp, vmap
 
-__all__ = ["divergence", "hutchinson_divergence", "jacobian", "logabsdet"]
+from .threads import single_thread
+
+__all__ = ["divergence", "hutchinson_divergence", "jacobian", "logabsdet", "solve"]
 
 
 def jacobian(function, x):
@@ -34,15 +36,74 @@ def divergence(function, x):
     return jacobian(function, x).diagonal(dim1=1, dim2=2).sum(-1)
 
 
-def logabsdet(jacobian):
+def logabsdet(jacobian, *, positive_definite=False):
     """``log|det J|`` of a batch of matrices, of shape (n_samples,).
 
     Parameters
     ----------
     jacobian : Tensor of shape (n_samples, n_features, n_features)
         Invertible matrices.
+    positive_definite : bool, default=False
+        Whether they are known to be symmetric positive definite, which is cheaper.
     """
-    return torch.linalg.slogdet(jacobian)[1]
+    if jacobian.shape[1] == 2:
+        return _determinant(jacobian).abs().log()
+    return _LogAbsDet.apply(jacobian, positive_definite)
+
+
+def solve(jacobian, vectors):
+    """``J⁻¹ v`` for every row.
+
+    Parameters
+    ----------
+    jacobian : Tensor of shape (n_samples, n_features, n_features)
+        Invertible matrices.
+    vectors : Tensor of shape (n_samples, n_features)
+        Right-hand sides.
+    """
+    if jacobian.shape[1] == 2:  # Cramer's rule
+        (a, b), (c, d) = jacobian.permute(1, 2, 0)
+        first, second = vectors.T
+        solution = torch.stack((d * first - b * second, a * second - c * first), dim=1)
+        return solution / _determinant(jacobian)[:, None]
+    with single_thread():
+        return torch.linalg.solve(jacobian, vectors)
+
+
+def _determinant(matrices):
+    (a, b), (c, d) = matrices.permute(1, 2, 0)
+    return a * d - b * c
+
+
+class _LogAbsDet(torch.autograd.Function):
+    """With the gradient ``J⁻ᵀ`` from the same factorisation."""
+
+    @staticmethod
+    def forward(ctx, matrices, positive_definite):
+        with single_thread():
+            factorize = _cholesky if positive_definite else _lu
+            diagonal, inverse = factorize(matrices, ctx.needs_input_grad[0])
+        ctx.save_for_backward(inverse)
+        return diagonal.abs().log().sum(1)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (inverse,) = ctx.saved_tensors
+        return gradient[:, None, None] * inverse.transpose(1, 2), None
+
+
+def _cholesky(matrices, invert):
+    """Numbers whose product is the determinant, and the inverses if asked for."""
+    factors = torch.linalg.cholesky(matrices)
+    inverse = torch.cholesky_inverse(factors) if invert else None
+    return factors.diagonal(dim1=1, dim2=2).square(), inverse
+
+
+def _lu(matrices, invert):
+    factors, pivots = torch.linalg.lu_factor(matrices)
+    identity = torch.eye(matrices.shape[1]).to(matrices).expand_as(matrices)
+    inverse = torch.linalg.lu_solve(factors, pivots, identity) if invert else None
+    return factors.diagonal(dim1=1, dim2=2), inverse
 
 
 def hutchinson_divergence(function, x, *, n_probes=1, generator=None):

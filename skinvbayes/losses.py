@@ -13,6 +13,7 @@ Estimators", arXiv:2510.26704.
 """
 
 import numpy as np
+from torch.nn import functional as F
 
 from .inversion import implicit_inverse
 
@@ -24,6 +25,8 @@ __all__ = [
     "Loss",
     "ReconstructionLoss",
 ]
+
+_LOGDET_ROWS = 8  # of a mini-batch at least
 
 
 class Loss:
@@ -63,7 +66,7 @@ class ApproximationLoss(Loss):
     """½‖φ(x) − z‖²."""
 
     def __call__(self, network, x, z):
-        return _approximation(network, x, z)
+        return _half_square(network(x) - z)
 
 
 class ReconstructionLoss(Loss):
@@ -73,7 +76,7 @@ class ReconstructionLoss(Loss):
     decay = 4.0
 
     def __call__(self, network, x, z):
-        return 0.5 * (implicit_inverse(network, z, start=x) - x).square().sum(1)
+        return _half_square(implicit_inverse(network, z, start=x) - x)
 
     def in_user_units(self, value, units):
         return value * units.signal_scale**2
@@ -85,7 +88,16 @@ class LogDetLoss(Loss):
     decay = 8.0  # a steep slope costs only its logarithm: less to hold down than in the divergence
 
     def __call__(self, network, x, z):
-        return _approximation(network, x, z) - self.epsilon * network.logabsdet(x)
+        n, n_rows = len(x), self._n_rows(network, x)
+        image, logabsdet = network.call_and_logabsdet(x, n_rows)
+        logabsdet = F.pad(n / n_rows * logabsdet, (0, n - n_rows))
+        return _half_square(image - z) - self.epsilon * logabsdet
+
+    @staticmethod
+    def _n_rows(network, x):
+        """Rows whose log-determinant is taken: in training so few that it costs like the rest."""
+        n_rows = max(_LOGDET_ROWS, len(x) // x.shape[1]) if network.training else len(x)
+        return min(n_rows, len(x))
 
     @staticmethod
     def unit_epsilon(epsilon, units):
@@ -102,15 +114,16 @@ class DivergenceLoss(Loss):
     """½‖φ(x) − z‖² − ε div φ(x)."""
 
     def __call__(self, network, x, z):
-        return _approximation(network, x, z) - self.epsilon * network.divergence(x)
+        image, divergence = network.call_and_divergence(x)
+        return _half_square(image - z) - self.epsilon * divergence
 
     @staticmethod
     def unit_epsilon(epsilon, units):
         return epsilon / (units.signal_scale**2 * units.forward_norm)
 
 
-def _approximation(network, x, z):
-    return 0.5 * (network(x) - z).square().sum(1)
+def _half_square(difference):
+    return 0.5 * difference.square().sum(1)
 
 
 LOSSES = {

@@ -288,9 +288,10 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimi
     steps = max(1, n // batch_size)
     schedule = None
     if optimizer is None:
-        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
+        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * max_iter)
     for _ in range(max_iter):
+        network.train()
         mean_loss = mean_objective = 0.0
         for rows in torch.randperm(n, generator=generator).tensor_split(steps):
             batch = problem.split(rows).jittered(generator)
@@ -305,5 +306,6 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimi
                 schedule.step()
             mean_loss += loss.item() * len(rows) / n
             mean_objective += value * len(rows) / n
+        network.eval()
         if monitor(mean_loss, mean_objective):
             break

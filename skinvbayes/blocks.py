@@ -1,0 +1,450 @@
+"""The residual blocks that networks are made of: the base class, and the two branches.
+
+A branch of your own is one subclass of :class:`ResidualBlock`, handed to an estimator as
+``residual=YourBlock``.
+"""
+
+import math
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from . import jacobians
+from .activations import softplus, softplus_with_slope, tanh_with_slope
+from .spectra import CERTIFY_EVERY, NormTracker, normalize, small_gram
+
+__all__ = ["RESIDUALS", "GradientBlock", "MLPBlock", "ResidualBlock"]
+
+_MARGIN = 1e-5  # relative distance kept from the bound, above float32 rounding
+
+
+class ResidualBlock(nn.Module):
+    """A map φ(x) = c (x − f(x)) + t with learned scale c > 0 and shift t.
+
+    Subclasses define the branch: :meth:`residual`, the function f, and :meth:`lipschitz`, a
+    certified bound of its Lipschitz constant, at most ``max_lipschitz``. The bound must hold for
+    every value of the parameters, so that it holds during training too. Derivatives come from
+    automatic differentiation unless a subclass knows better.
+
+    Parameters
+    ----------
+    n_features : int
+        Dimension d of the space.
+    hidden_layer_sizes : tuple of int
+        Widths of the hidden layers.
+    max_lipschitz : float
+        The bound to respect, in (0, 1).
+    generator : torch.Generator
+        Source of the initial weights.
+
+    Examples
+    --------
+    A branch that is linear, f(x) = L R x / max(1, ‖R‖₂):
+
+    >>> import torch
+    >>> from skinvbayes.networks import IResNet, ResidualBlock
+    >>> class LinearBlock(ResidualBlock):
+    ...     def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+    ...         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
+    ...         weight = torch.randn(n_features, n_features, generator=generator)
+    ...         self.weight = torch.nn.Parameter(weight)
+    ...     def residual(self, x):
+    ...         weight = self.weight / torch.linalg.matrix_norm(self.weight, 2).clamp(min=1)
+    ...         return self.max_lipschitz * x @ weight.T
+    ...     def lipschitz(self):
+    ...         return self.max_lipschitz * torch.linalg.matrix_norm(self.weight, 2).clamp(max=1)
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> network = IResNet(3, residual=LinearBlock, lipschitz=0.9, generator=generator)
+    >>> network(torch.zeros(5, 3)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+        super().__init__()
+        self.max_lipschitz = max_lipschitz * (1 - _MARGIN)
+        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.shift = nn.Parameter(torch.zeros(n_features))
+        self._known = None
+
+    def residual(self, x):
+        """The branch f, (n_samples, n_features) → (n_samples, n_features)."""
+        raise NotImplementedError(f"{type(self).__name__} must define residual(x).")
+
+    def lipschitz(self):
+        """Certified bound of Lip(f), a Tensor of shape ()."""
+        raise NotImplementedError(f"{type(self).__name__} must define lipschitz().")
+
+    def scale(self):
+        """The scale c, a Tensor of shape ()."""
+        return self.log_scale.exp()
+
+    def forward(self, x):
+        """φ(x) = c (x − f(x)) + t."""
+        return self.scale() * (x - self.residual(x)) + self.shift
+
+    @contextmanager
+    def frozen(self):
+        """A context in which the parameters stay as they are and need no gradient.
+
+        What :meth:`constants` gives is computed once then.
+        """
+        known = self._known
+        if known is None:
+            with torch.no_grad():
+                self._known = self.constants()
+        try:
+            yield
+        finally:
+            self._known = known
+
+    def constants(self):
+        """What depends on the parameters alone, for :meth:`frozen`; here, nothing."""
+        return ()
+
+    def _current_constants(self):
+        known = self._known  # read once: another thread may reset it
+        return self.constants() if known is None else known
+
+    jacobian_product = None  # of blocks with a symmetric positive definite Jacobian: see there
+
+    def jacobian(self, x):
+        """Dφ(x), of shape (n_samples, n_features, n_features)."""
+        return jacobians.jacobian(self.forward, x)
+
+    def call_and_divergence(self, x):
+        """φ(x), and div φ(x) of shape (n_samples,)."""
+        return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
+
+    def call_and_logabsdet(self, x, n_rows):
+        """φ(x), and log|det Dφ(x)| of the first rows, of shape (n_rows,)."""
+        return self(x), jacobians.logabsdet(self.jacobian(x[:n_rows]))
+
+    def initialize(self, mean, covariance, slope):
+        """Adapt the initial weights to the signals and to a linear first guess; here, nothing.
+
+        Parameters
+        ----------
+        mean : Tensor of shape (n_features,)
+            Mean of the signals, in unit scale.
+        covariance : Tensor of shape (n_features, n_features)
+            Covariance of the signals.
+        slope : Tensor of shape (n_features, n_features)
+            Symmetric positive definite matrix, the first guess of Dφ.
+        """
+
+
+class GradientBlock(ResidualBlock):
+    """The gradient of a strongly convex function: the one-sided branch.
+
+    φ(x) = S x − W₊ᵀσ(W₊x + b₊) + W₋ᵀσ(W₋x + b₋) + t with S symmetric and σ(h) = softplus(βh)/β, so
+    that 0 ≤ σ' ≤ 1; the sharpness β is learned for each unit. The Jacobian is symmetric with its
+    spectrum in [a, b], a = λ_min(S − W₊ᵀW₊) and b = λ_max(S + W₋ᵀW₋): φ = c (x − f(x)) + t with
+    c = (a + b)/2 and Lip(f) ≤ (b − a)/(b + a). Where that exceeds L, a multiple of the identity is
+    added to S, the least that respects it; all else stays free.
+
+    S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
+    Divergence and Jacobian are in closed form. In training mode the bound is looked at in every
+    eighth step, and in all that follow as long as something has to be added; else always.
+    """
+
+    DENSE_SLOPE = 256
+    SMOOTHING = 5e-4  # of min and max in the bound: L-BFGS gets stuck at kinks
+    NEGLIGIBLE = 30.0  # softplus(−30) is beyond rounding
+    MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
+
+    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+        super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
+        if len(hidden_layer_sizes) != 1:
+            raise ValueError(
+                'residual="gradient" has one hidden layer, so hidden_layer_sizes must hold one '
+                f"number; got {tuple(hidden_layer_sizes)}."
+            )
+        n_units = hidden_layer_sizes[0]
+        amplitude = math.sqrt(0.6 / n_units)
+        direction = F.normalize(torch.randn(n_units, n_features, generator=generator))
+        sign = torch.ones(n_units)
+        sign[: n_units // 2] = -1
+        self.register_buffer("sign", sign)
+        self.register_buffer("anchor", torch.randn(n_units, generator=generator))
+        del self.log_scale  # S takes its place
+        dense = n_features <= self.DENSE_SLOPE
+        self.slope = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
+        self.weight = nn.Parameter(amplitude * direction)
+        self.bias = nn.Parameter(torch.zeros(n_units))
+        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
+        self._n_within = 0  # calls since something was raised
+
+    def initialize(self, mean, covariance, slope):
+        """Start from the linear guess, the kinks of the units spread over the signals."""
+        with torch.no_grad():
+            self.slope.copy_(slope if self.slope.ndim else slope.diagonal().mean())
+            spread = (self.weight * (self.weight @ covariance)).sum(1).clamp(min=0).sqrt()
+            self.bias.copy_(-(self.weight @ mean + self.anchor * spread))
+
+    def bounds(self):
+        """The bounds (a, b) of the Jacobian's spectrum, Tensors of shape ()."""
+        lower, b = self._free_bounds(self._free_slope())
+        raised = self._raise(lower, b)
+        return lower[0] + raised, b + raised
+
+    def lipschitz(self):
+        """Exact bound (b − a)/(b + a) of Lip(f)."""
+        a, b = self.bounds()
+        return (b - a) / (b + a)
+
+    def scale(self):
+        """The scale c = (a + b)/2."""
+        return sum(self.bounds()) / 2
+
+    def residual(self, x):
+        """f(x) = x − (φ(x) − t)/c."""
+        return x - (self(x) - self.shift) / self.scale()
+
+    def forward(self, x):
+        """φ(x)."""
+        k = self._current_constants()
+        return self._output(k, x, softplus(k.preactivation(x)))
+
+    def call_and_divergence(self, x):
+        """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
+        k = self._current_constants()
+        response, unit_slopes = softplus_with_slope(k.preactivation(x))
+        trace = k.slope.trace() if k.slope.ndim else x.shape[1] * k.slope
+        units = unit_slopes @ (self.sign * self.weight.square().sum(1))
+        return self._output(k, x, response), trace + units
+
+    def call_and_logabsdet(self, x, n_rows):
+        """φ(x), and log|det Dφ(x)| of the first rows; in the space of the units if smaller.
+
+        With S = s I, det(s I_d + WᵀDW) = s^d det(I_h + D W Wᵀ/s).
+        """
+        k = self._current_constants()
+        response, unit_slopes = softplus_with_slope(k.preactivation(x))
+        D, (n_units, n_features) = self.sign * unit_slopes[:n_rows], self.weight.shape
+        if k.slope.ndim or n_features <= n_units:
+            J = self._jacobian(k.slope, D)
+            logabsdet = jacobians.logabsdet(J, positive_definite=True)
+        else:
+            gram = self.weight @ self.weight.T / k.slope
+            small = _add_identity(D[:, :, None] * gram)
+            logabsdet = n_features * k.slope.log() + jacobians.logabsdet(small)
+        return self._output(k, x, response), logabsdet
+
+    def jacobian(self, x):
+        """Dφ(x) = S − W₊ᵀ diag(σ') W₊ + W₋ᵀ diag(σ') W₋, symmetric positive definite."""
+        k = self._current_constants()
+        return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)))
+
+    def jacobian_product(self, x):
+        """Multiplication by Dφ(x), which is symmetric positive definite, without forming it."""
+        k = self._current_constants()
+        D = self._unit_slopes(k.preactivation(x))
+
+        def product(v):
+            linear = v @ k.slope if k.slope.ndim else k.slope * v
+            return torch.addmm(linear, D * (v @ self.weight.T), self.weight)
+
+        return product
+
+    def constants(self):
+        """S, and the weights between signals and units."""
+        sharpness = self.log_sharpness.clamp(max=self.MAX_LOG_SHARPNESS).exp()
+        inner = sharpness[:, None] * self.weight
+        outer = (self.sign / sharpness)[:, None] * self.weight
+        return _GradientConstants(self._slope(), inner, sharpness * self.bias, outer)
+
+    def _output(self, k, x, response):
+        return torch.addmm(k.linear(x, self.shift), response, k.outer)
+
+    def _unit_slopes(self, h):
+        return torch.sigmoid(h) * self.sign
+
+    def _jacobian(self, slope, D):
+        """S + Wᵀ D W; of many rows as combinations of the matrices w_j w_jᵀ."""
+        W, n_features = self.weight, self.weight.shape[1]
+        S = slope if slope.ndim else slope * torch.eye(n_features).to(W)
+        if len(D) < n_features:
+            return S + W.T @ (D[:, :, None] * W)
+        squares = (W[:, :, None] * W[:, None, :]).flatten(1)
+        return S + (D @ squares).unflatten(1, (n_features, n_features))
+
+    def _free_slope(self):
+        return (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
+
+    def _slope(self):
+        """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
+        slope = self._free_slope()
+        due = not self.training or self._n_within % CERTIFY_EVERY == 0
+        if not due or self._surely_within(slope):
+            self._n_within += 1
+            return slope
+        self._n_within = 0
+        raised = self._raise(*self._free_bounds(slope))
+        return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
+
+    def _free_bounds(self, slope):
+        """The lowest eigenvalues, a first, and b, before anything is raised."""
+        down, up = self._grams(slope)
+        if slope.ndim:
+            return torch.linalg.eigvalsh(slope - down), torch.linalg.eigvalsh(slope + up)[-1]
+        return slope - torch.linalg.eigvalsh(down).flip(0), slope + torch.linalg.eigvalsh(up)[-1]
+
+    def _raise(self, lower, b):
+        smooth_a = -self.SMOOTHING * torch.logsumexp(-lower / self.SMOOTHING, 0)  # ≤ a
+        lacking = (self._ratio * b - smooth_a) / (1 - self._ratio)
+        return self.SMOOTHING * F.softplus(lacking / self.SMOOTHING)  # ≥ max(lacking, 0)
+
+    @torch.no_grad()
+    def _surely_within(self, slope):
+        """Whether a is so far above its bound that nothing is raised, without any eigenvalue.
+
+        Cholesky's factor exists only of a positive definite matrix, and no eigenvalue exceeds the
+        largest sum of a row.
+        """
+        down, up = self._grams(slope)
+        identity = torch.eye(len(down)).to(down)
+        S = slope if slope.ndim else slope * identity
+        b = (S + up).abs().sum(1).max()
+        smooth = self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
+        return not torch.linalg.cholesky_ex(S - down - (self._ratio * b + smooth) * identity)[1]
+
+    def _grams(self, slope):
+        """Matrices with the eigenvalues of W₊ᵀW₊ and of W₋ᵀW₋."""
+        half = len(self.sign) // 2
+        down, up = self.weight[:half], self.weight[half:]
+        return (down.T @ down, up.T @ up) if slope.ndim else (small_gram(down), small_gram(up))
+
+    @property
+    def _ratio(self):
+        return (1 - self.max_lipschitz) / (1 + self.max_lipschitz)
+
+
+class _GradientConstants(NamedTuple):
+    slope: torch.Tensor  # S
+    inner: torch.Tensor  # β W
+    bias: torch.Tensor  # β b
+    outer: torch.Tensor  # ± W/β
+
+    def linear(self, v, shift):
+        """S v + shift."""
+        if self.slope.ndim:
+            return torch.addmm(shift, v, self.slope)
+        return torch.addcmul(shift, self.slope, v)
+
+    def preactivation(self, x):
+        """h = β (W x + b)."""
+        return F.linear(x, self.inner, self.bias)
+
+
+class MLPBlock(ResidualBlock):
+    """The classical branch, f = L · W_k tanh(… tanh(W_1 x + b_1)) with every ‖W_i‖₂ ≤ 1.
+
+    The certificate is the product of the norms. A weight is divided by its norm only where that
+    exceeds one. In training mode the norms are followed from step to step, see
+    :class:`skinvbayes.spectra.NormTracker`; else they are exact.
+    """
+
+    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+        super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
+        sizes = [n_features, *hidden_layer_sizes, n_features]
+        shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
+        self.weights = nn.ParameterList(
+            torch.randn(shape, generator=generator) / math.sqrt(sum(shape)) for shape in shapes
+        )
+        self.biases = nn.ParameterList(
+            0.5 * torch.randn(shape[0], generator=generator) for shape in shapes[:-1]
+        )
+        self._trackers = [NormTracker() for _ in shapes]
+
+    def train(self, mode=True):
+        """Switch to training mode, or back; what was followed is forgotten."""
+        self._trackers = [NormTracker() for _ in self.weights]
+        return super().train(mode)
+
+    def residual(self, x):
+        """f(x)."""
+        *inner, last = self._current_constants()
+        return self.max_lipschitz * self._activations(x, inner)[-1] @ last.T
+
+    def forward(self, x):
+        """φ(x)."""
+        *inner, last = self._current_constants()
+        return self._output(x, self._activations(x, inner)[-1], last)
+
+    def call_and_divergence(self, x):
+        """φ(x), and div φ(x); with two hidden layers d₂ᵀ (W₂ ∘ (W₁W₃)ᵀ) d₁ gives its trace."""
+        if len(self.biases) != 2:
+            return super().call_and_divergence(x)
+        first, second, third = self._current_constants()
+        hidden, slope_1 = tanh_with_slope(F.linear(x, first, self.biases[0]))
+        last, slope_2 = tanh_with_slope(F.linear(hidden, second, self.biases[1]))
+        trace = (slope_2 @ (second * (third.T @ first.T)) * slope_1).sum(1)
+        divergence = self.scale() * (x.shape[1] - self.max_lipschitz * trace)
+        return self._output(x, last, third), divergence
+
+    def call_and_logabsdet(self, x, n_rows):
+        """φ(x), and log|det Dφ(x)| of the first rows; in the space of the first units if smaller.
+
+        det(I_d − L (W_k … W_2) D_1 W_1) = det(I_h − L W_1 (W_k … W_2) D_1).
+        """
+        *inner, last = weights = self._current_constants()
+        activations = self._activations(x, inner)
+        output = self._output(x, activations[-1], last)
+        slopes = [(1 - a[:n_rows].square())[:, None, :] for a in activations]
+        if x.shape[1] <= len(inner[0]):
+            return output, jacobians.logabsdet(self._jacobian_transposed(weights, slopes))
+        product = inner[0] @ last
+        for weight, slope in zip(inner[:0:-1], slopes[:0:-1], strict=True):
+            product = (product * slope) @ weight
+        small = _add_identity(product * (-self.max_lipschitz * slopes[0]))
+        return output, x.shape[1] * self.log_scale + jacobians.logabsdet(small)
+
+    def lipschitz(self):
+        """L times the product of the norms of the normalised weights."""
+        norms = [torch.linalg.matrix_norm(weight, 2) for weight in self.weights]
+        return self.max_lipschitz * torch.stack(norms).clamp(max=1).prod()
+
+    def jacobian(self, x):
+        """Dφ(x) = c (I − L W_k D_{k−1} W_{k−1} … D_1 W_1)."""
+        weights = self._current_constants()
+        activations = self._activations(x, weights[:-1])
+        slopes = [(1 - a.square())[:, None, :] for a in activations]
+        return self._jacobian_transposed(weights, slopes).transpose(1, 2)
+
+    def constants(self):
+        """The weights, divided by their norms where these exceed one."""
+        if not self.training:
+            return [normalize(weight) for weight in self.weights]
+        pairs = zip(self._trackers, self.weights, strict=True)
+        return [tracker.normalize(weight) for tracker, weight in pairs]
+
+    def _activations(self, x, inner):
+        """The values of every hidden layer."""
+        activations = []
+        for weight, bias in zip(inner, self.biases, strict=True):
+            x = torch.tanh(F.linear(x, weight, bias))
+            activations.append(x)
+        return activations
+
+    def _output(self, x, activation, last):
+        scale = self.scale()
+        last = (-self.max_lipschitz * scale) * last.T
+        return torch.addmm(torch.addcmul(self.shift, x, scale), activation, last)
+
+    def _jacobian_transposed(self, weights, slopes):
+        """The rows are what becomes of the directions of the coordinates."""
+        directions = slopes[0] * weights[0].T
+        for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
+            directions = slope * (directions @ weight.T)
+        return self.scale() * _add_identity(directions @ (-self.max_lipschitz * weights[-1].T))
+
+
+def _add_identity(matrices):
+    matrices.diagonal(dim1=1, dim2=2).add_(1)
+    return matrices
+
+
+RESIDUALS = {"gradient": GradientBlock, "mlp": MLPBlock}

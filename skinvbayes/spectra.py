@@ -1,0 +1,99 @@
+"""Spectral norms of weight matrices: exact, or followed through training."""
+
+import torch
+
+__all__ = ["CERTIFY_EVERY", "NormTracker", "normalize", "small_gram", "spectral_norm"]
+
+CERTIFY_EVERY = 8  # steps of training; the parameters move little in between
+
+
+def small_gram(matrix):
+    """``MᵀM`` or ``MMᵀ``, whichever is smaller: both have the squared singular values."""
+    narrow = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    return narrow.T @ narrow
+
+
+def spectral_norm(matrix):
+    """Largest singular value: exact, and differentiable where it is simple.
+
+    Parameters
+    ----------
+    matrix : Tensor of shape (n_rows, n_columns)
+        Any matrix.
+
+    Returns
+    -------
+    norm : Tensor of shape ()
+        ``‖matrix‖₂``.
+    """
+    return torch.linalg.eigvalsh(small_gram(matrix))[-1].clamp(min=0).sqrt()
+
+
+def normalize(matrix):
+    """``M / max(1, ‖M‖₂)``, exact."""
+    norm = spectral_norm(matrix)
+    return matrix / norm if norm > 1 else matrix
+
+
+class NormTracker:
+    """Division by the spectral norm of a matrix that changes little from call to call, in training.
+
+    Every call takes a step of the power method for the singular vector v. Every eighth takes, in
+    advance, a step of inverse iteration with a shift just above the squared norm. The Cholesky
+    factor for it exists only if the shift is above all the squared singular values: it certifies
+    that ``‖M v‖`` is less than half of ``TOLERANCE`` (relatively) below the norm. Where it does not
+    exist, the vector is computed anew.
+    """
+
+    TOLERANCE = 1e-3
+
+    def __init__(self):
+        self.vector, self.n_calls = None, 0
+
+    def normalize(self, matrix):
+        """``M / max(1, ‖M v‖)``, with its gradient."""
+        with torch.no_grad():
+            if self.n_calls % CERTIFY_EVERY == 0:
+                self.vector = self._certified(matrix)
+            self.n_calls += 1
+            v, image = self.vector, matrix @ self.vector
+            norm = image.norm()
+            self.vector = _right_vector(matrix, image @ matrix)
+        return _Quotient.apply(matrix, v, image, norm) if norm > 1 else matrix
+
+    def _certified(self, matrix):
+        if self.vector is None:
+            return _leading_vector(matrix)
+        image, gram = matrix @ self.vector, small_gram(matrix)
+        shift = (1 + self.TOLERANCE) * image.square().sum()
+        factor, failed = torch.linalg.cholesky_ex(torch.diag(shift.expand(len(gram))) - gram)
+        if failed:
+            return _leading_vector(matrix)
+        start = self.vector if len(gram) == matrix.shape[1] else image
+        return _right_vector(matrix, torch.cholesky_solve(start[:, None], factor)[:, 0])
+
+
+def _leading_vector(matrix):
+    return _right_vector(matrix, torch.linalg.eigh(small_gram(matrix))[1][:, -1])
+
+
+def _right_vector(matrix, vector):
+    """Of length one, from an eigenvector of either Gram matrix."""
+    vector = vector if len(vector) == matrix.shape[1] else vector @ matrix
+    return vector / vector.norm()
+
+
+class _Quotient(torch.autograd.Function):
+    """M / ‖M v‖; the derivative of the norm is u vᵀ with u = M v / ‖M v‖."""
+
+    @staticmethod
+    def forward(ctx, matrix, v, image, norm):
+        quotient = matrix / norm
+        ctx.save_for_backward(quotient, v, image, norm)
+        return quotient
+
+    @staticmethod
+    def backward(ctx, gradient):
+        quotient, v, image, norm = ctx.saved_tensors
+        change = torch.dot(gradient.flatten(), quotient.flatten()) / norm
+        return (gradient - torch.outer(image * change, v)).div_(norm), None, None, None
