@@ -9,6 +9,9 @@ from torch.nn import functional as F
 __all__ = ["softplus", "softplus_with_slope", "tanh_with_slope"]
 
 
+_LOWEST = -80.0  # both are zero below; the slope is still a normal number in single precision
+
+
 def softplus(h):
     """``log(1 + exp h)``."""
     return F.softplus(h, threshold=40.0)  # at torch's own threshold the slope would jump by 2e-9
@@ -29,9 +32,10 @@ class _Softplus(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h):
+        h = h.clamp(min=_LOWEST)
         slope = torch.sigmoid(h)
         ctx.save_for_backward(slope)
-        return softplus(h), slope
+        return h - slope.log(), slope  # cheaper than softplus(h), with the error of h's rounding
 
     @staticmethod
     def backward(ctx, of_value, of_slope):

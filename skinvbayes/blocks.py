@@ -6,19 +6,23 @@ A branch of your own is one subclass of :class:`ResidualBlock`, handed to an est
 
 import math
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.func import vjp
 from torch.nn import functional as F
 
 from . import jacobians
 from .activations import softplus, softplus_with_slope, tanh_with_slope
+from .hidden_form import HiddenForm
 from .spectra import CERTIFY_EVERY, NormTracker, normalize, small_gram
 
 __all__ = ["RESIDUALS", "GradientBlock", "MLPBlock", "ResidualBlock"]
 
 _MARGIN = 1e-5  # relative distance kept from the bound, above float32 rounding
+_SAMPLE_ROWS = 32  # whose Jacobians are averaged
 
 
 class ResidualBlock(nn.Module):
@@ -108,7 +112,24 @@ class ResidualBlock(nn.Module):
         known = self._known  # read once: another thread may reset it
         return self.constants() if known is None else known
 
-    jacobian_product = None  # of blocks with a symmetric positive definite Jacobian: see there
+    def magnitude(self):
+        """Size of the linear part of φ, to judge rounding by; a Tensor of shape ()."""
+        return self.scale()
+
+    def hidden_form(self):
+        """The block seen from its hidden units, if it has fewer of them than features, or None."""
+        return
+
+    positive_definite = False  # whether all Jacobians are symmetric and so
+
+    def adjoint_product(self, x):
+        """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
+        pull_back = vjp(self, x)[1]
+        return lambda v: pull_back(v)[0]
+
+    def mean_jacobian(self, x):
+        """Dφ averaged over some of the rows, of shape (n_features, n_features)."""
+        return self.jacobian(x[:: _every(x)]).mean(0)
 
     def jacobian(self, x):
         """Dφ(x), of shape (n_samples, n_features, n_features)."""
@@ -233,21 +254,65 @@ class GradientBlock(ResidualBlock):
             logabsdet = n_features * k.slope.log() + jacobians.logabsdet(small)
         return self._output(k, x, response), logabsdet
 
+    positive_definite = True
+
+    def call_and_slopes(self, x):
+        """φ(x), and the signed slopes of the units, ± σ'(h), of shape (n_samples, n_units)."""
+        k = self._current_constants()
+        response, unit_slopes = softplus_with_slope(k.preactivation(x))
+        return self._output(k, x, response), unit_slopes * self.sign
+
     def jacobian(self, x):
         """Dφ(x) = S − W₊ᵀ diag(σ') W₊ + W₋ᵀ diag(σ') W₋, symmetric positive definite."""
         k = self._current_constants()
         return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)))
 
-    def jacobian_product(self, x):
-        """Multiplication by Dφ(x), which is symmetric positive definite, without forming it."""
+    def jacobian_from(self, slopes):
+        """Dφ(x) from the slopes at x."""
+        return self._jacobian(self._current_constants().slope, slopes)
+
+    def product_from(self, slopes):
+        """Multiplication by Dφ(x) from the slopes at x, without forming it."""
         k = self._current_constants()
-        D = self._unit_slopes(k.preactivation(x))
 
         def product(v):
             linear = v @ k.slope if k.slope.ndim else k.slope * v
-            return torch.addmm(linear, D * (v @ self.weight.T), self.weight)
+            return torch.addmm(linear, (v @ self.weight.T).mul_(slopes), self.weight)
 
         return product
+
+    def adjoint_product(self, x):
+        """Multiplication of rows by Dφ(x), which is symmetric."""
+        return self.product_from(self._unit_slopes(self._current_constants().preactivation(x)))
+
+    def mean_jacobian(self, x):
+        """Dφ averaged over all rows."""
+        k = self._current_constants()
+        return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)).mean(0)[None])[0]
+
+    @torch.no_grad()
+    def magnitude(self):
+        """Size of S: its longest column."""
+        slope = self._current_constants().slope
+        return slope.norm(dim=0).max() if slope.ndim else slope
+
+    def hidden_form(self):
+        """The block seen from its units, if it has fewer of them than features, or None."""
+        n_units, n_features = self.weight.shape
+        if n_units >= n_features:
+            return None
+        k = self._current_constants()
+        inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
+        return HiddenForm(
+            divide=lambda v: v / k.slope if inverse is None else v @ inverse,
+            inner=k.inner,
+            bias=k.bias,
+            outer=k.outer,
+            shift=self.shift,
+            response=softplus,
+            pull_back=lambda h: partial(torch.mul, torch.sigmoid(h)),
+            mean_slope=lambda h: torch.diag(torch.sigmoid(h).mean(0)),
+        )
 
     def constants(self):
         """S, and the weights between signals and units."""
@@ -414,6 +479,55 @@ class MLPBlock(ResidualBlock):
         slopes = [(1 - a.square())[:, None, :] for a in activations]
         return self._jacobian_transposed(weights, slopes).transpose(1, 2)
 
+    def adjoint_product(self, x):
+        """Multiplication of rows by Dφ(x)ᵀ."""
+        form = self._hidden_form()
+        pull_back, scale = form.pull_back(form.preactivation(x)), self.scale()
+        return lambda v: torch.addmm(scale * v, pull_back(v @ form.outer.T), form.inner)
+
+    def hidden_form(self):
+        """The block seen from its first units, if these are fewer than features, or None."""
+        return self._hidden_form() if len(self.biases[0]) < len(self.shift) else None
+
+    def _hidden_form(self):
+        (first, *middle), last = self._current_constants()[:-1], self._current_constants()[-1]
+        bias, *biases = self.biases
+        scale = self.scale()
+
+        def activations(h):
+            values = [torch.tanh(h)]
+            for weight, bias in zip(middle, biases, strict=True):
+                values.append(torch.tanh(F.linear(values[-1], weight, bias)))
+            return values
+
+        def pull_back(h):
+            slopes = [1 - a.square() for a in activations(h)]
+
+            def product(y):
+                for weight, slope in zip(middle[::-1], slopes[:0:-1], strict=True):
+                    y = (y * slope) @ weight
+                return y * slopes[0]
+
+            return product
+
+        def mean_slope(h):
+            first, *rest = [1 - a.square() for a in activations(h[:: _every(h)])]
+            slopes = torch.diag_embed(first)
+            for weight, slope in zip(middle, rest, strict=True):
+                slopes = (slopes @ weight.T) * slope[:, None, :]
+            return slopes.mean(0)
+
+        return HiddenForm(
+            divide=lambda v: v / scale,
+            inner=first,
+            bias=bias,
+            outer=-self.max_lipschitz * scale * last.T,
+            shift=self.shift,
+            response=lambda h: activations(h)[-1],
+            pull_back=pull_back,
+            mean_slope=mean_slope,
+        )
+
     def constants(self):
         """The weights, divided by their norms where these exceed one."""
         if not self.training:
@@ -438,8 +552,13 @@ class MLPBlock(ResidualBlock):
         """The rows are what becomes of the directions of the coordinates."""
         directions = slopes[0] * weights[0].T
         for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
-            directions = slope * (directions @ weight.T)
-        return self.scale() * _add_identity(directions @ (-self.max_lipschitz * weights[-1].T))
+            directions = slope * F.linear(directions, weight)
+        return self.scale() * _add_identity(F.linear(directions, -self.max_lipschitz * weights[-1]))
+
+
+def _every(rows):
+    """The step from one row of the sample to the next."""
+    return max(1, len(rows) // _SAMPLE_ROWS)
 
 
 def _add_identity(matrices):

@@ -1,7 +1,23 @@
-"""The inverse φ⁻¹ of an invertible residual network, with a residual for every sample."""
+"""The inverse φ⁻¹ of an invertible residual network, with a residual for every sample.
+
+A fast method goes first, a robust one takes over the rows that it leaves.
+
+1. Fast: Newton's method without a step-length test where Jacobians, or products with symmetric
+   positive definite ones, are cheap; else the chord method, Newton's with one averaged Jacobian for
+   all rows and Anderson's mixing with the step before. Of fewer hidden units than features it
+   iterates on the units (:class:`skinvbayes.hidden_form.HiddenForm`).
+2. Robust: Newton's method with a step-length test.
+
+References
+----------
+D. G. Anderson (1965), "Iterative procedures for nonlinear integral equations", Journal of the ACM;
+J. M. Ortega and W. C. Rheinboldt (1970), "Iterative solution of nonlinear equations in several
+variables".
+"""
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -12,11 +28,15 @@ from .threads import single_thread
 __all__ = ["Inversion", "implicit_inverse", "invert"]
 
 _CHUNK_ENTRIES = 2**22  # entries of the largest batch of Jacobians
-_DENSE_FEATURES = 128  # up to so many, Newton's method forms Jacobians
-_INEXACT = 1e-4  # relative residual of Newton's equations without Jacobians
+_FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
+_FAST_STEPS = 30
+_PATIENCE = 4  # steps of the fast method in which the largest residual has to halve
+_FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
+_ADJOINT = 1e-5  # relative residual of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
+_ROUNDING = 4  # units of rounding of the terms that φ(x) is the sum of: no residual gets smaller
 
 
 @dataclass
@@ -54,8 +74,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     start : Tensor of shape (n_samples, n_features), default=None
         First guess of x; z itself by default.
     method : {"newton", "fixed_point"}, default="newton"
-        Newton's method with the exact Jacobian and a step-length test (of more than 128 features,
-        with the gradient branch, by conjugate gradients without forming it), or Banach's iteration
+        The chord method and then Newton's, see :mod:`skinvbayes.inversion`, or Banach's iteration
         ``x ← x − (φ(x) − z)/c``, which converges with the factor Lip(f).
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or
@@ -69,15 +88,15 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     inversion : Inversion
         Preimages, residuals, iteration counts and convergence.
     """
-    if method not in _STEPS:
-        raise ValueError(f"method must be one of {sorted(_STEPS)}; got {method!r}.")
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {sorted(_METHODS)}; got {method!r}.")
     tol = 100 * torch.finfo(z.dtype).eps if tol is None else tol
     size = _chunk_size(network, z.shape[1]) if method == "newton" else len(z)
     start = z if start is None else start
     with single_thread(), network.frozen():
         threshold = tol * z.square().sum(1).mean().sqrt().clamp(min=torch.finfo(z.dtype).tiny)
         chunks = [
-            _invert_chunk(network, part, guess, tol, threshold, method, max_iter)
+            _invert_chunk(network, part, guess, tol, threshold, _METHODS[method], max_iter)
             for part, guess in zip(z.split(size), start.split(size), strict=True)
         ]
     return Inversion(*(torch.cat(field) for field in zip(*chunks, strict=True)))
@@ -86,8 +105,8 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
 def implicit_inverse(network, z, start):
     """φ⁻¹(z) with the gradient of the implicit function theorem, nothing unrolled.
 
-    One Newton step with a detached Jacobian from the solution: it leaves the value as it is and
-    carries the gradient ``−(Dφ)⁻¹ ∂φ``.
+    Where φ(x) = z, the gradient g of a loss in x is that of −⟨φ(x), λ⟩ in the parameters of φ and λ
+    in z, with the adjoint λ = (Dφ)⁻ᵀ g.
 
     Parameters
     ----------
@@ -103,22 +122,36 @@ def implicit_inverse(network, z, start):
     x : Tensor of shape (n_samples, n_features)
         Preimages, differentiable in the parameters of φ.
     """
-    x = invert(network, z, start=start).x
+    preimages = [invert(network, z, start=start).x]  # of the output of every block
     with torch.no_grad():
-        jacobian = network.jacobian(x)
-    return x - solve(jacobian, network(x) - z)
+        for block in network.blocks[:-1]:
+            preimages.append(block(preimages[-1]))
+    for block, x in zip(reversed(network.blocks), reversed(preimages), strict=True):
+        z = _ImplicitStep.apply(block(x), z, x, block)
+    return z
+
+
+class _ImplicitStep(torch.autograd.Function):
+    """The solution x of φ(x) = z as a function of φ(x), at this x, and of z."""
+
+    @staticmethod
+    def forward(ctx, image, z, x, block):
+        ctx.block = block
+        ctx.save_for_backward(x)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        with single_thread(), torch.no_grad(), ctx.block.frozen():
+            adjoint = _solve_adjoint(ctx.block, x, gradient)
+        return -adjoint, adjoint, None, None
 
 
 def _chunk_size(network, n_features):
     """Rows whose Jacobians, or without them intermediate results, have so many entries at most."""
-    several = len(network.blocks) > 1  # the polishing forms Jacobians
-    formed = several or _forms_jacobians(network.blocks[0], n_features)
+    formed = len(network.blocks) > 1 or not network.blocks[0].positive_definite
     return max(1, _CHUNK_ENTRIES // n_features ** (2 if formed else 1))
-
-
-def _forms_jacobians(block, n_features):
-    """Whether Newton's method needs matrices: for few features, or where products are not known."""
-    return n_features <= _DENSE_FEATURES or getattr(block, "jacobian_product", None) is None
 
 
 def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
@@ -126,38 +159,209 @@ def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
     for block in network.blocks[:-1]:
         guesses.append(block(guesses[-1]))
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    share = threshold / 2
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
-        x, steps = _invert_block(block, x, guess, threshold / 4, _STEPS[method], max_iter)
+        x, steps = method(block, x, guess, share, max_iter)
         n_iter = n_iter + steps
-    if len(network.blocks) > 1:  # what one block leaves, the next ones may amplify: polish
-        x, steps = _invert_block(network, z, x, threshold, _newton_step, _POLISHING_STEPS)
+        share = share / (2 * block.magnitude()).clamp(min=1)  # the block amplifies what is left
+    if len(network.blocks) > 1:
+        x, steps = _iterate(network, z, x, threshold, _newton_step, _POLISHING_STEPS)
         n_iter = n_iter + steps
     residual = (network(x) - z).norm(dim=1)
-    terms = math.prod(block.scale() for block in network.blocks) * x.norm(dim=1)
+    terms = math.prod(block.magnitude() for block in network.blocks) * x.norm(dim=1)
     return x, residual, n_iter, residual <= torch.maximum(threshold, tol * terms)
 
 
-def _invert_block(block, z, start, threshold, step, max_iter):
-    """Iterate until every row has converged or stalled; such rows leave the batch."""
-    x = start.clone()
-    n_iter = torch.zeros(len(z), dtype=torch.int64, device=z.device)
-    residual = block(x) - z
-    active = (~(residual.norm(dim=1) <= threshold)).nonzero()[:, 0]
-    residual = residual[active]
-    for _ in range(max_iter):
-        if len(active) == 0:
-            break
-        moved, residual, stalled = step(block, x[active], residual, z[active])
-        x[active] = moved
-        n_iter[active] += 1
-        going = ~(residual.norm(dim=1) <= threshold) & ~stalled
-        active, residual = active[going], residual[going]
+def _newton(block, z, start, threshold, max_iter):
+    n_fast = min(_FAST_STEPS, max_iter // 2)
+    x, n_iter, left = _approach(block, z, start, threshold, n_fast)
+    if left.any():
+        step = partial(_newton_step, direction=_direction(block, x))
+        found = _iterate(block, z[left], x[left], threshold, step, max_iter - n_fast)
+        x[left], steps = found
+        n_iter[left] += steps
     return x, n_iter
 
 
-def _newton_step(block, x, residual, z):
+def _fixed_point(block, z, start, threshold, max_iter):
+    return _iterate(block, z, start, threshold, _fixed_point_step, max_iter)
+
+
+_METHODS = {"newton": _newton, "fixed_point": _fixed_point}
+
+
+# ------------------------------------------------------------------------------- the fast method
+
+
+def _approach(block, z, start, threshold, max_iter):
+    """As far as the fast method gets: the points, the steps taken, and whether a row is left."""
+    form = block.hidden_form()
+    if form is not None:
+        h = form.preactivation(start)
+        function, inverse = form.equation(z, h)
+        limit = threshold / form.amplification()
+        h, n_iter, _ = _march(function, _chord(inverse), h, limit, max_iter)
+        x = form.solution(z, h)
+        return x, n_iter, ~((block(x) - z).norm(dim=1) <= threshold)
+    if block.positive_definite:
+
+        def function(x, rows):
+            image, slopes = block.call_and_slopes(x)
+            return image - z[rows], slopes
+
+        solver = _newton_equations(block, start)
+    else:
+
+        def function(x, rows):
+            return block(x) - z[rows], None
+
+        solver = _chord(torch.linalg.inv(block.mean_jacobian(start).T))
+    return _march(function, solver, start, threshold, max_iter)
+
+
+def _march(function, solver, start, threshold, max_iter, *, leave=True):
+    """Solve F(v) = 0 for all rows together, without safeguards but for these.
+
+    Rows leave when half of the batch has converged; a row that did not come closer to a solution
+    comes back as it was; all ends where the largest residual no longer halves in a few steps.
+
+    Parameters
+    ----------
+    function : callable
+        From points and the indices of their rows to F and what the solver needs to know, a Tensor
+        with the same rows or None.
+    solver : callable
+        From F, what it needs to know, and its own last step and memory to the next ones.
+    start : Tensor of shape (n_samples, n)
+        First guess.
+    threshold : Tensor of shape ()
+        The norm of F to stop at.
+    max_iter : int
+        Largest number of steps.
+    leave : bool, default=True
+        Whether rows may leave.
+
+    Returns
+    -------
+    v : Tensor of shape (n_samples, n)
+        The points.
+    n_iter : Tensor of shape (n_samples,)
+        The steps that each row took.
+    left : Tensor of shape (n_samples,)
+        Whether a row is left to others.
+    """
+    solution, rows = start.clone(), torch.arange(len(start), device=start.device)
+    n_iter, left = torch.zeros_like(rows), torch.ones_like(rows, dtype=torch.bool)
+    v, (residual, known) = start, function(start, rows)
+    size = first = residual.norm(dim=1)
+    largest, last = [], None
+    for n_steps in range(max_iter + 1):
+        going = ~(size <= threshold)
+        largest.append(float(size.max()))
+        stuck = n_steps >= _PATIENCE and not largest[-1] <= largest[-1 - _PATIENCE] / 2
+        n_going = int(going.sum())
+        end = n_going == 0 or stuck or n_steps == max_iter
+        if end or (leave and 2 * n_going <= len(rows)):
+            solution[rows] = torch.where((size < first)[:, None], v, solution[rows])
+            left[rows] = going
+            if end:
+                n_iter[rows] = n_steps
+                return solution, n_iter, left
+            n_iter[rows] = n_steps
+            rows, v, residual, first = rows[going], v[going], residual[going], first[going]
+            known = None if known is None else known[going]
+            last = None if last is None else tuple(part[going] for part in last)
+        step, last = solver(residual, known, last)
+        v = v + step
+        residual, known = function(v, rows)
+        size = residual.norm(dim=1)
+    raise AssertionError("unreachable")
+
+
+def _chord(inverse):
+    """Steps −F J̄⁻¹, mixed with the step before as makes the next F smaller if F is linear."""
+
+    def solver(residual, known, last):
+        image = residual @ inverse
+        if last is None:
+            return -image, (-image, image)
+        step, old_image = last
+        change = image - old_image
+        share = (image * change).sum(1) / change.square().sum(1).clamp(min=_tiny(change))
+        step = -image - share.clamp(-1, 1)[:, None] * (step - change)
+        return step, (step, image)
+
+    return solver
+
+
+def _newton_equations(block, start):
+    """Newton's steps from the slopes of the units, directly or by conjugate gradients."""
+    if start.shape[1] <= _FEW_FEATURES:
+        return lambda residual, slopes, _: (-solve(block.jacobian_from(slopes), residual), None)
+    precondition = _preconditioner(block, start)
+
+    def solver(residual, slopes, _):
+        product = block.product_from(slopes)
+        step, _ = conjugate_gradients(product, -residual, tol=_FORCING, precondition=precondition)
+        return step, None
+
+    return solver
+
+
+def _preconditioner(block, x):
+    """Multiplication by the inverse of the averaged Jacobian, unless that is too large to have."""
+    if block.hidden_form() is not None:
+        return None
+    inverse = torch.linalg.inv(block.mean_jacobian(x))
+    return lambda v: v @ inverse
+
+
+def _tiny(tensor):
+    return torch.finfo(tensor.dtype).tiny
+
+
+# ------------------------------------------------------------------------------- the robust method
+
+
+def _iterate(block, z, start, threshold, step, max_iter):
+    """Iterate until every row has converged or stalled; such rows leave the batch."""
+    x = start.clone()
+    n_iter = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    rounding = _ROUNDING * torch.finfo(z.dtype).eps * block.magnitude()
+    active = torch.arange(len(z), device=z.device)
+    stalled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
+    residual = block(x) - z
+    for _ in range(max_iter):
+        limit = torch.maximum(rounding * x[active].norm(dim=1), threshold)
+        going = ~(residual.norm(dim=1) <= limit) & ~stalled
+        active, residual = active[going], residual[going]
+        if len(active) == 0:
+            break
+        x[active], residual, stalled = step(block, x[active], residual, z[active])
+        n_iter[active] += 1
+    return x, n_iter
+
+
+def _direction(block, x):
+    """How to solve Newton's equations: by products where these suffice."""
+    if not block.positive_definite or x.shape[1] <= _FEW_FEATURES:
+        return _directly
+    precondition = _preconditioner(block, x)
+
+    def by_products(block, x, residual):
+        product = block.product_from(block.call_and_slopes(x)[1])
+        return conjugate_gradients(product, residual, tol=_FORCING, precondition=precondition)[0]
+
+    return by_products
+
+
+def _directly(block, x, residual):
+    return solve(block.jacobian(x), residual)
+
+
+def _newton_step(block, x, residual, z, direction=_directly):
     """A Newton step, halved until the residual falls (Armijo); stalled where it never does."""
-    direction = _newton_direction(block, x, residual)
+    direction = direction(block, x, residual)
     size = residual.norm(dim=1)
     length = torch.ones_like(size)
     moved = x - direction
@@ -174,16 +378,49 @@ def _newton_step(block, x, residual, z):
     return moved, torch.where(fell[:, None], new_residual, residual), ~fell
 
 
-def _newton_direction(block, x, residual):
-    """(Dφ)⁻¹ times the residual; of many features by conjugate gradients where that can be."""
-    if _forms_jacobians(block, x.shape[1]):
-        return solve(block.jacobian(x), residual)
-    return conjugate_gradients(block.jacobian_product(x), residual, tol=_INEXACT)[0]
-
-
 def _fixed_point_step(block, x, residual, z):
     moved = x - residual / block.scale()
     return moved, block(moved) - z, torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
 
-_STEPS = {"newton": _newton_step, "fixed_point": _fixed_point_step}
+# ------------------------------------------------------------------------------- the adjoint
+
+
+def _solve_adjoint(block, x, gradient):
+    """λ with Dφ(x)ᵀ λ = gradient, row by row."""
+    if x.shape[1] <= _FEW_FEATURES:
+        return _adjoint_directly(block, x, gradient)
+    if block.positive_definite and block.hidden_form() is None:
+        return _adjoint_by_products(block, x, gradient)
+    product = block.adjoint_product(x)
+    threshold = _ADJOINT * gradient.norm(dim=1).max()
+    form = block.hidden_form()
+    if form is None:
+        inverse = torch.linalg.inv(block.mean_jacobian(x))
+        adjoint = _solve_linear(lambda v: product(v) - gradient, inverse, threshold, gradient)
+    else:
+        h = form.preactivation(x)
+        equation = form.adjoint_equation(h, gradient)
+        y = _solve_linear(*equation, threshold / form.inner.norm(), gradient @ form.outer.T)
+        adjoint = form.adjoint_solution(h, gradient, y)
+    left = ~((product(adjoint) - gradient).norm(dim=1) <= 10 * threshold)
+    if left.any():
+        exactly = _adjoint_by_products if block.positive_definite else _adjoint_directly
+        adjoint[left] = exactly(block, x[left], gradient[left])
+    return adjoint
+
+
+def _solve_linear(function, inverse, threshold, like):
+    """By the chord method from zero."""
+    start, chord = torch.zeros_like(like), _chord(inverse)
+    affine = lambda v, rows: (function(v), None)  # noqa: E731
+    return _march(affine, chord, start, threshold, _FAST_STEPS, leave=False)[0]
+
+
+def _adjoint_directly(block, x, gradient):
+    return solve(block.jacobian(x).transpose(1, 2), gradient)
+
+
+def _adjoint_by_products(block, x, gradient):
+    product, precondition = block.adjoint_product(x), _preconditioner(block, x)
+    return conjugate_gradients(product, gradient, tol=_ADJOINT, precondition=precondition)[0]

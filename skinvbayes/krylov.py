@@ -11,7 +11,7 @@ __all__ = ["conjugate_gradients", "matrix_power"]
 _CHECK = 5  # steps of Lanczos' method between two looks at the result
 
 
-def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000):
+def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=None):
     """Solve P x = b for every row, by conjugate gradients.
 
     Parameters
@@ -24,34 +24,36 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000):
         Largest residual, relative to b, that counts as converged.
     max_iter : int, default=1000
         Largest number of products.
+    precondition : callable, default=None
+        Multiplication by matrices near P⁻¹, symmetric positive definite too.
 
     Returns
     -------
     x : Tensor of shape (n_samples, n_features)
         Solutions.
     residual : Tensor of shape (n_samples,)
-        ``‖P x − b‖ / ‖b‖`` of every row.
+        ``‖P x − b‖ / ‖b‖`` of every row, as the recurrence of the method has it.
 
     References
     ----------
     M. R. Hestenes and E. Stiefel (1952), "Methods of conjugate gradients for solving linear
     systems", Journal of Research of the National Bureau of Standards.
     """
-    x, residual, direction = torch.zeros_like(b), b.clone(), b.clone()
-    squared = residual.square().sum(1)
-    threshold = tol**2 * squared
+    x, residual = torch.zeros_like(b), b.clone()
+    size = b.norm(dim=1)
+    direction = slope = None
     for _ in range(max_iter):
-        going = squared > threshold
+        going = residual.norm(dim=1) > tol * size
         if not going.any():
             break
+        descent = residual if precondition is None else precondition(residual)
+        old, slope = slope, (residual * descent).sum(1)
+        direction = descent if old is None else descent + _ratio(slope, old, going) * direction
         image = product(direction)
-        step = _ratio(squared, (direction * image).sum(1), going)
+        step = _ratio(slope, (direction * image).sum(1), going)
         x += step * direction
         residual -= step * image
-        old, squared = squared, residual.square().sum(1)
-        direction = residual + _ratio(squared, old, going) * direction
-    size = b.norm(dim=1).clamp(min=torch.finfo(b.dtype).tiny)
-    return x, (product(x) - b).norm(dim=1) / size
+    return x, residual.norm(dim=1) / size.clamp(min=torch.finfo(b.dtype).tiny)
 
 
 def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):

@@ -3,6 +3,7 @@
 A block is one such map, an :class:`IResNet` a composition of blocks.
 """
 
+import math
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -112,6 +113,12 @@ class IResNet(nn.Module):
     def divergence(self, x):
         """div φ(x), of shape (n_samples,)."""
         return self.call_and_divergence(x)[1]
+
+    positive_definite = False  # not known to be
+
+    def magnitude(self):
+        """Size of the linear part of φ, to judge rounding by; a Tensor of shape ()."""
+        return math.prod(block.magnitude() for block in self.blocks)
 
     def call_and_divergence(self, x):
         """φ(x), and div φ(x) of shape (n_samples,): not the sum of the blocks' divergences."""

@@ -52,9 +52,18 @@ class TransferredNetwork(nn.Module):
         """As that of the trained network."""
         return self.network.frozen()
 
-    def scale(self):
+    positive_definite = False  # not known to be
+
+    def magnitude(self):
         """Size of the terms that the map is the sum of."""
-        return self.ratio * math.prod(block.scale() for block in self.network.blocks)
+        return self.ratio * self.network.magnitude()
+
+    def hidden_form(self):
+        """None: there is none."""
+
+    def mean_jacobian(self, u):
+        """Dψ_r averaged over the rows."""
+        return self.jacobian(u).mean(0)
 
     def forward(self, u):
         """ψ_r(u)."""

@@ -1,0 +1,84 @@
+"""A residual block seen from its hidden units: an equation for them instead of the features."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["HiddenForm"]
+
+
+@dataclass
+class HiddenForm:
+    """φ(x) = B x + t + V g(h) with h = U x + b, for symmetric B; rows are points.
+
+    With K = U B⁻¹ V, φ(x) = z says h = U B⁻¹(z − t) + b − K g(h), an equation in h alone; its
+    solution gives x = B⁻¹(z − t − V g(h)). Where there are fewer units than features, that is the
+    smaller problem. The adjoint λ = (Dφ)⁻ᵀ r has the same form, with y = Vᵀ λ.
+
+    Attributes
+    ----------
+    divide : callable
+        Multiplication of rows by B⁻¹.
+    inner, bias : Tensors of shape (n_inner, n_features) and (n_inner,)
+        U and b.
+    outer, shift : Tensors of shape (n_outer, n_features) and (n_features,)
+        Vᵀ and t.
+    response : callable
+        g, from (n_samples, n_inner) to (n_samples, n_outer).
+    pull_back : callable
+        From h to the multiplication of rows y, of shape (n_samples, n_outer), by Dg(h).
+    mean_slope : callable
+        From h to the average of Dg(h)ᵀ, of shape (n_inner, n_outer).
+    """
+
+    divide: Callable
+    inner: torch.Tensor
+    bias: torch.Tensor
+    outer: torch.Tensor
+    shift: torch.Tensor
+    response: Callable
+    pull_back: Callable
+    mean_slope: Callable
+
+    def preactivation(self, x):
+        """h = U x + b."""
+        return torch.nn.functional.linear(x, self.inner, self.bias)
+
+    def equation(self, z, start):
+        """F(h) = h + K g(h) − U B⁻¹(z − t) − b, and the inverse of its averaged Jacobian."""
+        fixed, coupling = self.preactivation(self.divide(z - self.shift)), self._coupling()
+
+        def function(h, rows):
+            return h - fixed[rows] + self.response(h) @ coupling, None
+
+        return function, _inverse(self.mean_slope(start) @ coupling)
+
+    def solution(self, z, h):
+        """x = B⁻¹(z − t − V g(h))."""
+        return self.divide(z - self.shift - self.response(h) @ self.outer)
+
+    def amplification(self):
+        """Bound of ‖φ(x) − z‖ by the error of the equation."""
+        return self.outer.norm()
+
+    def adjoint_equation(self, h, r):
+        """F(y) = y + Kᵀ (Dg)ᵀ y − Vᵀ B⁻¹ r, and the inverse of its averaged Jacobian."""
+        fixed, coupling = self.divide(r) @ self.outer.T, self._coupling().T
+        pull_back = self.pull_back(h)
+
+        def function(y):
+            return y - fixed + pull_back(y) @ coupling
+
+        return function, _inverse(self.mean_slope(h).T @ coupling)
+
+    def adjoint_solution(self, h, r, y):
+        """λ = B⁻¹(r − Uᵀ (Dg)ᵀ y)."""
+        return self.divide(r - self.pull_back(h)(y) @ self.inner)
+
+    def _coupling(self):
+        return self.divide(self.outer) @ self.inner.T
+
+
+def _inverse(matrix):
+    return torch.linalg.inv(torch.eye(len(matrix)).to(matrix) + matrix)
