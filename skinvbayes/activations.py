@@ -6,7 +6,7 @@ The derivatives work in place: for a mini-batch, fresh memory costs more than th
 import torch
 from torch.nn import functional as F
 
-__all__ = ["softplus", "softplus_with_slope", "tanh_with_slope"]
+__all__ = ["softplus", "softplus_with_slope", "softplus_with_slope_", "tanh_with_slope"]
 
 
 _LOWEST = -80.0  # both are zero below; the slope is still a normal number in single precision
@@ -20,6 +20,12 @@ def softplus(h):
 def softplus_with_slope(h):
     """:func:`softplus`, and its derivative ``s = 1/(1 + exp(−h))``."""
     return _Softplus.apply(h)
+
+
+def softplus_with_slope_(h):
+    """The same in the memory of h, for use without gradients."""
+    slope = h.clamp_(min=_LOWEST).sigmoid()
+    return h.sub_(slope.log()), slope
 
 
 def tanh_with_slope(h):

@@ -15,7 +15,7 @@ from torch.func import vjp
 from torch.nn import functional as F
 
 from . import jacobians
-from .activations import softplus, softplus_with_slope, tanh_with_slope
+from .activations import softplus, softplus_with_slope, softplus_with_slope_, tanh_with_slope
 from .hidden_form import HiddenForm
 from .spectra import CERTIFY_EVERY, NormTracker, normalize, small_gram
 
@@ -259,8 +259,8 @@ class GradientBlock(ResidualBlock):
     def call_and_slopes(self, x):
         """φ(x), and the signed slopes of the units, ± σ'(h), of shape (n_samples, n_units)."""
         k = self._current_constants()
-        response, unit_slopes = softplus_with_slope(k.preactivation(x))
-        return self._output(k, x, response), unit_slopes * self.sign
+        response, unit_slopes = softplus_with_slope_(k.preactivation(x))
+        return self._output(k, x, response), unit_slopes.mul_(self.sign)
 
     def jacobian(self, x):
         """Dφ(x) = S − W₊ᵀ diag(σ') W₊ + W₋ᵀ diag(σ') W₋, symmetric positive definite."""

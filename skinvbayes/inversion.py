@@ -2,11 +2,12 @@
 
 A fast method goes first, a robust one takes over the rows that it leaves.
 
-1. Fast: Newton's method without a step-length test where Jacobians, or products with symmetric
-   positive definite ones, are cheap; else the chord method, Newton's with one averaged Jacobian for
-   all rows and Anderson's mixing with the step before. Of fewer hidden units than features it
-   iterates on the units (:class:`skinvbayes.hidden_form.HiddenForm`).
-2. Robust: Newton's method with a step-length test.
+1. Fast: Newton's method without a step-length test where Jacobians cost next to nothing; else the
+   chord method, Newton's with one averaged Jacobian for all rows, and Anderson's mixing with the
+   step before. Of fewer hidden units than features it iterates on the units
+   (:class:`skinvbayes.hidden_form.HiddenForm`).
+2. Robust: Newton's method with a step-length test; of many features and with symmetric positive
+   definite Jacobians by conjugate gradients.
 
 References
 ----------
@@ -30,7 +31,7 @@ __all__ = ["Inversion", "implicit_inverse", "invert"]
 _CHUNK_ENTRIES = 2**22  # entries of the largest batch of Jacobians
 _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
-_PATIENCE = 4  # steps of the fast method in which the largest residual has to halve
+_PATIENCE, _GAIN = 4, 0.05  # steps of the fast method, and what they must have reduced F to
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _ADJOINT = 1e-5  # relative residual of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
@@ -203,13 +204,14 @@ def _approach(block, z, start, threshold, max_iter):
         h, n_iter, _ = _march(function, _chord(inverse), h, limit, max_iter)
         x = form.solution(z, h)
         return x, n_iter, ~((block(x) - z).norm(dim=1) <= threshold)
-    if block.positive_definite:
+    if block.positive_definite and start.shape[1] <= _FEW_FEATURES:
 
         def function(x, rows):
             image, slopes = block.call_and_slopes(x)
             return image - z[rows], slopes
 
-        solver = _newton_equations(block, start)
+        def solver(residual, slopes, _):
+            return -solve(block.jacobian_from(slopes), residual), None
     else:
 
         def function(x, rows):
@@ -223,7 +225,7 @@ def _march(function, solver, start, threshold, max_iter, *, leave=True):
     """Solve F(v) = 0 for all rows together, without safeguards but for these.
 
     Rows leave when half of the batch has converged; a row that did not come closer to a solution
-    comes back as it was; all ends where the largest residual no longer halves in a few steps.
+    comes back as it was; all ends where the largest residual does not fall fast enough.
 
     Parameters
     ----------
@@ -258,10 +260,10 @@ def _march(function, solver, start, threshold, max_iter, *, leave=True):
     for n_steps in range(max_iter + 1):
         going = ~(size <= threshold)
         largest.append(float(size.max()))
-        stuck = n_steps >= _PATIENCE and not largest[-1] <= largest[-1 - _PATIENCE] / 2
+        stuck = n_steps >= _PATIENCE and not largest[-1] <= _GAIN * largest[-1 - _PATIENCE]
         n_going = int(going.sum())
         end = n_going == 0 or stuck or n_steps == max_iter
-        if end or (leave and 2 * n_going <= len(rows)):
+        if end or (leave and 4 * n_going <= 3 * len(rows)):
             solution[rows] = torch.where((size < first)[:, None], v, solution[rows])
             left[rows] = going
             if end:
@@ -290,20 +292,6 @@ def _chord(inverse):
         share = (image * change).sum(1) / change.square().sum(1).clamp(min=_tiny(change))
         step = -image - share.clamp(-1, 1)[:, None] * (step - change)
         return step, (step, image)
-
-    return solver
-
-
-def _newton_equations(block, start):
-    """Newton's steps from the slopes of the units, directly or by conjugate gradients."""
-    if start.shape[1] <= _FEW_FEATURES:
-        return lambda residual, slopes, _: (-solve(block.jacobian_from(slopes), residual), None)
-    precondition = _preconditioner(block, start)
-
-    def solver(residual, slopes, _):
-        product = block.product_from(slopes)
-        step, _ = conjugate_gradients(product, -residual, tol=_FORCING, precondition=precondition)
-        return step, None
 
     return solver
 
