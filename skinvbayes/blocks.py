@@ -71,7 +71,7 @@ class ResidualBlock(nn.Module):
         self.max_lipschitz = max_lipschitz * (1 - _MARGIN)
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.shift = nn.Parameter(torch.zeros(n_features))
-        self._known = None
+        self._known = self._memory = None
 
     def residual(self, x):
         """The branch f, (n_samples, n_features) → (n_samples, n_features)."""
@@ -90,19 +90,29 @@ class ResidualBlock(nn.Module):
         return self.scale() * (x - self.residual(x)) + self.shift
 
     @contextmanager
-    def frozen(self):
-        """A context in which the parameters stay as they are and need no gradient.
+    def frozen(self, gradient=False):
+        """A context in which the parameters stay as they are; a gradient in them only if so asked.
 
         What :meth:`constants` gives is computed once then.
         """
         known = self._known
-        if known is None:
-            with torch.no_grad():
+        if known is None and (gradient or self.training):
+            with torch.set_grad_enabled(gradient):
                 self._known = self.constants()
+        elif known is None:
+            self._known = self._remembered_constants()
         try:
             yield
         finally:
             self._known = known
+
+    @torch.no_grad()
+    def _remembered_constants(self):
+        """The constants of the call before, if no parameter has changed since."""
+        versions = [(p.data_ptr(), p.dtype, p._version) for p in self.parameters()]
+        if self._memory is None or self._memory[0] != versions:
+            self._memory = versions, self.constants()
+        return self._memory[1]
 
     def constants(self):
         """What depends on the parameters alone, for :meth:`frozen`; here, nothing."""
@@ -113,7 +123,7 @@ class ResidualBlock(nn.Module):
         return self.constants() if known is None else known
 
     def magnitude(self):
-        """Size of the linear part of φ, to judge rounding by; a Tensor of shape ()."""
+        """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""
         return self.scale()
 
     def hidden_form(self):
@@ -292,9 +302,10 @@ class GradientBlock(ResidualBlock):
 
     @torch.no_grad()
     def magnitude(self):
-        """Size of S: its longest column."""
+        """Size of S, its longest column, and of W₊ᵀW₊ + W₋ᵀW₋, its largest entry."""
         slope = self._current_constants().slope
-        return slope.norm(dim=0).max() if slope.ndim else slope
+        linear = slope.norm(dim=0).max() if slope.ndim else slope
+        return linear + self.weight.square().sum(0).max()
 
     def hidden_form(self):
         """The block seen from its units, if it has fewer of them than features, or None."""

@@ -16,7 +16,6 @@ J. M. Ortega and W. C. Rheinboldt (1970), "Iterative solution of nonlinear equat
 variables".
 """
 
-import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,16 +27,20 @@ from .threads import single_thread
 
 __all__ = ["Inversion", "implicit_inverse", "invert"]
 
-_CHUNK_ENTRIES = 2**22  # entries of the largest batch of Jacobians
+_CHUNK_ROWS = 4096  # inverted at once, fewer where they would have more entries than ...
+_CHUNK_ENTRIES = 2**22  # ... which is the size of the largest batch of Jacobians, too
 _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
 _PATIENCE, _GAIN = 4, 0.05  # steps of the fast method, and what they must have reduced F to
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
-_ADJOINT = 1e-5  # relative residual of the equations for the gradient
+_TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
+_TRAINING = 0.75  # power of the unit of rounding: relative residual of inversions in training ...
+_ADJOINT = 0.5  # ... and of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
-_ROUNDING = 4  # units of rounding of the terms that φ(x) is the sum of: no residual gets smaller
+# units of rounding of the terms that φ(x) is the sum of: no residual gets smaller; none is blamed
+_ROUNDING, _TOLERATED = 1, 30
 
 
 @dataclass
@@ -79,8 +82,8 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
         ``x ← x − (φ(x) − z)/c``, which converges with the factor Lip(f).
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or
-        to the terms that φ(x) is the sum of where these are larger; by default 100 units of
-        rounding.
+        to the terms that φ(x) is the sum of where these are larger; by default 1e-6 in single and
+        2e-14 in double precision.
     max_iter : int, default=200
         Largest number of steps for each block.
 
@@ -91,8 +94,8 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     """
     if method not in _METHODS:
         raise ValueError(f"method must be one of {sorted(_METHODS)}; got {method!r}.")
-    tol = 100 * torch.finfo(z.dtype).eps if tol is None else tol
-    size = _chunk_size(network, z.shape[1]) if method == "newton" else len(z)
+    tol = _TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps if tol is None else tol
+    size = max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // z.shape[1]))
     start = z if start is None else start
     with single_thread(), network.frozen():
         threshold = tol * z.square().sum(1).mean().sqrt().clamp(min=torch.finfo(z.dtype).tiny)
@@ -123,12 +126,14 @@ def implicit_inverse(network, z, start):
     x : Tensor of shape (n_samples, n_features)
         Preimages, differentiable in the parameters of φ.
     """
-    preimages = [invert(network, z, start=start).x]  # of the output of every block
-    with torch.no_grad():
-        for block in network.blocks[:-1]:
-            preimages.append(block(preimages[-1]))
-    for block, x in zip(reversed(network.blocks), reversed(preimages), strict=True):
-        z = _ImplicitStep.apply(block(x), z, x, block)
+    with network.frozen(gradient=True):
+        tol = torch.finfo(z.dtype).eps ** _TRAINING
+        preimages = [invert(network, z, start=start, tol=tol).x]  # of the output of every block
+        with torch.no_grad():
+            for block in network.blocks[:-1]:
+                preimages.append(block(preimages[-1]))
+        for block, x in zip(reversed(network.blocks), reversed(preimages), strict=True):
+            z = _ImplicitStep.apply(block(x), z, x, block)
     return z
 
 
@@ -149,39 +154,45 @@ class _ImplicitStep(torch.autograd.Function):
         return -adjoint, adjoint, None, None
 
 
-def _chunk_size(network, n_features):
-    """Rows whose Jacobians, or without them intermediate results, have so many entries at most."""
-    formed = len(network.blocks) > 1 or not network.blocks[0].positive_definite
-    return max(1, _CHUNK_ENTRIES // n_features ** (2 if formed else 1))
-
-
 def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
     guesses = [start]  # of the input of every block, from the guess of x
     for block in network.blocks[:-1]:
         guesses.append(block(guesses[-1]))
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
-    share = threshold / 2
+    share = threshold / 2 if len(network.blocks) > 1 else threshold
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
-        x, steps = method(block, x, guess, share, max_iter)
+        x, steps, residual = method(block, x, guess, share, max_iter)
         n_iter = n_iter + steps
         share = share / (2 * block.magnitude()).clamp(min=1)  # the block amplifies what is left
     if len(network.blocks) > 1:
-        x, steps = _iterate(network, z, x, threshold, _newton_step, _POLISHING_STEPS)
+        step = partial(_newton_step, direction=_directly)
+        x, steps, residual = _iterate(
+            network, z, x, threshold, step, min(max_iter, _POLISHING_STEPS)
+        )
         n_iter = n_iter + steps
-    residual = (network(x) - z).norm(dim=1)
-    terms = math.prod(block.magnitude() for block in network.blocks) * x.norm(dim=1)
+    terms = network.magnitude() * x.norm(dim=1)
+    tol = max(tol, _TOLERATED * torch.finfo(z.dtype).eps)
     return x, residual, n_iter, residual <= torch.maximum(threshold, tol * terms)
 
 
 def _newton(block, z, start, threshold, max_iter):
+    threshold = torch.maximum(threshold, torch.maximum(_rounding(z), _rounding(start, block)))
     n_fast = min(_FAST_STEPS, max_iter // 2)
-    x, n_iter, left = _approach(block, z, start, threshold, n_fast)
+    x, n_iter, residual = _approach(block, z, start, threshold, n_fast)
+    left = ~(residual <= threshold)
     if left.any():
         step = partial(_newton_step, direction=_direction(block, x))
         found = _iterate(block, z[left], x[left], threshold, step, max_iter - n_fast)
-        x[left], steps = found
+        x[left], steps, residual[left] = found
         n_iter[left] += steps
-    return x, n_iter
+    return x, n_iter, residual
+
+
+def _rounding(rows, block=None):
+    """The residual that rounding leaves where terms of the size of these rows add up."""
+    size = rows.square().sum(1).mean().sqrt()
+    size = size if block is None else size * block.magnitude()
+    return _ROUNDING * torch.finfo(rows.dtype).eps * size
 
 
 def _fixed_point(block, z, start, threshold, max_iter):
@@ -195,29 +206,33 @@ _METHODS = {"newton": _newton, "fixed_point": _fixed_point}
 
 
 def _approach(block, z, start, threshold, max_iter):
-    """As far as the fast method gets: the points, the steps taken, and whether a row is left."""
+    """As far as the fast method gets: the points, the steps taken and the residuals."""
     form = block.hidden_form()
     if form is not None:
         h = form.preactivation(start)
         function, inverse = form.equation(z, h)
-        limit = threshold / form.amplification()
+        limit = torch.maximum(threshold / form.amplification(), _rounding(h))
         h, n_iter, _ = _march(function, _chord(inverse), h, limit, max_iter)
         x = form.solution(z, h)
-        return x, n_iter, ~((block(x) - z).norm(dim=1) <= threshold)
-    if block.positive_definite and start.shape[1] <= _FEW_FEATURES:
-
-        def function(x, rows):
-            image, slopes = block.call_and_slopes(x)
-            return image - z[rows], slopes
-
-        def solver(residual, slopes, _):
-            return -solve(block.jacobian_from(slopes), residual), None
-    else:
+        return x, n_iter, (block(x) - z).norm(dim=1)
+    if not block.positive_definite:
 
         def function(x, rows):
             return block(x) - z[rows], None
 
         solver = _chord(torch.linalg.inv(block.mean_jacobian(start).T))
+    else:
+
+        def function(x, rows):
+            image, slopes = block.call_and_slopes(x)
+            return image.sub_(z[rows]), slopes
+
+        if start.shape[1] <= _FEW_FEATURES:
+
+            def solver(residual, slopes, last):
+                return -solve(block.jacobian_from(slopes), residual), None
+        else:
+            solver = _chord(torch.linalg.inv(block.mean_jacobian(start)), block.product_from)
     return _march(function, solver, start, threshold, max_iter)
 
 
@@ -249,13 +264,13 @@ def _march(function, solver, start, threshold, max_iter, *, leave=True):
         The points.
     n_iter : Tensor of shape (n_samples,)
         The steps that each row took.
-    left : Tensor of shape (n_samples,)
-        Whether a row is left to others.
+    size : Tensor of shape (n_samples,)
+        The norms of F there.
     """
     solution, rows = start.clone(), torch.arange(len(start), device=start.device)
-    n_iter, left = torch.zeros_like(rows), torch.ones_like(rows, dtype=torch.bool)
     v, (residual, known) = start, function(start, rows)
     size = first = residual.norm(dim=1)
+    n_iter, sizes = torch.zeros_like(rows), size.clone()
     largest, last = [], None
     for n_steps in range(max_iter + 1):
         going = ~(size <= threshold)
@@ -264,12 +279,12 @@ def _march(function, solver, start, threshold, max_iter, *, leave=True):
         n_going = int(going.sum())
         end = n_going == 0 or stuck or n_steps == max_iter
         if end or (leave and 4 * n_going <= 3 * len(rows)):
-            solution[rows] = torch.where((size < first)[:, None], v, solution[rows])
-            left[rows] = going
-            if end:
-                n_iter[rows] = n_steps
-                return solution, n_iter, left
+            closer = size < first
+            solution[rows] = torch.where(closer[:, None], v, solution[rows])
+            sizes[rows] = torch.where(closer, size, first)
             n_iter[rows] = n_steps
+            if end:
+                return solution, n_iter, sizes
             rows, v, residual, first = rows[going], v[going], residual[going], first[going]
             known = None if known is None else known[going]
             last = None if last is None else tuple(part[going] for part in last)
@@ -280,17 +295,22 @@ def _march(function, solver, start, threshold, max_iter, *, leave=True):
     raise AssertionError("unreachable")
 
 
-def _chord(inverse):
-    """Steps −F J̄⁻¹, mixed with the step before as makes the next F smaller if F is linear."""
+def _chord(inverse, product_from=None):
+    """Steps −F J̄⁻¹, mixed with the step before as makes the next F smaller if F is linear.
+
+    Where products with the Jacobians themselves are known, one corrects the step.
+    """
 
     def solver(residual, known, last):
         image = residual @ inverse
+        if product_from is not None:
+            image += (residual - product_from(known)(image)) @ inverse
         if last is None:
             return -image, (-image, image)
         step, old_image = last
         change = image - old_image
         share = (image * change).sum(1) / change.square().sum(1).clamp(min=_tiny(change))
-        step = -image - share.clamp(-1, 1)[:, None] * (step - change)
+        step = (step - change).mul_(-share.clamp(-1, 1)[:, None]).sub_(image)
         return step, (step, image)
 
     return solver
@@ -319,15 +339,17 @@ def _iterate(block, z, start, threshold, step, max_iter):
     active = torch.arange(len(z), device=z.device)
     stalled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     residual = block(x) - z
+    sizes = residual.norm(dim=1)
     for _ in range(max_iter):
         limit = torch.maximum(rounding * x[active].norm(dim=1), threshold)
-        going = ~(residual.norm(dim=1) <= limit) & ~stalled
+        going = ~(sizes[active] <= limit) & ~stalled
         active, residual = active[going], residual[going]
         if len(active) == 0:
             break
         x[active], residual, stalled = step(block, x[active], residual, z[active])
+        sizes[active] = residual.norm(dim=1)
         n_iter[active] += 1
-    return x, n_iter
+    return x, n_iter, sizes
 
 
 def _direction(block, x):
@@ -343,11 +365,17 @@ def _direction(block, x):
     return by_products
 
 
-def _directly(block, x, residual):
-    return solve(block.jacobian(x), residual)
+def _directly(block, x, residual, *, adjoint=False):
+    """(Dφ)⁻¹ or (Dφ)⁻ᵀ times the residual, from Jacobians."""
+    size = max(1, _CHUNK_ENTRIES // x.shape[1] ** 2)
+    parts = []
+    for rows, right in zip(x.split(size), residual.split(size), strict=True):
+        jacobian = block.jacobian(rows)
+        parts.append(solve(jacobian.transpose(1, 2) if adjoint else jacobian, right))
+    return torch.cat(parts)
 
 
-def _newton_step(block, x, residual, z, direction=_directly):
+def _newton_step(block, x, residual, z, direction):
     """A Newton step, halved until the residual falls (Armijo); stalled where it never does."""
     direction = direction(block, x, residual)
     size = residual.norm(dim=1)
@@ -376,13 +404,12 @@ def _fixed_point_step(block, x, residual, z):
 
 def _solve_adjoint(block, x, gradient):
     """λ with Dφ(x)ᵀ λ = gradient, row by row."""
-    if x.shape[1] <= _FEW_FEATURES:
-        return _adjoint_directly(block, x, gradient)
-    if block.positive_definite and block.hidden_form() is None:
-        return _adjoint_by_products(block, x, gradient)
-    product = block.adjoint_product(x)
-    threshold = _ADJOINT * gradient.norm(dim=1).max()
     form = block.hidden_form()
+    if block.positive_definite and form is None:
+        few = x.shape[1] <= _FEW_FEATURES
+        return _directly(block, x, gradient) if few else _by_products(block, x, gradient)
+    product = block.adjoint_product(x)
+    threshold = torch.finfo(x.dtype).eps ** _ADJOINT * gradient.norm(dim=1).max()
     if form is None:
         inverse = torch.linalg.inv(block.mean_jacobian(x))
         adjoint = _solve_linear(lambda v: product(v) - gradient, inverse, threshold, gradient)
@@ -393,7 +420,7 @@ def _solve_adjoint(block, x, gradient):
         adjoint = form.adjoint_solution(h, gradient, y)
     left = ~((product(adjoint) - gradient).norm(dim=1) <= 10 * threshold)
     if left.any():
-        exactly = _adjoint_by_products if block.positive_definite else _adjoint_directly
+        exactly = _by_products if block.positive_definite else partial(_directly, adjoint=True)
         adjoint[left] = exactly(block, x[left], gradient[left])
     return adjoint
 
@@ -405,10 +432,7 @@ def _solve_linear(function, inverse, threshold, like):
     return _march(affine, chord, start, threshold, _FAST_STEPS, leave=False)[0]
 
 
-def _adjoint_directly(block, x, gradient):
-    return solve(block.jacobian(x).transpose(1, 2), gradient)
-
-
-def _adjoint_by_products(block, x, gradient):
+def _by_products(block, x, gradient):
     product, precondition = block.adjoint_product(x), _preconditioner(block, x)
-    return conjugate_gradients(product, gradient, tol=_ADJOINT, precondition=precondition)[0]
+    tol = torch.finfo(x.dtype).eps ** _ADJOINT
+    return conjugate_gradients(product, gradient, tol=tol, precondition=precondition)[0]

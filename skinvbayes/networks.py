@@ -76,11 +76,11 @@ class IResNet(nn.Module):
         return next(self.parameters()).device
 
     @contextmanager
-    def frozen(self):
-        """A context in which the parameters stay as they are and need no gradient."""
+    def frozen(self, gradient=False):
+        """A context in which the parameters stay as they are; see that of the blocks."""
         with ExitStack() as stack:
             for block in self.blocks:
-                stack.enter_context(block.frozen())
+                stack.enter_context(block.frozen(gradient))
             yield
 
     def initialize(self, mean, covariance, slope):
@@ -117,7 +117,7 @@ class IResNet(nn.Module):
     positive_definite = False  # not known to be
 
     def magnitude(self):
-        """Size of the linear part of φ, to judge rounding by; a Tensor of shape ()."""
+        """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""
         return math.prod(block.magnitude() for block in self.blocks)
 
     def call_and_divergence(self, x):
