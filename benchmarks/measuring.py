@@ -1,0 +1,97 @@
+"""How the benchmarks of speed measure, and how they report."""
+
+import argparse
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import torch
+
+OUTPUT = Path(__file__).parent / "results"
+
+
+def arguments(description):
+    """The options that all benchmarks of speed have."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="fewer problems, shorter timings")
+    parser.add_argument("--threads", type=int, default=1, help="threads of torch, for everybody")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options
+
+
+def medians(functions, seconds):
+    """Median time in seconds of every function, called in turns for so long each."""
+    for function in functions.values():
+        function()
+    times = {name: [] for name in functions}
+    end = perf_counter() + seconds * len(functions)
+    while perf_counter() < end or len(times[name]) < 5:
+        for name, function in functions.items():
+            start = perf_counter()
+            function()
+            times[name].append(perf_counter() - start)
+    return {name: median(values) for name, values in times.items()}
+
+
+class Report:
+    """A table that grows row by row, with the thresholds of its figures.
+
+    Parameters
+    ----------
+    name : str
+        Name of the files.
+    columns : list of str
+        Names of the columns.
+    """
+
+    def __init__(self, name, columns):
+        self.name, self.columns, self.rows, self.failures = name, columns, [], []
+        print("| " + " | ".join(columns) + " |")
+        print("|---" * len(columns) + "|", flush=True)
+
+    def add(self, *cells):
+        """Print a row of strings and numbers."""
+        self.rows.append(dict(zip(self.columns, cells, strict=True)))
+        texts = [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells]
+        print("| " + " | ".join(texts) + " |", flush=True)
+
+    def require(self, what, value, limit):
+        """Note a figure that is past its threshold."""
+        if not value <= limit:
+            self.failures.append(f"{what}: {value:.3g}, above {limit:g}")
+
+    def finish(self, draw=None):
+        """Write JSON and a picture, name the failures, and exit with status 1 if there are any."""
+        OUTPUT.mkdir(exist_ok=True)
+        versions = {
+            name: metadata.version(name) for name in ("skinvbayes", "torch", "scikit-learn", "numpy")
+        }
+        record = {
+            "machine": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "versions": versions,
+            "rows": self.rows,
+            "failures": self.failures,
+        }
+        path = OUTPUT / f"{self.name}.json"
+        path.write_text(json.dumps(record, indent=1, ensure_ascii=False))
+        if draw is not None:
+            self._draw(draw)
+        for failure in self.failures:
+            print(f"past its threshold: {failure}")
+        sys.exit(bool(self.failures))
+
+    def _draw(self, draw):
+        import matplotlib
+
+        matplotlib.use("Agg")
+        import matplotlib.pyplot as plt
+
+        figure = draw(plt, self.rows)
+        figure.savefig(OUTPUT / f"{self.name}.png", dpi=120, bbox_inches="tight")
+        plt.close(figure)
