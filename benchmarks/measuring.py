@@ -30,7 +30,7 @@ def medians(functions, seconds):
         function()
     times = {name: [] for name in functions}
     end = perf_counter() + seconds * len(functions)
-    while perf_counter() < end or len(times[name]) < 5:
+    while perf_counter() < end or min(map(len, times.values())) < 5:
         for name, function in functions.items():
             start = perf_counter()
             function()
@@ -69,7 +69,8 @@ class Report:
         """Write JSON and a picture, name the failures, and exit with status 1 if there are any."""
         OUTPUT.mkdir(exist_ok=True)
         versions = {
-            name: metadata.version(name) for name in ("skinvbayes", "torch", "scikit-learn", "numpy")
+            name: metadata.version(name)
+            for name in ("skinvbayes", "torch", "scikit-learn", "numpy")
         }
         record = {
             "machine": platform.processor() or platform.machine(),

@@ -31,7 +31,8 @@ _CHUNK_ROWS = 4096  # inverted at once, fewer where they would have more entries
 _CHUNK_ENTRIES = 2**22  # ... which is the size of the largest batch of Jacobians, too
 _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
-_PATIENCE, _GAIN = 4, 0.05  # steps of the fast method, and what they must have reduced F to
+_PATIENCE = 4  # steps of the fast method, in which the largest residual has to fall ...
+_GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
 _TRAINING = 0.75  # power of the unit of rounding: relative residual of inversions in training ...
@@ -40,7 +41,7 @@ _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
 # units of rounding of the terms that φ(x) is the sum of: no residual gets smaller; none is blamed
-_ROUNDING, _TOLERATED = 1, 30
+_ROUNDING, _TOLERATED = 0.5, 30
 
 
 @dataclass
@@ -233,10 +234,11 @@ def _approach(block, z, start, threshold, max_iter):
                 return -solve(block.jacobian_from(slopes), residual), None
         else:
             solver = _chord(torch.linalg.inv(block.mean_jacobian(start)), block.product_from)
-    return _march(function, solver, start, threshold, max_iter)
+    gain = _GAIN_BEFORE_CHEAP if block.positive_definite else _GAIN
+    return _march(function, solver, start, threshold, max_iter, gain=gain)
 
 
-def _march(function, solver, start, threshold, max_iter, *, leave=True):
+def _march(function, solver, start, threshold, max_iter, *, gain=_GAIN, leave=True):
     """Solve F(v) = 0 for all rows together, without safeguards but for these.
 
     Rows leave when half of the batch has converged; a row that did not come closer to a solution
@@ -255,6 +257,8 @@ def _march(function, solver, start, threshold, max_iter, *, leave=True):
         The norm of F to stop at.
     max_iter : int
         Largest number of steps.
+    gain : float
+        The factor by which the largest norm of F has to fall in every four steps.
     leave : bool, default=True
         Whether rows may leave.
 
@@ -275,7 +279,7 @@ def _march(function, solver, start, threshold, max_iter, *, leave=True):
     for n_steps in range(max_iter + 1):
         going = ~(size <= threshold)
         largest.append(float(size.max()))
-        stuck = n_steps >= _PATIENCE and not largest[-1] <= _GAIN * largest[-1 - _PATIENCE]
+        stuck = n_steps >= _PATIENCE and not largest[-1] <= gain * largest[-1 - _PATIENCE]
         n_going = int(going.sum())
         end = n_going == 0 or stuck or n_steps == max_iter
         if end or (leave and 4 * n_going <= 3 * len(rows)):

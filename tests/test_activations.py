@@ -1,0 +1,32 @@
+"""Values and slopes together, against automatic differentiation of the plain functions."""
+
+import pytest
+import torch
+
+from skinvbayes import activations
+
+PAIRS = {
+    "softplus": (activations.softplus_with_slope, activations.softplus),
+    "tanh": (activations.tanh_with_slope, torch.tanh),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_value_slope_and_gradient(name):
+    fast, plain = PAIRS[name]
+    h = torch.linspace(-200, 200, 4001, dtype=torch.float64)[:, None].requires_grad_()
+    value, slope = fast(h)
+    torch.testing.assert_close(value, plain(h), rtol=1e-12, atol=1e-12)
+    (exact,) = torch.autograd.grad(plain(h).sum(), h, create_graph=True)
+    torch.testing.assert_close(slope, exact, rtol=1e-12, atol=1e-12)
+    probe = torch.randn(2, *h.shape, generator=torch.Generator().manual_seed(0)).double()
+    (gradient,) = torch.autograd.grad((probe[0] * value + probe[1] * slope).sum(), h)
+    (expected,) = torch.autograd.grad((probe[0] * plain(h) + probe[1] * exact).sum(), h)
+    torch.testing.assert_close(gradient, expected, rtol=1e-9, atol=1e-11)
+
+
+def test_in_place():
+    h = torch.linspace(-200, 200, 401)[:, None]
+    value, slope = activations.softplus_with_slope_(h.clone())
+    torch.testing.assert_close(value, activations.softplus(h), rtol=1e-6, atol=1e-5)
+    torch.testing.assert_close(slope, torch.sigmoid(h))

@@ -1,0 +1,95 @@
+"""The fast methods of the inversion, what they leave to the robust one, and the adjoint."""
+
+import pytest
+import torch
+
+from skinvbayes import inversion
+from skinvbayes.inversion import implicit_inverse, invert
+from test_networks import make_network
+
+LARGE = [
+    ("gradient", 1, (30,), 12),
+    ("gradient", 1, (7,), 12),
+    ("mlp", 1, (20, 20), 12),
+    ("mlp", 1, (7, 6), 12),
+    ("mlp", 1, (7,), 12),
+    ("mlp", 1, (20, 20), 2),
+    ("gradient", 1, (20,), 2),
+]
+
+
+@pytest.fixture(params=LARGE, ids=str)
+def case(request):
+    return make_network(*request.param, lipschitz=0.9, spread=0.2)
+
+
+def test_the_fast_method_suffices(case, monkeypatch):
+    network, x = case
+    monkeypatch.setattr(inversion, "_newton_step", None)
+    found = invert(network, network(x).detach(), tol=1e-12)
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, x, rtol=1e-9, atol=1e-9)
+
+
+def test_the_robust_method_takes_over(case, monkeypatch):
+    """Where the fast method runs away, its rows come back as they were."""
+    network, x = case
+
+    def away(function, solver, start, *arguments, **options):
+        def runs_away(residual, known, last):
+            return 1e3 * residual, None
+
+        return march(function, runs_away, start, *arguments, **options)
+
+    march = inversion._march
+    monkeypatch.setattr(inversion, "_march", away)
+    found = invert(network, network(x).detach())
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, x, rtol=1e-8, atol=1e-8)
+
+
+def test_rows_do_not_depend_on_one_another_beyond_the_tolerance(case):
+    network, x = case
+    z = network(x).detach()
+    together, alone = invert(network, z).x, torch.cat([invert(network, row[None]).x for row in z])
+    torch.testing.assert_close(together, alone, rtol=1e-10, atol=1e-10)
+
+
+def test_single_precision_reaches_its_tolerance(case):
+    network, x = case
+    network, x = network.float(), x.float()
+    z = network(x).detach()
+    found = invert(network, z)
+    assert found.converged.all()
+    scale = z.square().sum(1).mean().sqrt()
+    assert found.residual.max() <= 2e-6 * max(1, float(network.magnitude())) * scale
+
+
+def test_adjoint_equals_the_dense_one(case):
+    network, x = case
+    z = network(x).detach().requires_grad_()
+    probe = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).double()
+    (fast,) = torch.autograd.grad((probe * implicit_inverse(network, z, x + 0.1)).sum(), z)
+    jacobian = network.jacobian(x)
+    exact = torch.linalg.solve(jacobian.transpose(1, 2), probe)
+    torch.testing.assert_close(fast, exact, rtol=1e-6, atol=1e-6)
+
+
+def test_constants_are_remembered_until_a_parameter_changes(case, monkeypatch):
+    network, x = case
+    z = network(x).detach()
+    counted = []
+    for block in network.blocks:
+        constants = block.constants
+        monkeypatch.setattr(
+            block, "constants", lambda known=constants: counted.append(1) or known()
+        )
+    invert(network, z)
+    invert(network, z)
+    assert len(counted) == 1
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(0.9)
+    found = invert(network, z)
+    assert len(counted) == 2
+    torch.testing.assert_close(network(found.x), z, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,67 @@
+"""Norms followed through training, against exact ones."""
+
+import pytest
+import torch
+
+from skinvbayes.networks import IResNet
+from skinvbayes.spectra import CERTIFY_EVERY, NormTracker, spectral_norm
+
+
+def drifting(shape, n_steps, length, seed=0):
+    """Matrices as Adam moves them: every entry by so much, to and fro."""
+    generator = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(shape, generator=generator, dtype=torch.float64) / shape[0] ** 0.5
+    for _ in range(n_steps):
+        yield matrix
+        matrix = matrix + length * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (50, 12), (12, 50)], ids=str)
+def test_norms_are_followed(shape):
+    tracker = NormTracker()
+    for matrix in drifting(shape, 40, 1e-3):
+        exact = matrix / spectral_norm(matrix).clamp(min=1)
+        torch.testing.assert_close(tracker.normalize(matrix), exact, rtol=1e-3, atol=1e-9)
+
+
+def test_another_vector_that_takes_the_lead_is_noticed():
+    """The power method alone stays with a vector that is orthogonal to the new leading one."""
+    matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64))
+    tracker = NormTracker()
+    tracker.normalize(matrix)
+    matrix[1, 1] = 9.0
+    norms = [float(3 / tracker.normalize(matrix)[0, 0]) for _ in range(CERTIFY_EVERY)]
+    assert norms[0] == pytest.approx(3)
+    assert norms[-1] == pytest.approx(9)
+
+
+def test_small_matrices_are_left_alone():
+    matrix = 0.1 * torch.eye(3)
+    assert NormTracker().normalize(matrix) is matrix
+
+
+def test_gradient_of_the_quotient():
+    matrix = next(drifting((7, 5), 1, 0)).mul(3).requires_grad_()
+    probe = torch.randn(7, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (fast,) = torch.autograd.grad((probe * NormTracker().normalize(matrix)).sum(), matrix)
+    (exact,) = torch.autograd.grad((probe * matrix / spectral_norm(matrix)).sum(), matrix)
+    torch.testing.assert_close(fast, exact)
+
+
+@pytest.mark.parametrize("residual", ["gradient", "mlp"])
+def test_training_mode_keeps_the_bound(residual):
+    """Steps that push against the bound: it holds in training mode as nearly as is promised."""
+    sizes = {"gradient": (20,), "mlp": (20, 20)}[residual]
+    network = IResNet(4, residual=residual, hidden_layer_sizes=sizes, lipschitz=0.5).double()
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    network.train()
+    for _ in range(100):
+        optimizer.zero_grad()
+        (network(x) - 3 * x.sin()).square().sum().backward()
+        optimizer.step()
+    followed = network(x)
+    network.eval()
+    assert network.lipschitz() <= 0.5
+    assert network.lipschitz() > 0.45  # else nothing was tested
+    torch.testing.assert_close(followed, network(x), rtol=2e-2, atol=2e-2)
