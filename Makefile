@@ -2,13 +2,18 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-.PHONY: demo test lint clean
+BENCHES = step inverse time_to_accuracy scaling
+
+.PHONY: demo test bench lint clean
 
 demo: $(READY)  ## four networks become four estimators; then real digits
 	$(BIN)/python -m skinvbayes $(ARGS)
 
 test: $(READY)  ## the test suite with the doctests
 	$(BIN)/python -m pytest $(ARGS)
+
+bench: .venv/.ready-bench  ## speed, beside the packages one could take instead
+	status=0; for name in $(BENCHES); do $(BIN)/python benchmarks/bench_$$name.py $(ARGS) || status=1; done; exit $$status
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .
@@ -22,4 +27,8 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[test,dev]"
+	touch $@
+
+.venv/.ready-bench: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
 	touch $@

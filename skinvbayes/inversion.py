@@ -35,8 +35,8 @@ _PATIENCE = 4  # steps of the fast method, in which the largest residual has to 
 _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
-_TRAINING = 0.75  # power of the unit of rounding: relative residual of inversions in training ...
-_ADJOINT = 0.5  # ... and of the equations for the gradient
+_TRAINING_TOLERANCE = {torch.float32: 50, torch.float64: 100}  # the same in training
+_ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
@@ -128,7 +128,7 @@ def implicit_inverse(network, z, start):
         Preimages, differentiable in the parameters of φ.
     """
     with network.frozen(gradient=True):
-        tol = torch.finfo(z.dtype).eps ** _TRAINING
+        tol = _TRAINING_TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps
         preimages = [invert(network, z, start=start, tol=tol).x]  # of the output of every block
         with torch.no_grad():
             for block in network.blocks[:-1]:

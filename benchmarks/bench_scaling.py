@@ -1,0 +1,175 @@
+"""How do training time and memory grow with the pairs, the features and the units?
+
+``DivergenceRegularizedINN`` with Adam in batches of 256, on smooth signals without an operator.
+Seconds of an epoch, seconds of the set-up (all of ``fit`` but the epochs), and the peak memory of
+the process beyond what it had once the data were made. Each measurement is a process of its own.
+
+Exits with status 1 when an epoch grows faster than n^1.05 or d^1.3, fitted over the larger half of
+the sizes, or when the memory at the largest n exceeds 1.5 times that at n = 10,000 plus the size of
+the data. A sweep ends where a fit takes more than a minute or fails, with a note in its row.
+"""
+
+import multiprocessing
+import os
+import resource
+from time import perf_counter
+from unittest.mock import patch
+
+import numpy as np
+from measuring import Report, arguments
+
+from skinvbayes import DivergenceRegularizedINN, fitting
+
+SWEEPS = {  # what varies: its sizes, and the others
+    "n": ((1000, 10_000, 100_000, 1_000_000), {"d": 16, "units": 128}),
+    "d": ((2, 16, 64, 256, 1024, 4096), {"n": 2000, "units": 128}),
+    "units": ((32, 64, 128, 256, 512, 1024), {"d": 64, "n": 4000}),
+}
+EXPONENT_LIMITS = {"n": 1.05, "d": 1.3}
+REFERENCE_PAIRS = 10_000
+BATCH_SIZE = 256
+STEPS, EPOCHS = 200, 3  # of Adam at least, roughly
+LONG, LIMIT = 60, 300  # seconds of a fit that end a sweep, and after which it is stopped
+MEGABYTE = 2**20
+COLUMNS = ["varied", "n", "d", "units", "epoch, s", "set-up, s", "data, MB", "memory, MB", "note"]
+
+
+def make_data(n, d):
+    """Smooth signals and noisy measurements of them, made in place."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((n, d)), rng.standard_normal((n, d))
+    np.tanh(X, out=X)
+    Y *= 0.3
+    Y += X
+    return X, Y
+
+
+def fit(X, Y, units, max_iter):
+    """Seconds of an epoch (the median), of the set-up and of all."""
+    estimator = DivergenceRegularizedINN(
+        noise_level=0.3,
+        prior_bandwidth=0,
+        hidden_layer_sizes=(units,),
+        solver="adam",
+        batch_size=BATCH_SIZE,
+        max_iter=max_iter,
+        tol=0,
+        random_state=0,
+    )
+    ticks = []  # at the start of training and after every epoch
+
+    def timed(*args, callback, train=fitting.train, **kwargs):
+        ticks.append(perf_counter())
+        return train(*args, callback=lambda _: ticks.append(perf_counter()), **kwargs)
+
+    start = perf_counter()
+    with patch.object(fitting, "train", timed):
+        estimator.fit(X, Y)
+    seconds = perf_counter() - start
+    return np.median(np.diff(ticks)), seconds - (ticks[-1] - ticks[0]), seconds
+
+
+def measure(n, d, units):
+    """The seconds of fit, the bytes of the data and those beyond them at the peak."""
+    fit(*make_data(300, 2), 32, 2)  # what only the first fit takes
+    X, Y = make_data(n, d)
+    before = resident()
+    epoch, setup, seconds = fit(X, Y, units, max(EPOCHS, STEPS * BATCH_SIZE // n))
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return epoch, setup, seconds, X.nbytes + Y.nbytes, peak - before
+
+
+def resident():
+    """Bytes of memory that the process has now."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def in_own_process(*size):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply_async(measure, size).get(LIMIT)
+
+
+def sweep(report, varied, sizes):
+    """Measure size after size."""
+    others = SWEEPS[varied][1]
+    for size in sizes:
+        case = {"n": others.get("n"), "d": others.get("d"), "units": others.get("units")}
+        case[varied] = size
+        try:
+            epoch, setup, seconds, data, beyond = in_own_process(*case.values())
+        except multiprocessing.TimeoutError:
+            report.add(varied, *case.values(), *4 * ["–"], f"stopped after {LIMIT} s: ends here")
+            return
+        except Exception as error:
+            report.add(varied, *case.values(), *4 * ["–"], f"failed: {error!r:.60}")
+            return
+        note = f"fit took {seconds:.0f} s: ends here" if seconds > LONG else ""
+        report.add(varied, *case.values(), epoch, setup, data / MEGABYTE, beyond / MEGABYTE, note)
+        if note:
+            return
+
+
+def measured(rows, varied, column):
+    """Sizes and figures of a sweep, as far as it got."""
+    found = [row for row in rows if row["varied"] == varied and row[column] != "–"]
+    return np.array([row[varied] for row in found]), np.array([row[column] for row in found])
+
+
+def power_law(sizes, values):
+    """Exponent and factor over the larger half of the sizes, by least squares of logarithms."""
+    n_used = max(2, len(sizes) // 2)
+    exponent, intercept = np.polyfit(np.log(sizes[-n_used:]), np.log(values[-n_used:]), 1)
+    return exponent, np.exp(intercept)
+
+
+def judge(report):
+    """Compare exponents and memory with their thresholds."""
+    for varied in SWEEPS:
+        for column in ("epoch, s", "set-up, s"):
+            exponent = power_law(*measured(report.rows, varied, column))[0]
+            print(f"{column[:-3]} grows like {varied}^{exponent:.2f}")
+            if column == "epoch, s" and varied in EXPONENT_LIMITS:
+                limit = EXPONENT_LIMITS[varied]
+                report.require(f"exponent of an epoch in {varied}", exponent, limit)
+    sizes, beyond = measured(report.rows, "n", "memory, MB")
+    data = measured(report.rows, "n", "data, MB")[1][-1]
+    limit = 1.5 * beyond[sizes == REFERENCE_PAIRS][0] + data
+    print(f"memory at n = {sizes[-1]:,} beyond the data: {beyond[-1] / data:.1f} times the data")
+    report.require(f"MB beyond the data at n = {sizes[-1]:,}", beyond[-1], limit)
+
+
+def draw(plt, rows):
+    """Seconds and memory against each of the sizes, on log axes."""
+    figure, axes = plt.subplots(2, len(SWEEPS), figsize=(13, 8), layout="constrained", sharex="col")
+    names = {"n": "pairs n", "d": "features d", "units": "hidden units"}
+    for (upper, lower), varied in zip(axes.T, SWEEPS, strict=True):
+        for i, column in enumerate(("epoch, s", "set-up, s")):
+            sizes, values = measured(rows, varied, column)
+            exponent, factor = power_law(sizes, values)
+            label = f"{column[:-3]} (slope {exponent:.2f})"
+            upper.loglog(sizes, values, "o", color=f"C{i}", label=label)
+            fitted = sizes[-max(2, len(sizes) // 2) :]
+            upper.loglog(fitted, factor * fitted**exponent, "-", color=f"C{i}")
+        for i, column in enumerate(("memory, MB", "data, MB")):
+            label = ("peak beyond the data", "data")[i]
+            lower.loglog(*measured(rows, varied, column), "o-", color=f"C{i + 2}", label=label)
+        fixed = ", ".join(f"{name} = {size:,}" for name, size in SWEEPS[varied][1].items())
+        upper.set(title=fixed, ylabel="seconds")
+        lower.set(xlabel=names[varied], ylabel="MB")
+        upper.legend()
+        lower.legend()
+    return figure
+
+
+def main():
+    options = arguments(__doc__.splitlines()[0])
+    report = Report("scaling", COLUMNS)
+    for varied, (sizes, _) in SWEEPS.items():
+        sweep(report, varied, sizes[: len(sizes) // 2] if options.quick else sizes)
+    judge(report)
+    report.finish(draw)
+
+
+if __name__ == "__main__":
+    main()
