@@ -149,9 +149,16 @@ class ResidualBlock(nn.Module):
         """φ(x), and div φ(x) of shape (n_samples,)."""
         return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
 
-    def call_and_logabsdet(self, x, n_rows):
-        """φ(x), and log|det Dφ(x)| of the first rows, of shape (n_rows,)."""
-        return self(x), jacobians.logabsdet(self.jacobian(x[:n_rows]))
+    def call_and_logabsdet(self, x, n_exact):
+        """φ(x), and log|det Dφ(x)| or an estimate of it, of shape (n_samples,).
+
+        The estimate is exact for the first rows, and its mean is unbiased for the mean if these are
+        drawn at random. The other rows get an approximation that is right to first order around
+        the averaged Jacobian, if the block knows one; what it is off in the first rows is
+        taken out of the mean.
+        """
+        exact = jacobians.logabsdet(self.jacobian(x[:n_exact]))
+        return self(x), exact if n_exact == len(x) else _estimate(exact, x.new_zeros(len(x)))
 
     def initialize(self, mean, covariance, slope):
         """Adapt the initial weights to the signals and to a linear first guess; here, nothing.
@@ -247,22 +254,43 @@ class GradientBlock(ResidualBlock):
         units = unit_slopes @ (self.sign * self.weight.square().sum(1))
         return self._output(k, x, response), trace + units
 
-    def call_and_logabsdet(self, x, n_rows):
-        """φ(x), and log|det Dφ(x)| of the first rows; in the space of the units if smaller.
+    def call_and_logabsdet(self, x, n_exact):
+        """φ(x), and log|det Dφ(x)|, estimated with few exact rows as described in the base class.
 
-        With S = s I, det(s I_d + WᵀDW) = s^d det(I_h + D W Wᵀ/s).
+        In the space of the units if that is smaller: det(s I_d + WᵀDW) = s^d det(I_h + D W Wᵀ/s).
         """
         k = self._current_constants()
         response, unit_slopes = softplus_with_slope(k.preactivation(x))
-        D, (n_units, n_features) = self.sign * unit_slopes[:n_rows], self.weight.shape
+        D, (n_units, n_features) = self.sign * unit_slopes, self.weight.shape
         if k.slope.ndim or n_features <= n_units:
-            J = self._jacobian(k.slope, D)
-            logabsdet = jacobians.logabsdet(J, positive_definite=True)
+            J = self._jacobian(k.slope, D[:n_exact])
+            exact = jacobians.logabsdet(J, positive_definite=True)
         else:
             gram = self.weight @ self.weight.T / k.slope
-            small = _add_identity(D[:, :, None] * gram)
-            logabsdet = n_features * k.slope.log() + jacobians.logabsdet(small)
-        return self._output(k, x, response), logabsdet
+            small = _add_identity(D[:n_exact, :, None] * gram)
+            exact = n_features * k.slope.log() + jacobians.logabsdet(small)
+        output = self._output(k, x, response)
+        return output, exact if n_exact == len(x) else _estimate(exact, self._first_order(k, D))
+
+    def _first_order(self, k, D):
+        """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
+        W, n_features = self.weight, self.weight.shape[1]
+        with torch.no_grad():
+            mean = D.mean(0)
+            if k.slope.ndim or n_features <= len(W):
+                P = torch.linalg.inv(self._jacobian(k.slope, mean[None])[0])
+                WP, trace = W @ P, P.trace()
+            else:  # P = (I − Wᵀ M W)/s with M = (s I + D̄ W Wᵀ)⁻¹ D̄
+                gram = W @ W.T
+                M = (
+                    torch.linalg.inv(torch.diag(k.slope.expand(len(W))) + mean[:, None] * gram)
+                    * mean
+                )
+                WP = (W - (gram @ M) @ W) / k.slope
+                trace = (n_features - (M.T * gram).sum()) / k.slope
+            squares = (WP * W).sum(1)  # w_jᵀ P w_j, whose derivative is 2 P w_j
+        linear = (k.slope * P).sum() if k.slope.ndim else k.slope * trace
+        return linear + D @ (2 * (WP * W).sum(1) - squares)
 
     positive_definite = True
 
@@ -461,22 +489,28 @@ class MLPBlock(ResidualBlock):
         divergence = self.scale() * (x.shape[1] - self.max_lipschitz * trace)
         return self._output(x, last, third), divergence
 
-    def call_and_logabsdet(self, x, n_rows):
-        """φ(x), and log|det Dφ(x)| of the first rows; in the space of the first units if smaller.
+    def call_and_logabsdet(self, x, n_exact):
+        """φ(x), and log|det Dφ(x)|, estimated with few exact rows as described in the base class.
 
-        det(I_d − L (W_k … W_2) D_1 W_1) = det(I_h − L W_1 (W_k … W_2) D_1).
+        In the space of the first units if that is smaller: det(I_d − L (W_k … W_2) D_1 W_1) =
+        det(I_h − L W_1 (W_k … W_2) D_1). The approximation is that of f = 0.
         """
-        *inner, last = weights = self._current_constants()
-        activations = self._activations(x, inner)
-        output = self._output(x, activations[-1], last)
-        slopes = [(1 - a[:n_rows].square())[:, None, :] for a in activations]
-        if x.shape[1] <= len(inner[0]):
-            return output, jacobians.logabsdet(self._jacobian_transposed(weights, slopes))
+        weights, log_scale = self._current_constants(), x.shape[1] * self.log_scale
+        activations = self._activations(x, weights[:-1])
+        exact = self._logabsdet(weights, [(1 - a[:n_exact].square()) for a in activations])
+        output = self._output(x, activations[-1], weights[-1])
+        return output, exact if n_exact == len(x) else _estimate(exact, log_scale.expand(len(x)))
+
+    def _logabsdet(self, weights, slopes):
+        *inner, last = weights
+        slopes = [slope[:, None, :] for slope in slopes]
+        if last.shape[0] <= len(inner[0]):
+            return jacobians.logabsdet(self._jacobian_transposed(weights, slopes))
         product = inner[0] @ last
         for weight, slope in zip(inner[:0:-1], slopes[:0:-1], strict=True):
             product = (product * slope) @ weight
         small = _add_identity(product * (-self.max_lipschitz * slopes[0]))
-        return output, x.shape[1] * self.log_scale + jacobians.logabsdet(small)
+        return last.shape[0] * self.log_scale + jacobians.logabsdet(small)
 
     def lipschitz(self):
         """L times the product of the norms of the normalised weights."""
@@ -565,6 +599,13 @@ class MLPBlock(ResidualBlock):
         for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
             directions = slope * F.linear(directions, weight)
         return self.scale() * _add_identity(F.linear(directions, -self.max_lipschitz * weights[-1]))
+
+
+def _estimate(exact, approximation):
+    """The approximation of all rows, its error in the first rows taken out of the mean."""
+    n, n_exact = len(approximation), len(exact)
+    error = n / n_exact * (exact - approximation[:n_exact])
+    return approximation + F.pad(error, (0, n - n_exact))
 
 
 def _every(rows):

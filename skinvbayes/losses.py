@@ -13,7 +13,6 @@ Estimators", arXiv:2510.26704.
 """
 
 import numpy as np
-from torch.nn import functional as F
 
 from .inversion import implicit_inverse
 
@@ -26,7 +25,7 @@ __all__ = [
     "ReconstructionLoss",
 ]
 
-_LOGDET_ROWS = 8  # of a mini-batch at least
+_EXACT_ROWS = 8  # of a mini-batch at least, with exact log-determinants
 
 
 class Loss:
@@ -88,16 +87,14 @@ class LogDetLoss(Loss):
     decay = 8.0  # a steep slope costs only its logarithm: less to hold down than in the divergence
 
     def __call__(self, network, x, z):
-        n, n_rows = len(x), self._n_rows(network, x)
-        image, logabsdet = network.call_and_logabsdet(x, n_rows)
-        logabsdet = F.pad(n / n_rows * logabsdet, (0, n - n_rows))
+        image, logabsdet = network.call_and_logabsdet(x, self._n_exact(network, x))
         return _half_square(image - z) - self.epsilon * logabsdet
 
     @staticmethod
-    def _n_rows(network, x):
-        """Rows whose log-determinant is taken: in training so few that it costs like the rest."""
-        n_rows = max(_LOGDET_ROWS, len(x) // x.shape[1]) if network.training else len(x)
-        return min(n_rows, len(x))
+    def _n_exact(network, x):
+        """Rows whose log-determinant is exact: all, in training so few that they cost little."""
+        n_exact = max(_EXACT_ROWS, len(x) // x.shape[1]) if network.training else len(x)
+        return min(n_exact, len(x))
 
     @staticmethod
     def unit_epsilon(epsilon, units):

@@ -130,11 +130,14 @@ class IResNet(nn.Module):
         """log|det Dφ(x)|, of shape (n_samples,)."""
         return self.call_and_logabsdet(x, len(x))[1]
 
-    def call_and_logabsdet(self, x, n_rows):
-        """φ(x), and log|det Dφ(x)| of the first rows, of shape (n_rows,), a sum over the blocks."""
+    def call_and_logabsdet(self, x, n_exact):
+        """φ(x), and log|det Dφ(x)|, of shape (n_samples,): the sum of the blocks'.
+
+        With less than all rows exact, it is an estimate that is unbiased for the mean.
+        """
         total = 0
         for block in self.blocks:
-            x, logabsdet = block.call_and_logabsdet(x, n_rows)
+            x, logabsdet = block.call_and_logabsdet(x, n_exact)
             total = total + logabsdet
         return x, total
 

@@ -120,13 +120,24 @@ def test_gradient_block_spectrum_lies_in_its_bounds():
     assert spectrum.max() <= b
 
 
-@pytest.mark.parametrize("n_features", [300])
-def test_scalar_slope_of_large_networks(n_features):
-    network, x = make_network("gradient", 1, (4,), n_features, spread=0.05)
+@pytest.mark.parametrize(("n_features", "n_units"), [(300, 4), (300, 310)])
+def test_scalar_slope_of_large_networks(n_features, n_units):
+    network, x = make_network("gradient", 1, (n_units,), n_features, spread=0.05)
     assert network.blocks[0].slope.ndim == 0
     fast = network.divergence(x[:2])
     exact = jacobians.divergence(network.forward, x[:2])
     torch.testing.assert_close(fast, exact, rtol=1e-10, atol=1e-10)
+    exact = torch.linalg.slogdet(network.jacobian(x))[1]
+    torch.testing.assert_close(network.logabsdet(x), exact, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n_features", "n_units"), [(12, 5), (12, 20), (300, 4), (300, 310)])
+def test_logabsdet_is_estimated_from_the_first_order(n_features, n_units):
+    network, x = make_network("gradient", 1, (n_units,), n_features, spread=0.05)
+    jacobian = network.jacobian(x)
+    first_order = (torch.linalg.inv(jacobian.mean(0)) * jacobian).sum((1, 2))
+    estimate = network.call_and_logabsdet(x, 1)[1]
+    torch.testing.assert_close(estimate[1:], first_order[1:])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
@@ -244,3 +255,20 @@ def test_hutchinson_is_unbiased_and_reproducible(case):
 def test_batched_solve_above_the_size_where_two_threads_hang():
     network, x = make_network("mlp", 1, (8,), 160, spread=0.02)
     assert invert(network, network(x).detach()).converged.all()
+
+
+def test_estimated_logabsdet_is_unbiased(case):
+    """Value and gradient, averaged over all choices of the exact rows, are those of all exact."""
+    network, x = case
+    x, n_exact = x[:12], 3
+    exact = network.logabsdet(x).mean()
+    estimates = [
+        network.call_and_logabsdet(x.roll(n_exact * turn, 0), n_exact)[1].mean()
+        for turn in range(len(x) // n_exact)
+    ]
+    mean = torch.stack(estimates).mean()
+    assert len(network.blocks) > 1 or max(estimates) - min(estimates) > 1e-6
+    torch.testing.assert_close(mean, exact, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        parameter_gradient(network, mean), parameter_gradient(network, exact), rtol=1e-7, atol=1e-8
+    )
