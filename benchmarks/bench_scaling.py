@@ -1,6 +1,6 @@
 """How do training time and memory grow with the pairs, the features and the units?
 
-``DivergenceRegularizedINN`` with Adam in batches of 256, on smooth signals without an operator.
+``DivergenceRegularizedINN`` with Adam in batches of 250, on smooth signals without an operator.
 Seconds of an epoch, seconds of the set-up (all of ``fit`` but the epochs), and the peak memory of
 the process beyond what it had once the data were made. Each measurement is a process of its own.
 
@@ -27,7 +27,7 @@ SWEEPS = {  # what varies: its sizes, and the others
 }
 EXPONENT_LIMITS = {"n": 1.05, "d": 1.3}
 REFERENCE_PAIRS = 10_000
-BATCH_SIZE = 256
+BATCH_SIZE = 250
 STEPS, EPOCHS = 200, 3  # of Adam at least, roughly
 LONG, LIMIT = 60, 300  # seconds of a fit that end a sweep, and after which it is stopped
 MEGABYTE = 2**20
@@ -66,7 +66,7 @@ def fit(X, Y, units, max_iter):
     with patch.object(fitting, "train", timed):
         estimator.fit(X, Y)
     seconds = perf_counter() - start
-    return np.median(np.diff(ticks)), seconds - (ticks[-1] - ticks[0]), seconds
+    return float(np.median(np.diff(ticks))), seconds - (ticks[-1] - ticks[0]), seconds
 
 
 def measure(n, d, units):
@@ -157,6 +157,8 @@ def draw(plt, rows):
         fixed = ", ".join(f"{name} = {size:,}" for name, size in SWEEPS[varied][1].items())
         upper.set(title=fixed, ylabel="seconds")
         lower.set(xlabel=names[varied], ylabel="MB")
+        lower.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        lower.minorticks_off()
         upper.legend()
         lower.legend()
     return figure

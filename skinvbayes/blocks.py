@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from . import jacobians
 from .activations import softplus, softplus_with_slope, softplus_with_slope_, tanh_with_slope
 from .hidden_form import HiddenForm
-from .spectra import CERTIFY_EVERY, NormTracker, normalize, small_gram
+from .spectra import NormTracker, normalize, small_gram
 
 __all__ = ["RESIDUALS", "GradientBlock", "MLPBlock", "ResidualBlock"]
 
@@ -185,12 +185,13 @@ class GradientBlock(ResidualBlock):
 
     S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
     Divergence and Jacobian are in closed form. In training mode the bound is looked at in every
-    eighth step, and in all that follow as long as something has to be added; else always.
+    eighth step as long as it is far.
     """
 
     DENSE_SLOPE = 256
     SMOOTHING = 5e-4  # of min and max in the bound: L-BFGS gets stuck at kinks
     NEGLIGIBLE = 30.0  # softplus(−30) is beyond rounding
+    TRUSTED_STEPS = 7  # of training, where the bound is far
     MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
 
     def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
@@ -213,7 +214,7 @@ class GradientBlock(ResidualBlock):
         self.weight = nn.Parameter(amplitude * direction)
         self.bias = nn.Parameter(torch.zeros(n_units))
         self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
-        self._n_within = 0  # calls since something was raised
+        self._steps_to_trust = 0  # steps of training until the bound is looked at again
 
     def initialize(self, mean, covariance, slope):
         """Start from the linear guess, the kinks of the units spread over the signals."""
@@ -381,11 +382,14 @@ class GradientBlock(ResidualBlock):
     def _slope(self):
         """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
         slope = self._free_slope()
-        due = not self.training or self._n_within % CERTIFY_EVERY == 0
-        if not due or self._surely_within(slope):
-            self._n_within += 1
+        if self.training and self._steps_to_trust > 0:
+            self._steps_to_trust -= 1
             return slope
-        self._n_within = 0
+        within, far_within = self._surely_within(slope)
+        if far_within:
+            self._steps_to_trust = self.TRUSTED_STEPS
+        if within:
+            return slope
         raised = self._raise(*self._free_bounds(slope))
         return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
 
@@ -403,17 +407,23 @@ class GradientBlock(ResidualBlock):
 
     @torch.no_grad()
     def _surely_within(self, slope):
-        """Whether a is so far above its bound that nothing is raised, without any eigenvalue.
+        """Whether a is so far above its bound that nothing is raised, and whether by 0.1 b more.
 
-        Cholesky's factor exists only of a positive definite matrix, and no eigenvalue exceeds the
-        largest sum of a row.
+        Without any eigenvalue: Cholesky's factor exists only of a positive definite matrix, and no
+        eigenvalue exceeds the largest sum of a row.
         """
         down, up = self._grams(slope)
         identity = torch.eye(len(down)).to(down)
         S = slope if slope.ndim else slope * identity
         b = (S + up).abs().sum(1).max()
-        smooth = self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
-        return not torch.linalg.cholesky_ex(S - down - (self._ratio * b + smooth) * identity)[1]
+        least = self._ratio * b + self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
+        lower = S - down
+
+        def above(bound):
+            return not torch.linalg.cholesky_ex(lower - bound * identity)[1]
+
+        far_within = above(least + 0.1 * b)
+        return far_within or above(least), far_within
 
     def _grams(self, slope):
         """Matrices with the eigenvalues of W₊ᵀW₊ and of W₋ᵀW₋."""

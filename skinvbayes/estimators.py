@@ -425,12 +425,20 @@ def _distinct_pairs(X, Y, weight):
     So a weight is the same as repetition, and the order of the pairs does not matter, to the last
     bit of the model.
     """
-    counted = weight > 0
-    rows = np.hstack([X[counted], Y[counted]]) + 0.0  # -0.0 is 0.0
+    n_features = X.shape[1]
+    counted = np.flatnonzero(weight > 0)
+    rows = np.empty((len(counted), n_features + Y.shape[1]))
+    np.take(X, counted, axis=0, out=rows[:, :n_features])
+    np.take(Y, counted, axis=0, out=rows[:, n_features:])
+    rows += 0.0  # -0.0 is 0.0
     bits = rows.view(np.dtype((np.void, rows.strides[0]))).ravel()
-    _, first, which = np.unique(bits, return_index=True, return_inverse=True)
-    distinct = rows[first]
-    return distinct[:, : X.shape[1]], distinct[:, X.shape[1] :], np.bincount(which, weight[counted])
+    order = bits.argsort(kind="stable")
+    rows, weight = rows[order], weight[counted][order]
+    new = np.ones(len(rows), dtype=bool)
+    new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    if not new.all():
+        rows, weight = rows[new], np.add.reduceat(weight, np.flatnonzero(new))
+    return rows[:, :n_features], rows[:, n_features:], weight
 
 
 @documented

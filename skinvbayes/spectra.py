@@ -2,9 +2,7 @@
 
 import torch
 
-__all__ = ["CERTIFY_EVERY", "NormTracker", "normalize", "small_gram", "spectral_norm"]
-
-CERTIFY_EVERY = 8  # steps of training; the parameters move little in between
+__all__ = ["NormTracker", "normalize", "small_gram", "spectral_norm"]
 
 
 def small_gram(matrix):
@@ -38,39 +36,38 @@ def normalize(matrix):
 class NormTracker:
     """Division by the spectral norm of a matrix that changes little from call to call, in training.
 
-    Every call takes a step of the power method for the singular vector v. Every eighth takes, in
-    advance, a step of inverse iteration with a shift just above the squared norm. The Cholesky
-    factor for it exists only if the shift is above all the squared singular values: it certifies
-    that ``‖M v‖`` is less than half of ``TOLERANCE`` (relatively) below the norm. Where it does not
-    exist, the vector is computed anew.
+    Every call takes two steps of inverse iteration for the singular vector v, with a shift just
+    above the squared norm. The Cholesky factor for them exists only if the shift is above all the
+    squared singular values: it certifies that ``‖M v‖`` is less than half of ``TOLERANCE``
+    (relatively) below the norm. Where it does not exist, the vector is computed anew.
     """
 
-    TOLERANCE = 1e-3
+    TOLERANCE = 0.05
 
     def __init__(self):
-        self.vector, self.n_calls = None, 0
+        self.vector = None
 
     def normalize(self, matrix):
         """``M / max(1, ‖M v‖)``, with its gradient."""
         with torch.no_grad():
-            if self.n_calls % CERTIFY_EVERY == 0:
-                self.vector = self._certified(matrix)
-            self.n_calls += 1
-            v, image = self.vector, matrix @ self.vector
+            v = self.vector = self._follow(matrix)
+            image = matrix @ v
             norm = image.norm()
-            self.vector = _right_vector(matrix, image @ matrix)
         return _Quotient.apply(matrix, v, image, norm) if norm > 1 else matrix
 
-    def _certified(self, matrix):
+    def _follow(self, matrix):
         if self.vector is None:
             return _leading_vector(matrix)
         image, gram = matrix @ self.vector, small_gram(matrix)
         shift = (1 + self.TOLERANCE) * image.square().sum()
-        factor, failed = torch.linalg.cholesky_ex(torch.diag(shift.expand(len(gram))) - gram)
+        gram.neg_().diagonal().add_(shift)
+        factor, failed = torch.linalg.cholesky_ex(gram)
         if failed:
             return _leading_vector(matrix)
         start = self.vector if len(gram) == matrix.shape[1] else image
-        return _right_vector(matrix, torch.cholesky_solve(start[:, None], factor)[:, 0])
+        start = torch.cholesky_solve(start[:, None], factor)
+        start = torch.cholesky_solve(start / start.norm(), factor)
+        return _right_vector(matrix, start[:, 0])
 
 
 def _leading_vector(matrix):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skinvbayes.networks import IResNet
-from skinvbayes.spectra import CERTIFY_EVERY, NormTracker, spectral_norm
+from skinvbayes.spectra import NormTracker, spectral_norm
 
 
 def drifting(shape, n_steps, length, seed=0):
@@ -18,10 +18,12 @@ def drifting(shape, n_steps, length, seed=0):
 
 @pytest.mark.parametrize("shape", [(40, 40), (50, 12), (12, 50)], ids=str)
 def test_norms_are_followed(shape):
+    """Also where all entries grow together, as in the first steps of Adam."""
     tracker = NormTracker()
-    for matrix in drifting(shape, 40, 1e-3):
+    for step, matrix in enumerate(drifting(shape, 40, 1e-3)):
+        matrix = matrix + 1e-3 * step
         exact = matrix / spectral_norm(matrix).clamp(min=1)
-        torch.testing.assert_close(tracker.normalize(matrix), exact, rtol=1e-3, atol=1e-9)
+        torch.testing.assert_close(tracker.normalize(matrix), exact, rtol=5e-3, atol=1e-9)
 
 
 def test_another_vector_that_takes_the_lead_is_noticed():
@@ -30,9 +32,7 @@ def test_another_vector_that_takes_the_lead_is_noticed():
     tracker = NormTracker()
     tracker.normalize(matrix)
     matrix[1, 1] = 9.0
-    norms = [float(3 / tracker.normalize(matrix)[0, 0]) for _ in range(CERTIFY_EVERY)]
-    assert norms[0] == pytest.approx(3)
-    assert norms[-1] == pytest.approx(9)
+    torch.testing.assert_close(tracker.normalize(matrix), matrix / 9)
 
 
 def test_small_matrices_are_left_alone():
