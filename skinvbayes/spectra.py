@@ -36,23 +36,29 @@ def normalize(matrix):
 class NormTracker:
     """Division by the spectral norm of a matrix that changes little from call to call, in training.
 
-    Every call takes two steps of inverse iteration for the singular vector v, with a shift just
-    above the squared norm. The Cholesky factor for them exists only if the shift is above all the
-    squared singular values: it certifies that ``‖M v‖`` is less than half of ``TOLERANCE``
-    (relatively) below the norm. Where it does not exist, the vector is computed anew.
+    Every call takes a step of the power method for the singular vector v; every other one takes
+    two steps of inverse iteration before, with a shift just above the squared norm. The Cholesky
+    factor for them exists only if the shift is above all the squared singular values: it certifies
+    that ``‖M v‖`` is less than half of ``TOLERANCE`` (relatively) below the norm. Where it does not
+    exist, the vector is computed anew.
     """
 
     TOLERANCE = 0.05
+    EVERY = 2
 
     def __init__(self):
-        self.vector = None
+        self.vector, self.n_calls = None, 0
 
     def normalize(self, matrix):
         """``M / max(1, ‖M v‖)``, with its gradient."""
         with torch.no_grad():
-            v = self.vector = self._follow(matrix)
+            if self.n_calls % self.EVERY == 0:
+                self.vector = self._follow(matrix)
+            self.n_calls += 1
+            v = self.vector
             image = matrix @ v
             norm = image.norm()
+            self.vector = _right_vector(matrix, image @ matrix)
         return _Quotient.apply(matrix, v, image, norm) if norm > 1 else matrix
 
     def _follow(self, matrix):
