@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from . import jacobians
 from .activations import softplus, softplus_with_slope, softplus_with_slope_, tanh_with_slope
+from .fused import gradient_branch_and_divergence
 from .hidden_form import HiddenForm
 from .spectra import NormTracker, normalize, small_gram
 
@@ -249,6 +250,9 @@ class GradientBlock(ResidualBlock):
 
     def call_and_divergence(self, x):
         """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
+        fusible = self.training and torch.is_grad_enabled() and self._known is None
+        if fusible and not x.requires_grad:
+            return self._fused_call_and_divergence(x)
         k = self._current_constants()
         response, unit_slopes = softplus_with_slope(k.preactivation(x))
         trace = k.slope.trace() if k.slope.ndim else x.shape[1] * k.slope
@@ -356,7 +360,7 @@ class GradientBlock(ResidualBlock):
 
     def constants(self):
         """S, and the weights between signals and units."""
-        sharpness = self.log_sharpness.clamp(max=self.MAX_LOG_SHARPNESS).exp()
+        sharpness = self._sharpness()
         inner = sharpness[:, None] * self.weight
         outer = (self.sign / sharpness)[:, None] * self.weight
         return _GradientConstants(self._slope(), inner, sharpness * self.bias, outer)
@@ -378,6 +382,17 @@ class GradientBlock(ResidualBlock):
 
     def _free_slope(self):
         return (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
+
+    def _fused_call_and_divergence(self, x):
+        slope = self._slope()
+        image, units = gradient_branch_and_divergence(
+            x, slope, self.weight, self.bias, self._sharpness(), self.sign, self.shift
+        )
+        trace = slope.trace() if slope.ndim else x.shape[1] * slope
+        return image, trace + units
+
+    def _sharpness(self):
+        return self.log_sharpness.clamp(max=self.MAX_LOG_SHARPNESS).exp()
 
     def _slope(self):
         """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""

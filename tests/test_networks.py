@@ -260,6 +260,20 @@ def test_batched_solve_above_the_size_where_two_threads_hang():
     assert invert(network, network(x).detach()).converged.all()
 
 
+def test_training_mode_gives_the_same(case):
+    """Fused or followed: values and gradients in training mode are those of eval mode."""
+    network, x = case
+    results = []
+    for training in (False, True):
+        network.train(training)
+        image, divergence = network.call_and_divergence(x)
+        weights = torch.linspace(-1, 1, len(x), dtype=torch.float64)
+        value = (image.square().sum(1) + weights * divergence).sum()
+        results.append((image, divergence, parameter_gradient(network, value)))
+    for exact, fast in zip(*results, strict=True):
+        torch.testing.assert_close(fast, exact, rtol=1e-8, atol=1e-8)
+
+
 def test_estimated_logabsdet_is_unbiased(case):
     """Value and gradient, averaged over all choices of the exact rows, are those of all exact."""
     network, x = case
