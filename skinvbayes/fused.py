@@ -61,9 +61,8 @@ class _Fused(torch.autograd.Function):
         of_inner, of_offset = of_h.T @ x, of_h.sum(0)
         of_outer = response.T @ of_image
         of_squares = of_divergence @ unit_slopes
-        of_weight = torch.addcmul(
-            sharpness[:, None] * of_inner, (sign / sharpness)[:, None], of_outer
-        )
+        of_weight = sharpness[:, None] * of_inner
+        of_weight.addcmul_((sign / sharpness)[:, None], of_outer)
         of_weight.addcmul_((2 * sign * of_squares)[:, None], weight)
         by_inner, by_outer = (of_inner * inner).sum(1), (of_outer * outer).sum(1)
         of_sharpness = (by_inner - by_outer) / sharpness + of_offset * bias

@@ -40,8 +40,9 @@ _ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equati
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
-# units of rounding of the terms that φ(x) is the sum of: no residual gets smaller; none is blamed
-_ROUNDING, _TOLERATED = 0.5, 30
+# units of rounding of the terms that φ(x) is the sum of: no residual gets smaller; the robust method
+# takes no step; nobody is warned
+_FLOOR, _ROUNDING, _TOLERATED = 0.25, 4, 30
 
 
 @dataclass
@@ -160,12 +161,14 @@ def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
     for block in network.blocks[:-1]:
         guesses.append(block(guesses[-1]))
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
-    share = threshold / 2 if len(network.blocks) > 1 else threshold
+    several = len(network.blocks) > 1
+    share = threshold / 2 if several else threshold
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
         x, steps, residual = method(block, x, guess, share, max_iter)
         n_iter = n_iter + steps
-        share = share / (2 * block.magnitude()).clamp(min=1)  # the block amplifies what is left
-    if len(network.blocks) > 1:
+        if several:  # the block amplifies what is left
+            share = share / (2 * block.magnitude()).clamp(min=1)
+    if several:
         step = partial(_newton_step, direction=_directly)
         x, steps, residual = _iterate(
             network, z, x, threshold, step, min(max_iter, _POLISHING_STEPS)
@@ -193,7 +196,7 @@ def _rounding(rows, block=None):
     """The residual that rounding leaves where terms of the size of these rows add up."""
     size = rows.square().sum(1).mean().sqrt()
     size = size if block is None else size * block.magnitude()
-    return _ROUNDING * torch.finfo(rows.dtype).eps * size
+    return _FLOOR * torch.finfo(rows.dtype).eps * size
 
 
 def _fixed_point(block, z, start, threshold, max_iter):
