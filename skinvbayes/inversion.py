@@ -40,8 +40,8 @@ _ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equati
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
-# units of rounding of the terms that φ(x) is the sum of: no residual gets smaller; the robust method
-# takes no step; nobody is warned
+# units of rounding of the terms that φ(x) is the sum of: no residual gets smaller; the robust
+# method takes no step; nobody is warned
 _FLOOR, _ROUNDING, _TOLERATED = 0.25, 4, 30
 
 
@@ -78,7 +78,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     z : Tensor of shape (n_samples, n_features)
         Points to invert; never modified.
     start : Tensor of shape (n_samples, n_features), default=None
-        First guess of x; z itself by default.
+        First guess of x; by default every block starts from its output.
     method : {"newton", "fixed_point"}, default="newton"
         The chord method and then Newton's, see :mod:`skinvbayes.inversion`, or Banach's iteration
         ``x ← x − (φ(x) − z)/c``, which converges with the factor Lip(f).
@@ -98,12 +98,13 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
         raise ValueError(f"method must be one of {sorted(_METHODS)}; got {method!r}.")
     tol = _TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps if tol is None else tol
     size = max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // z.shape[1]))
-    start = z if start is None else start
+    parts = z.split(size)
+    guesses = len(parts) * [None] if start is None else start.split(size)
     with single_thread(), network.frozen():
         threshold = tol * z.square().sum(1).mean().sqrt().clamp(min=torch.finfo(z.dtype).tiny)
         chunks = [
             _invert_chunk(network, part, guess, tol, threshold, _METHODS[method], max_iter)
-            for part, guess in zip(z.split(size), start.split(size), strict=True)
+            for part, guess in zip(parts, guesses, strict=True)
         ]
     return Inversion(*(torch.cat(field) for field in zip(*chunks, strict=True)))
 
@@ -157,14 +158,14 @@ class _ImplicitStep(torch.autograd.Function):
 
 
 def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
-    guesses = [start]  # of the input of every block, from the guess of x
+    guesses = [start]  # of the input of every block, from the guess of x if there is one
     for block in network.blocks[:-1]:
-        guesses.append(block(guesses[-1]))
+        guesses.append(None if start is None else block(guesses[-1]))
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
     several = len(network.blocks) > 1
     share = threshold / 2 if several else threshold
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
-        x, steps, residual = method(block, x, guess, share, max_iter)
+        x, steps, residual = method(block, x, x if guess is None else guess, share, max_iter)
         n_iter = n_iter + steps
         if several:  # the block amplifies what is left
             share = share / (2 * block.magnitude()).clamp(min=1)
