@@ -286,11 +286,8 @@ class GradientBlock(ResidualBlock):
                 P = torch.linalg.inv(self._jacobian(k.slope, mean[None])[0])
                 WP, trace = W @ P, P.trace()
             else:  # P = (I − Wᵀ M W)/s with M = (s I + D̄ W Wᵀ)⁻¹ D̄
-                gram = W @ W.T
-                M = (
-                    torch.linalg.inv(torch.diag(k.slope.expand(len(W))) + mean[:, None] * gram)
-                    * mean
-                )
+                gram, identity = W @ W.T, torch.eye(len(W)).to(W)
+                M = torch.linalg.inv(k.slope * identity + mean[:, None] * gram) * mean
                 WP = (W - (gram @ M) @ W) / k.slope
                 trace = (n_features - (M.T * gram).sum()) / k.slope
             squares = (WP * W).sum(1)  # w_jᵀ P w_j, whose derivative is 2 P w_j
@@ -429,10 +426,11 @@ class GradientBlock(ResidualBlock):
         """
         down, up = self._grams(slope)
         identity = torch.eye(len(down)).to(down)
-        S = slope if slope.ndim else slope * identity
-        b = (S + up).abs().sum(1).max()
+        if slope.ndim:
+            lower, b = slope - down, (slope + up).abs().sum(1).max()
+        else:
+            lower, b = slope * identity - down, slope + up.abs().sum(1).max()
         least = self._ratio * b + self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
-        lower = S - down
 
         def above(bound):
             return not torch.linalg.cholesky_ex(lower - bound * identity)[1]
@@ -441,10 +439,12 @@ class GradientBlock(ResidualBlock):
         return far_within or above(least), far_within
 
     def _grams(self, slope):
-        """Matrices with the eigenvalues of W₊ᵀW₊ and of W₋ᵀW₋."""
+        """Matrices with the eigenvalues of W₊ᵀW₊ and of W₋ᵀW₋, but for zeros where S = s I."""
         half = len(self.sign) // 2
         down, up = self.weight[:half], self.weight[half:]
-        return (down.T @ down, up.T @ up) if slope.ndim else (small_gram(down), small_gram(up))
+        if slope.ndim:
+            return down.T @ down, up.T @ up
+        return small_gram(down if half else 0 * up[:1]), small_gram(up)
 
     @property
     def _ratio(self):

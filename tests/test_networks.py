@@ -121,13 +121,17 @@ def test_gradient_block_spectrum_lies_in_its_bounds():
     assert spectrum.max() <= b
 
 
-@pytest.mark.parametrize(("n_features", "n_units"), [(300, 4), (300, 310)])
-def test_scalar_slope_of_large_networks(n_features, n_units):
+@pytest.mark.parametrize("n_units", [1, 4, 5, 310])
+def test_scalar_slope_of_large_networks(n_units, n_features=300):
     network, x = make_network("gradient", 1, (n_units,), n_features, spread=0.05)
     assert network.blocks[0].slope.ndim == 0
     fast = network.divergence(x[:2])
     exact = jacobians.divergence(network.forward, x[:2])
     torch.testing.assert_close(fast, exact, rtol=1e-10, atol=1e-10)
+    spectrum = torch.linalg.eigvalsh(network.jacobian(x).detach())
+    a, b = network.blocks[0].bounds()
+    assert 0 < a <= spectrum.min() * (1 + 1e-9)
+    assert spectrum.max() <= b * (1 + 1e-9)
     exact = np.linalg.slogdet(network.jacobian(x).detach().numpy())[1]  # two threads of torch err
     torch.testing.assert_close(
         network.logabsdet(x).detach(), torch.from_numpy(exact), rtol=1e-10, atol=1e-10
