@@ -18,7 +18,7 @@ from . import jacobians
 from .activations import softplus, softplus_with_slope, softplus_with_slope_, tanh_with_slope
 from .fused import gradient_branch_and_divergence
 from .hidden_form import HiddenForm
-from .spectra import NormTracker, normalize, small_gram
+from .spectra import NormTracker, norm_bound, normalize, small_gram
 
 __all__ = ["RESIDUALS", "GradientBlock", "MLPBlock", "ResidualBlock"]
 
@@ -421,15 +421,14 @@ class GradientBlock(ResidualBlock):
     def _surely_within(self, slope):
         """Whether a is so far above its bound that nothing is raised, and whether by 0.1 b more.
 
-        Without any eigenvalue: Cholesky's factor exists only of a positive definite matrix, and no
-        eigenvalue exceeds the largest sum of a row.
+        Without any eigenvalue: Cholesky's factor exists only of a positive definite matrix.
         """
         down, up = self._grams(slope)
         identity = torch.eye(len(down)).to(down)
         if slope.ndim:
-            lower, b = slope - down, (slope + up).abs().sum(1).max()
+            lower, b = slope - down, norm_bound(slope + up)
         else:
-            lower, b = slope * identity - down, slope + up.abs().sum(1).max()
+            lower, b = slope * identity - down, slope + norm_bound(up)
         least = self._ratio * b + self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
 
         def above(bound):

@@ -2,7 +2,7 @@
 
 import torch
 
-__all__ = ["NormTracker", "normalize", "small_gram", "spectral_norm"]
+__all__ = ["NormTracker", "norm_bound", "normalize", "small_gram", "spectral_norm"]
 
 
 def small_gram(matrix):
@@ -31,6 +31,16 @@ def normalize(matrix):
     """``M / max(1, ‖M‖₂)``, exact."""
     norm = spectral_norm(matrix)
     return matrix / norm if norm > 1 else matrix
+
+
+def norm_bound(matrix):
+    """Upper bound of the spectral norm of a symmetric matrix, without any eigenvalue.
+
+    The smaller one of its largest sum of a row, which is tight near multiples of the identity, and
+    ``‖M⁴‖^(1/4)`` in the Frobenius norm, which is where few eigenvalues are large.
+    """
+    square = matrix @ matrix
+    return torch.minimum(matrix.abs().sum(1).max(), (square @ square).norm() ** 0.25)
 
 
 class NormTracker:

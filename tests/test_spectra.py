@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from skinvbayes.networks import IResNet
-from skinvbayes.spectra import NormTracker, spectral_norm
+from skinvbayes.spectra import NormTracker, norm_bound, spectral_norm
 
 
 def drifting(shape, n_steps, length, seed=0):
@@ -35,6 +35,16 @@ def test_another_vector_that_takes_the_lead_is_noticed():
     for _ in range(NormTracker.EVERY):
         normalized = tracker.normalize(matrix)
     torch.testing.assert_close(normalized, matrix / 9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_norm_bound(n):
+    generator = torch.Generator().manual_seed(n)
+    for shift in (0, 10):
+        matrix = torch.randn(n, n, generator=generator, dtype=torch.float64)
+        matrix = matrix + matrix.T + shift * torch.eye(n)
+        bound, exact = norm_bound(matrix), torch.linalg.matrix_norm(matrix, 2)
+        assert exact * (1 - 1e-12) <= bound <= 1.5 * exact
 
 
 def test_small_matrices_are_left_alone():
