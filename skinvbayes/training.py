@@ -102,6 +102,8 @@ def train(
 ):
     """Minimise the mean loss of a network, in place.
 
+    During the steps of Adam it is in training mode, at the end in eval mode.
+
     Parameters
     ----------
     network : Module
@@ -174,6 +176,8 @@ def train(
             ConvergenceWarning,
             stacklevel=2,
         )
+    finally:
+        network.eval()
     if validation is not None:
         monitor.restore()
     return monitor.history

@@ -62,6 +62,7 @@ def test_divergence_warns_and_restores_the_best_weights(solver):
     network, problem = make_problem(SquaredError(fails_at=8))
     with pytest.warns(ConvergenceWarning, match="Training diverged after iteration"):
         history = train(network, problem, solver=solver, batch_size=200, learning_rate_init=0.1)
+    assert not network.training
     problem.loss.fails_at = np.inf
     assert problem.value(network).item() == pytest.approx(history.best_loss, rel=0.5)
     assert problem.value(network) < problem.value(make_problem()[0])
@@ -83,6 +84,26 @@ def test_early_stopping_restores_the_best_weights():
     curve = history.validation_loss_curve
     assert curve[-1] > min(curve)
     assert validation.value(network).item() == history.best_loss == min(curve)
+
+
+def test_training_mode_lasts_for_the_steps_of_adam():
+    network, problem = make_problem()
+    modes = {"step": set(), "callback": set()}
+
+    def loss(network, x, z):
+        modes["step"].add(network.training)
+        return SquaredError()(network, x, z)
+
+    problem.loss = loss
+    train(
+        network,
+        problem,
+        solver="adam",
+        max_iter=2,
+        callback=lambda history: modes["callback"].add(network.training),
+    )
+    assert modes == {"step": {True}, "callback": {False}}
+    assert not network.training
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
