@@ -6,6 +6,7 @@ import json
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from sklearn.neural_network import MLPRegressor
 
 from skinvbayes import reproduce
 from skinvbayes.__main__ import main
@@ -18,7 +19,12 @@ METHODS = {
 }
 
 
-def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys):
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys, monkeypatch):
+    def hasty(**parameters):
+        return MLPRegressor(**parameters | {"max_iter": 1})
+
+    monkeypatch.setattr("skinvbayes.demo.MLPRegressor", hasty)
     main([*SMALL, "--digits-epochs", "1", "--output", str(tmp_path)])
     printed = capsys.readouterr().out
     for name in ("DivergenceRegularizedINN", "MAP (oracle)", "Ridge", "MLPRegressor", "excess"):
