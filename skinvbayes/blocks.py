@@ -559,7 +559,7 @@ class MLPBlock(ResidualBlock):
         return self._hidden_form() if len(self.biases[0]) < len(self.shift) else None
 
     def _hidden_form(self):
-        (first, *middle), last = self._current_constants()[:-1], self._current_constants()[-1]
+        first, *middle, last = self._current_constants()
         bias, *biases = self.biases
         scale = self.scale()
 

@@ -245,8 +245,8 @@ def _approach(block, z, start, threshold, max_iter):
 def _march(function, solver, start, threshold, max_iter, *, gain=_GAIN, leave=True):
     """Solve F(v) = 0 for all rows together, without safeguards but for these.
 
-    Rows leave when half of the batch has converged; a row that did not come closer to a solution
-    comes back as it was; all ends where the largest residual does not fall fast enough.
+    Rows leave when a quarter of the batch has converged; a row that did not come closer to a
+    solution comes back as it was; all ends where the largest residual does not fall fast enough.
 
     Parameters
     ----------
@@ -436,7 +436,10 @@ def _solve_adjoint(block, x, gradient):
 def _solve_linear(function, inverse, threshold, like):
     """By the chord method from zero."""
     start, chord = torch.zeros_like(like), _chord(inverse)
-    affine = lambda v, rows: (function(v), None)  # noqa: E731
+
+    def affine(v, rows):
+        return function(v), None
+
     return _march(affine, chord, start, threshold, _FAST_STEPS, leave=False)[0]
 
 

@@ -39,7 +39,7 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=Non
     M. R. Hestenes and E. Stiefel (1952), "Methods of conjugate gradients for solving linear
     systems", Journal of Research of the National Bureau of Standards.
     """
-    x, residual = torch.zeros_like(b), b.clone()
+    x, residual = torch.zeros_like(b), b
     size = b.norm(dim=1)
     direction = slope = None
     for _ in range(max_iter):
@@ -52,7 +52,7 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=Non
         image = product(direction)
         step = _ratio(slope, (direction * image).sum(1), going)
         x += step * direction
-        residual -= step * image
+        residual = residual - step * image  # not in place: the direction may be the same tensor
     return x, residual.norm(dim=1) / size.clamp(min=torch.finfo(b.dtype).tiny)
 
 

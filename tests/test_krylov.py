@@ -24,6 +24,9 @@ def test_conjugate_gradients(matrices):
     x, residual = conjugate_gradients(multiply(P), b, tol=1e-10)
     torch.testing.assert_close(x, torch.linalg.solve(P, b[:, :, None])[:, :, 0])
     assert (residual <= 1e-9).all()
+    calls = []
+    conjugate_gradients(lambda v: calls.append(1) or multiply(P)(v), b, tol=1e-10)
+    assert len(calls) <= 60  # conjugate directions: hardly more than there are dimensions
     _, residual = conjugate_gradients(multiply(P), b, max_iter=3)
     assert (residual[[0, 1, 3, 4]] > 1e-3).all()  # and it says so
 
