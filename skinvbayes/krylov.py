@@ -32,7 +32,7 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=Non
     x : Tensor of shape (n_samples, n_features)
         Solutions.
     residual : Tensor of shape (n_samples,)
-        ``‖P x − b‖ / ‖b‖`` of every row, as the recurrence of the method has it.
+        ``‖P x − b‖ / ‖b‖`` of every row.
 
     References
     ----------
@@ -53,7 +53,7 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=Non
         step = _ratio(slope, (direction * image).sum(1), going)
         x += step * direction
         residual = residual - step * image  # not in place: the direction may be the same tensor
-    return x, residual.norm(dim=1) / size.clamp(min=torch.finfo(b.dtype).tiny)
+    return x, (product(x) - b).norm(dim=1) / size.clamp(min=torch.finfo(b.dtype).tiny)
 
 
 def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
