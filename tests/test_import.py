@@ -21,7 +21,9 @@ def brought():
     return set(run.stdout.split())
 
 
-@pytest.mark.parametrize("name", ["matplotlib", "rich", "pandas", "polars", "dask", "skops"])
+@pytest.mark.parametrize(
+    "name", ["matplotlib", "rich", "pandas", "polars", "dask", "skops", "skimage"]
+)
 def test_what_is_not_always_used_is_imported_when_used(brought, name):
     assert "skinvbayes" in brought
     assert name not in brought

@@ -44,7 +44,18 @@ ROOMS = {
     "diagnostics": {"estimators", "operators", "oracles"},
 }
 FREE = {"__init__", "__main__", "demo", "reproduce"}  # the package, the commands
-MODULES = sorted(Path(skinvbayes.__file__).parent.glob("*.py"))
+PACKAGE = Path(skinvbayes.__file__).parent
+MODULES = sorted(PACKAGE.glob("*.py"))
+DATASETS = sorted(PACKAGE.glob("datasets/*.py"))
+
+
+def relative_imports(path, level):
+    return {
+        name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level == level
+        for name in ([node.module] if node.module else [alias.name for alias in node.names])
+    }
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
@@ -52,10 +63,10 @@ def test_imports_run_downwards(path):
     if path.stem in FREE:
         return
     assert path.stem in ROOMS, f"say in ROOMS what {path.stem} may import"
-    imported = {
-        name
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.level == 1
-        for name in ([node.module] if node.module else [alias.name for alias in node.names])
-    }
-    assert imported <= ROOMS[path.stem]
+    assert relative_imports(path, level=1) <= ROOMS[path.stem]
+
+
+@pytest.mark.parametrize("path", DATASETS, ids=lambda path: path.stem)
+def test_datasets_import_their_siblings_and_what_is_below(path):
+    assert relative_imports(path, level=1) <= {sibling.stem for sibling in DATASETS}
+    assert relative_imports(path, level=2) <= ROOMS["datasets"]

@@ -1,0 +1,53 @@
+"""Two modes in the plane."""
+
+from sklearn.utils import Bunch, check_random_state
+
+from ..priors import GaussianMixturePrior
+from .pairs import add_noise, forward_of
+
+__all__ = ["bimodal_prior", "make_bimodal"]
+
+
+def bimodal_prior():
+    """Two Gaussians in the plane: weights ½, means ±(1, ½), standard deviation 0.4."""
+    return GaussianMixturePrior([[1.0, 0.5], [-1.0, -0.5]], 0.4**2)
+
+
+def make_bimodal(n_samples=4000, *, operator=None, noise_level=0.15, random_state=None):
+    """The two-dimensional problem with two modes, whose Bayesian estimators are known.
+
+    Parameters
+    ----------
+    n_samples : int, default=4000
+        Number of pairs.
+    operator : array-like of shape (n_measurements, 2), default=None
+        The operator ``A``; the identity by default.
+    noise_level : float, default=0.15
+        Standard deviation δ of the white Gaussian noise.
+    random_state : int, RandomState instance or None, default=None
+        Source of signals and noise.
+
+    Returns
+    -------
+    problem : Bunch
+        ``X`` (n_samples, 2), ``Y`` (n_samples, n_measurements), ``operator`` (as given),
+        ``noise_level``, ``prior`` and ``DESCR``.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> problem = make_bimodal(10, operator=[[1, 0], [0, 1], [1, 1]], random_state=0)
+    >>> problem.X.shape, problem.Y.shape
+    ((10, 2), (10, 3))
+    """
+    rng = check_random_state(random_state)
+    prior = bimodal_prior()
+    X = prior.sample(n_samples, rng)
+    return Bunch(
+        X=X,
+        Y=add_noise(forward_of(operator)(X), noise_level, rng),
+        operator=operator,
+        noise_level=noise_level,
+        prior=prior,
+        DESCR="Simulated: " + bimodal_prior.__doc__,
+    )

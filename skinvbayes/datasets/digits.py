@@ -1,0 +1,52 @@
+"""Handwritten digits, blurred and noisy."""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from sklearn.datasets import load_digits
+from sklearn.utils import check_random_state
+
+from .pairs import forward_of, split_problem
+
+__all__ = ["load_deblurring_digits"]
+
+_N_TRAIN = 1400
+
+
+def load_deblurring_digits(*, noise_level=0.15, random_state=0):
+    """Blurred, noisy handwritten digits of 8×8 pixels: 1,400 to train, 397 to test.
+
+    Parameters
+    ----------
+    noise_level : float, default=0.15
+        Standard deviation δ of the noise, where white is 1 and black is 0.
+    random_state : int, RandomState instance or None, default=0
+        Source of the noise. The split of the digits is always the same.
+
+    Returns
+    -------
+    problem : Bunch
+        ``X_train`` (1400, 64), ``Y_train``, ``X_test`` (397, 64), ``Y_test``, ``operator``
+        (64, 64) of spectral norm one, ``noise_level``, ``image_shape`` and ``DESCR``.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import load_deblurring_digits
+    >>> load_deblurring_digits().X_test.shape
+    (397, 64)
+    """
+    X = load_digits().data / 16
+    X = X[np.random.RandomState(0).permutation(len(X))]
+    pixels = np.eye(64).reshape(64, 8, 8)
+    blurred = [gaussian_filter(pixel, sigma=0.7, mode="constant").ravel() for pixel in pixels]
+    operator = np.array(blurred).T
+    operator /= np.linalg.norm(operator, 2)
+    return split_problem(
+        X[:_N_TRAIN],
+        X[_N_TRAIN:],
+        forward_of(operator),
+        noise_level,
+        check_random_state(random_state),
+        operator=operator,
+        image_shape=(8, 8),
+        DESCR="scikit-learn's load_digits / 16, blurred by a Gaussian of 0.7 pixels, with noise.",
+    )

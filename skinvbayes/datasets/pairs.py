@@ -1,0 +1,47 @@
+"""What the problems share: measurements with noise, their Bunch, and checks of arguments."""
+
+from math import inf
+from numbers import Integral, Real
+
+from sklearn.utils import Bunch
+
+from ..operators import as_operator
+
+__all__ = ["add_noise", "check_integer", "check_number", "forward_of", "split_problem"]
+
+
+def split_problem(X_train, X_test, forward, noise_level, rng, /, *, forward_test=None, **contents):
+    """A problem with training and test pairs, whose measurements are ``forward(X)`` and noise."""
+    return Bunch(
+        X_train=X_train,
+        Y_train=add_noise(forward(X_train), noise_level, rng),
+        X_test=X_test,
+        Y_test=add_noise((forward_test or forward)(X_test), noise_level, rng),
+        noise_level=noise_level,
+        **contents,
+    )
+
+
+def forward_of(operator):
+    """The map ``x ↦ A x`` of rows; the identity where there is no operator."""
+    return (lambda X: X) if operator is None else as_operator(operator).forward
+
+
+def add_noise(clean, noise_level, rng):
+    """Measurements with white Gaussian noise of standard deviation ``noise_level``."""
+    check_number("noise_level", noise_level)
+    return clean + noise_level * rng.standard_normal(clean.shape)
+
+
+def check_number(name, value, *, positive=False):
+    """Raise a ValueError unless the value is a finite number of at least, or above, zero."""
+    if not (isinstance(value, Real) and 0 <= value < inf and (value > 0 or not positive)):
+        expected = "a positive number" if positive else "a number of at least 0"
+        raise ValueError(f"{name} must be {expected}; got {value!r}.")
+
+
+def check_integer(name, value, minimum, maximum=inf):
+    """Raise a ValueError unless the value is an integer from ``minimum`` to ``maximum``."""
+    if not (isinstance(value, Integral) and minimum <= value <= maximum):
+        upper = f" and at most {maximum}" if maximum < inf else ""
+        raise ValueError(f"{name} must be an integer of at least {minimum}{upper}; got {value!r}.")

@@ -1,0 +1,131 @@
+"""Grey photos, noisy and blurred: patches to train, whole photos to test."""
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.datasets import load_sample_image
+from sklearn.utils import Bunch, check_random_state
+
+from .blur import GaussianBlur
+from .pairs import check_integer, check_number, forward_of, split_problem
+
+__all__ = ["load_photos"]
+
+_TRAIN = ("chelsea.png", "china.jpg", "coffee.png", "coins.png", "flower.jpg", "grass.png")
+_TEST = ("astronaut.png", "camera.png", "moon.png", "motorcycle_left.png", "rocket.jpg")
+_OF_SKLEARN = ("china.jpg", "flower.jpg")
+_LARGEST_PATCH, _LARGEST_TEST = 300, 427  # the shortest sides among the photos
+
+
+def load_photos(
+    *,
+    noise_level=25 / 255,
+    blur=0.0,
+    patch_size=32,
+    n_patches=4000,
+    test_size=256,
+    random_state=0,
+):
+    """Denoising or deblurring of grey photos: patches of six to train, five others to test.
+
+    Needs scikit-image, which brings the photos along: ``pip install "skinvbayes[images]"``.
+
+    Parameters
+    ----------
+    noise_level : float, default=25/255
+        Standard deviation δ of the noise, where white is 1 and black is 0.
+    blur : float, default=0.0
+        Standard deviation of the Gaussian blur in pixels; 0 for none.
+    patch_size : int, default=32
+        Pixels along each side of the training patches, at most 300.
+    n_patches : int, default=4000
+        Number of patches, each from a random place in a random photo, in one of the eight
+        positions of a square.
+    test_size : int, default=256
+        Pixels along each side of the test photos, at most 427; they are cropped around the centre.
+    random_state : int, RandomState instance or None, default=0
+        Source of patches and noise. The test photos are always the same.
+
+    Returns
+    -------
+    problem : Bunch
+        ``X_train`` (n_patches, patch_size²) and ``X_test`` (5, test_size²) with values in [0, 1],
+        ``Y_train``, ``Y_test``, ``operator`` for patches and ``operator_test`` for photos (both
+        None without blur, else self-adjoint LinearOperators of norm one with periodic boundary),
+        ``noise_level``, ``image_shape`` of a patch, ``photos_test`` (5, test_size, test_size),
+        ``photo_names`` (``train`` and ``test``) and ``DESCR``.
+
+    Raises
+    ------
+    ImportError
+        If scikit-image is missing.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import load_photos
+    >>> photos = load_photos(n_patches=10, blur=1.0)
+    >>> photos.X_train.shape, photos.photos_test.shape
+    ((10, 1024), (5, 256, 256))
+    >>> photos.photo_names.test
+    ['astronaut', 'camera', 'moon', 'motorcycle_left', 'rocket']
+    """
+    check_integer("n_patches", n_patches, 1)
+    check_integer("patch_size", patch_size, 1, _LARGEST_PATCH)
+    check_integer("test_size", test_size, 1, _LARGEST_TEST)
+    check_number("blur", blur)
+    rng = check_random_state(random_state)
+    photos = [_grey_photo(file) for file in _TRAIN]
+    X_train = np.stack([_random_patch(photos, patch_size, rng) for _ in range(n_patches)])
+    photos_test = np.stack([_centre(_grey_photo(file), test_size) for file in _TEST])
+    shapes = (patch_size, patch_size), (test_size, test_size)
+    operator, operator_test = (GaussianBlur(shape, blur) if blur else None for shape in shapes)
+    return split_problem(
+        X_train.reshape(n_patches, -1),
+        photos_test.reshape(len(_TEST), -1),
+        forward_of(operator),
+        noise_level,
+        rng,
+        forward_test=forward_of(operator_test),
+        operator=operator,
+        operator_test=operator_test,
+        image_shape=(patch_size, patch_size),
+        photos_test=photos_test,
+        photo_names=Bunch(train=_stems(_TRAIN), test=_stems(_TEST)),
+        DESCR=(
+            f"Sample photos of scikit-learn ({', '.join(_stems(_OF_SKLEARN))}) and scikit-image "
+            f"(all others) in grey, blurred by a Gaussian of {blur:g} pixels, with noise."
+        ),
+    )
+
+
+def _grey_photo(file):
+    try:
+        import skimage
+        from skimage.color import rgb2gray
+        from skimage.io import imread
+        from skimage.util import img_as_float
+    except ImportError as error:
+        raise ImportError(
+            'load_photos takes its photos from scikit-image: pip install "skinvbayes[images]".'
+        ) from error
+    if file in _OF_SKLEARN:
+        return rgb2gray(load_sample_image(file))
+    # by path, since skimage.data may download
+    photo = imread(Path(skimage.__file__).parent / "data" / file)
+    return rgb2gray(photo) if photo.ndim == 3 else img_as_float(photo)
+
+
+def _random_patch(photos, size, rng):
+    photo = photos[rng.randint(len(photos))]
+    row, column = (rng.randint(side - size + 1) for side in photo.shape)
+    patch = np.rot90(photo[row : row + size, column : column + size], rng.randint(4))
+    return patch.T if rng.randint(2) else patch
+
+
+def _centre(photo, size):
+    row, column = ((side - size) // 2 for side in photo.shape)
+    return photo[row : row + size, column : column + size]
+
+
+def _stems(files):
+    return [Path(file).stem for file in files]
