@@ -72,7 +72,7 @@ class ResidualBlock(nn.Module):
         self.max_lipschitz = max_lipschitz * (1 - _MARGIN)
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.shift = nn.Parameter(torch.zeros(n_features))
-        self._known = self._memory = None
+        self._frozen = self._memory = None
 
     def residual(self, x):
         """The branch f, (n_samples, n_features) → (n_samples, n_features)."""
@@ -96,16 +96,16 @@ class ResidualBlock(nn.Module):
 
         What :meth:`constants` gives is computed once then.
         """
-        known = self._known
-        if known is None and (gradient or self.training):
+        frozen = self._frozen
+        if frozen is None and (gradient or self.training):
             with torch.set_grad_enabled(gradient):
-                self._known = self.constants()
-        elif known is None:
-            self._known = self._remembered_constants()
+                self._frozen = self.constants()
+        elif frozen is None:
+            self._frozen = self._remembered_constants()
         try:
             yield
         finally:
-            self._known = known
+            self._frozen = frozen
 
     @torch.no_grad()
     def _remembered_constants(self):
@@ -120,8 +120,8 @@ class ResidualBlock(nn.Module):
         return ()
 
     def _current_constants(self):
-        known = self._known  # read once: another thread may reset it
-        return self.constants() if known is None else known
+        frozen = self._frozen  # read once: another thread may reset it
+        return self.constants() if frozen is None else frozen
 
     def magnitude(self):
         """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""
@@ -132,6 +132,7 @@ class ResidualBlock(nn.Module):
         return
 
     positive_definite = False  # whether all Jacobians are symmetric and so
+    matrix_free = False  # whether products with Jacobians are to be taken, never their matrices
 
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
@@ -161,18 +162,24 @@ class ResidualBlock(nn.Module):
         exact = jacobians.logabsdet(self.jacobian(x[:n_exact]))
         return self(x), exact if n_exact == len(x) else _estimate(exact, x.new_zeros(len(x)))
 
-    def initialize(self, mean, covariance, slope):
+    def initialize(self, mean, deviations, slope):
         """Adapt the initial weights to the signals and to a linear first guess; here, nothing.
 
         Parameters
         ----------
         mean : Tensor of shape (n_features,)
             Mean of the signals, in unit scale.
-        covariance : Tensor of shape (n_features, n_features)
-            Covariance of the signals.
-        slope : Tensor of shape (n_features, n_features)
-            Symmetric positive definite matrix, the first guess of Dφ.
+        deviations : Tensor of shape (n_samples, n_features)
+            Signals less their mean, weighted such that ``deviationsᵀ deviations`` is their
+            covariance.
+        slope : Tensor of shape (n_features, n_features) or ()
+            Symmetric positive definite matrix, the first guess of Dφ; where a part of it is known,
+            the mean slope of the rest.
         """
+
+    known = None  # a linear part of φ that is not learned; only where a subclass knows of it
+    known_norm = 0.0
+    most_features_of_matrices = math.inf  # beyond, a known part is never a matrix
 
 
 class GradientBlock(ResidualBlock):
@@ -187,9 +194,11 @@ class GradientBlock(ResidualBlock):
     S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
     Divergence and Jacobian are in closed form. In training mode the bound is looked at in every
     eighth step as long as it is far.
+
+    With a known part G, φ(x) = G x + s x − …, and b is larger by the norm of G.
     """
 
-    DENSE_SLOPE = 256
+    DENSE_SLOPE = most_features_of_matrices = 256
     SMOOTHING = 5e-4  # of min and max in the bound: L-BFGS gets stuck at kinks
     NEGLIGIBLE = 30.0  # softplus(−30) is beyond rounding
     TRUSTED_STEPS = 7  # of training, where the bound is far
@@ -217,11 +226,12 @@ class GradientBlock(ResidualBlock):
         self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
         self._steps_to_trust = 0  # steps of training until the bound is looked at again
 
-    def initialize(self, mean, covariance, slope):
+    def initialize(self, mean, deviations, slope):
         """Start from the linear guess, the kinks of the units spread over the signals."""
         with torch.no_grad():
-            self.slope.copy_(slope if self.slope.ndim else slope.diagonal().mean())
-            spread = (self.weight * (self.weight @ covariance)).sum(1).clamp(min=0).sqrt()
+            scalar = slope.ndim and not self.slope.ndim
+            self.slope.copy_(slope.diagonal().mean() if scalar else slope)
+            spread = (deviations @ self.weight.T).norm(dim=0)
             self.bias.copy_(-(self.weight @ mean + self.anchor * spread))
 
     def bounds(self):
@@ -250,12 +260,13 @@ class GradientBlock(ResidualBlock):
 
     def call_and_divergence(self, x):
         """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
-        fusible = self.training and torch.is_grad_enabled() and self._known is None
+        fusible = self.training and torch.is_grad_enabled() and self._frozen is None
         if fusible and not x.requires_grad:
             return self._fused_call_and_divergence(x)
         k = self._current_constants()
         response, unit_slopes = softplus_with_slope(k.preactivation(x))
         trace = k.slope.trace() if k.slope.ndim else x.shape[1] * k.slope
+        trace = trace if self.known is None else trace + self.known.trace()
         units = unit_slopes @ (self.sign * self.weight.square().sum(1))
         return self._output(k, x, response), trace + units
 
@@ -267,7 +278,7 @@ class GradientBlock(ResidualBlock):
         k = self._current_constants()
         response, unit_slopes = softplus_with_slope(k.preactivation(x))
         D, (n_units, n_features) = self.sign * unit_slopes, self.weight.shape
-        if k.slope.ndim or n_features <= n_units:
+        if k.slope.ndim or n_features <= n_units or self.matrix_free:
             J = self._jacobian(k.slope, D[:n_exact])
             exact = jacobians.logabsdet(J, positive_definite=True)
         else:
@@ -282,7 +293,7 @@ class GradientBlock(ResidualBlock):
         W, n_features = self.weight, self.weight.shape[1]
         with torch.no_grad():
             mean = D.mean(0)
-            if k.slope.ndim or n_features <= len(W):
+            if k.slope.ndim or n_features <= len(W) or self.matrix_free:
                 P = torch.linalg.inv(self._jacobian(k.slope, mean[None])[0])
                 WP, trace = W @ P, P.trace()
             else:  # P = (I − Wᵀ M W)/s with M = (s I + D̄ W Wᵀ)⁻¹ D̄
@@ -317,6 +328,7 @@ class GradientBlock(ResidualBlock):
 
         def product(v):
             linear = v @ k.slope if k.slope.ndim else k.slope * v
+            linear = linear if self.known is None else linear + self.known(v)
             return torch.addmm(linear, (v @ self.weight.T).mul_(slopes), self.weight)
 
         return product
@@ -330,17 +342,22 @@ class GradientBlock(ResidualBlock):
         k = self._current_constants()
         return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)).mean(0)[None])[0]
 
+    @property
+    def matrix_free(self):
+        """Whether there is a known part, for whose sake no matrix is formed."""
+        return self.known is not None
+
     @torch.no_grad()
     def magnitude(self):
         """Size of S, its longest column, and of W₊ᵀW₊ + W₋ᵀW₋, its largest entry."""
         slope = self._current_constants().slope
         linear = slope.norm(dim=0).max() if slope.ndim else slope
-        return linear + self.weight.square().sum(0).max()
+        return linear + self.weight.square().sum(0).max() + self.known_norm
 
     def hidden_form(self):
         """The block seen from its units, if it has fewer of them than features, or None."""
         n_units, n_features = self.weight.shape
-        if n_units >= n_features:
+        if n_units >= n_features or self.matrix_free:
             return None
         k = self._current_constants()
         inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
@@ -363,7 +380,8 @@ class GradientBlock(ResidualBlock):
         return _GradientConstants(self._slope(), inner, sharpness * self.bias, outer)
 
     def _output(self, k, x, response):
-        return torch.addmm(k.linear(x, self.shift), response, k.outer)
+        image = torch.addmm(k.linear(x, self.shift), response, k.outer)
+        return image if self.known is None else image + self.known(x)
 
     def _unit_slopes(self, h):
         return torch.sigmoid(h) * self.sign
@@ -372,6 +390,7 @@ class GradientBlock(ResidualBlock):
         """S + Wᵀ D W; of many rows as combinations of the matrices w_j w_jᵀ."""
         W, n_features = self.weight, self.weight.shape[1]
         S = slope if slope.ndim else slope * torch.eye(n_features).to(W)
+        S = S if self.known is None else S + self.known.matrix(W)
         if len(D) < n_features:
             return S + W.T @ (D[:, :, None] * W)
         squares = (W[:, :, None] * W[:, None, :]).flatten(1)
@@ -410,7 +429,8 @@ class GradientBlock(ResidualBlock):
         down, up = self._grams(slope)
         if slope.ndim:
             return torch.linalg.eigvalsh(slope - down), torch.linalg.eigvalsh(slope + up)[-1]
-        return slope - torch.linalg.eigvalsh(down).flip(0), slope + torch.linalg.eigvalsh(up)[-1]
+        highest = slope + self.known_norm + torch.linalg.eigvalsh(up)[-1]
+        return slope - torch.linalg.eigvalsh(down).flip(0), highest
 
     def _raise(self, lower, b):
         smooth_a = -self.SMOOTHING * torch.logsumexp(-lower / self.SMOOTHING, 0)  # ≤ a
@@ -428,7 +448,7 @@ class GradientBlock(ResidualBlock):
         if slope.ndim:
             lower, b = slope - down, norm_bound(slope + up)
         else:
-            lower, b = slope * identity - down, slope + norm_bound(up)
+            lower, b = slope * identity - down, slope + self.known_norm + norm_bound(up)
         least = self._ratio * b + self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
 
         def above(bound):

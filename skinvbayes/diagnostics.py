@@ -343,7 +343,7 @@ def _(estimator: ReconstructionINN, X, prior):
     Z = np.asarray(estimator.transform(X), dtype=np.float64)
     problem = estimator._problem
     if problem.operator is None:
-        A, Y = problem.forward, Z - problem.forward_targets(np.zeros(Z.shape[1]))
+        A, Y = problem.forward, Z - problem.forward_targets(np.zeros((1, Z.shape[1])))
     else:  # any y with Aᵀ y = z has this posterior
         A = problem.operator.to_dense()
         Y = Z @ np.linalg.pinv(A)

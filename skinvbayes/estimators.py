@@ -348,7 +348,8 @@ class _BaseINN(
         state = dict(state)
         check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
         if "network_" in state:
-            network = state["network_"] = unpack_network(state["network_"], state["device"])
+            network = unpack_network(state["network_"], state["device"])
+            state["network_"] = network.attach(state["_problem"].unit_forward)
             state["_generator"] = unpack_generator(state["_generator"])
             if state["_optimizer"] is not None:
                 state["_optimizer"] = unpack_optimizer(state["_optimizer"], network)
@@ -635,9 +636,8 @@ class DivergenceRegularizedINN(_RegularizedINN):
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
-        forward = self._tensor(self._problem.unit_forward)
         ratio = float(noise_level) ** 2 / self.epsilon_
-        network = TransferredNetwork(self.network_, forward, ratio)
+        network = TransferredNetwork(self.network_, self._problem.unit_forward, ratio)
         return TransferredMap(network, self._problem.units)
 
     def prior_score(self, X):

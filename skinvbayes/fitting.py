@@ -4,12 +4,14 @@ import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
+from torch.nn import functional as F
 
-from .blocks import ResidualBlock
+from .blocks import RESIDUALS, ResidualBlock
 from .losses import LOSSES, DivergenceLoss
 from .networks import IResNet
 from .problem import InverseProblem
 from .reporting import progress_bar
+from .spectra import small_gram
 from .training import Problem, train
 
 __all__ = ["TrainingMixin"]
@@ -105,6 +107,13 @@ class TrainingMixin:
         loss = LOSSES[name]()
         loss.epsilon = _round(loss.unit_epsilon(self.epsilon_, units))
         Z = problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
+        w = units.from_targets(Z)
+        forward, constant = problem.unit_forward, 0.0
+        if self.network_.known_norm and not loss.expects_noise:
+            # what is known of φ(x) − z drops out, and the operator with it
+            w -= units.from_targets(problem.forward_targets(X))
+            constant = loss.value_of_known(forward.trace())
+            forward = None
         noise = _round(DivergenceLoss.unit_epsilon(self.noise_level_**2, units))
         # fresh jitter regularises by itself; without it the error grows like the second moments do
         fresh = problem.bandwidth > 0 and solver == "adam"
@@ -113,10 +122,11 @@ class TrainingMixin:
         return Problem(
             loss,
             self._rounded(units.from_signals(X), dtype),
-            self._rounded(units.from_targets(Z), dtype),
+            self._rounded(w, dtype),
             self._tensor(weight / weight.mean(), dtype),
             problem.unit_bandwidth,
-            self._rounded(problem.unit_forward, dtype),
+            forward,
+            constant,
             decay,
         )
 
@@ -124,6 +134,7 @@ class TrainingMixin:
         """One training: progress bar, callbacks and, where the pairs are split, early stopping."""
         train_rows, validation_rows = split
         network = self.network_.to(_PRECISION[solver])
+        network.attach(objective.forward)
         description = f"{type(self).__name__}: {type(objective.loss).__name__}"
         with progress_bar(description, max_iter, self.verbose) as progress:
 
@@ -147,7 +158,7 @@ class TrainingMixin:
                     callback=callback,
                 )
             finally:
-                network.to(torch.float64)
+                network.to(torch.float64).attach(self._problem.unit_forward)
 
     def _record(self, history, loss):
         """The course of training in the user's units, and the certificate."""
@@ -190,6 +201,7 @@ class TrainingMixin:
             )
         return {
             "n_features": self.n_features_in_,
+            "known_norm": float(self._knows_forward),
             "residual": self.residual,
             "n_blocks": self.n_blocks,
             "hidden_layer_sizes": self._hidden_sizes(),
@@ -207,26 +219,46 @@ class TrainingMixin:
             )
         return sizes
 
+    @property
+    def _knows_forward(self):
+        """Whether the operator is a part of the network, which learns the rest of φ alone."""
+        block = RESIDUALS.get(self.residual, ResidualBlock)
+        large = self.n_features_in_ > block.most_features_of_matrices
+        return self.operator_ is not None and self.n_blocks == 1 and large
+
     def _new_network(self, X, weight, dtype):
         network = IResNet(**self._network_config(), generator=self._generator)
         self.network_ = network.to(dtype=dtype, device=self.device)
         u = self._rounded(self._problem.units.from_signals(X), dtype)
-        weight = self._tensor(weight, dtype)
-        covariance = torch.cov(u.T, correction=0, aweights=weight).reshape(2 * [u.shape[1]])
-        network.initialize(weight @ u / weight.sum(), covariance, self._linear_guess(covariance))
+        weight = self._tensor(weight / weight.sum(), dtype)
+        mean = weight @ u
+        deviations = weight.sqrt()[:, None] * (u - mean)
+        network.initialize(mean, deviations, self._linear_guess(deviations))
 
-    def _linear_guess(self, covariance):
-        """The optimum for Gaussian signals, in unit scale: G + ε Cov⁻¹, made positive definite."""
+    def _linear_guess(self, deviations):
+        """The optimum for Gaussian signals, in unit scale: G + ε Cov⁻¹, made positive definite.
+
+        Where G is known, the mean of the eigenvalues of the rest.
+        """
         problem = self._problem
         epsilon = DivergenceLoss.unit_epsilon(self.noise_level_**2, problem.units)
-        smoothed = covariance + (problem.unit_bandwidth**2 + 1e-6) * torch.eye(len(covariance)).to(
-            covariance
-        )
-        forward = self._tensor(problem.unit_forward, covariance.dtype)
+        smoothing = problem.unit_bandwidth**2 + 1e-6
+        if self._knows_forward:
+            n_features = deviations.shape[1]
+            variances = torch.linalg.eigvalsh(small_gram(deviations)).clamp(min=0)
+            variances = F.pad(variances, (n_features - len(variances), 0))
+            return self._clipped(epsilon / (variances.flip(0) + smoothing)).mean()
+        covariance = deviations.T @ deviations
+        smoothed = covariance + smoothing * torch.eye(len(covariance)).to(covariance)
+        forward = problem.unit_forward.matrix(covariance)
         guess = (forward + forward.T) / 2 + epsilon * torch.linalg.inv(smoothed)
         spectrum, axes = torch.linalg.eigh(guess)
-        spectrum = spectrum.clamp(min=_SMALLEST_SLOPE)
-        return (axes * spectrum.clamp(max=self._max_condition * spectrum[0])) @ axes.T
+        return (axes * self._clipped(spectrum)) @ axes.T
+
+    def _clipped(self, slopes):
+        """Slopes, the lowest first, such that the network can hold them all."""
+        slopes = slopes.clamp(min=_SMALLEST_SLOPE)
+        return slopes.clamp(max=self._max_condition * slopes[0])
 
     def _check_same_network(self):
         config = self._network_config()

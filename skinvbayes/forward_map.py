@@ -70,7 +70,7 @@ class ForwardMap:
         ----------
         X : ndarray of shape (n_samples, n_features)
             Points.
-        factor : ndarray of shape (n_features, n_features), default=None
+        factor : Operator of shape (n_features, n_features), default=None
             The A; the identity by default.
 
         Returns
@@ -79,7 +79,11 @@ class ForwardMap:
             Multiplies a Tensor of shape (n_samples, n_features), row by row.
         """
         u = self._unit_signals(X)
-        A = None if factor is None else torch.from_numpy(factor).to(u)
+        if factor is None and self.network.positive_definite:
+            with self.network.frozen():
+                product = self.network.adjoint_product(u)
+            return lambda v: self.units.forward_norm * product(v)
+        A = None if factor is None else torch.from_numpy(factor.to_dense()).to(u)
         with self.network.frozen():
             _, pull_back = vjp(self.network, u)
             # transposed once more: Dφ itself

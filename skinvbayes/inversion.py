@@ -33,6 +33,7 @@ _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
 _PATIENCE = 4  # steps of the fast method, in which the largest residual has to fall ...
 _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
+_MATRIX_FREE = 1e-7  # default tolerance where there are no matrices: products are dear
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
 _TRAINING_TOLERANCE = {torch.float32: 50, torch.float64: 100}  # the same in training
@@ -85,7 +86,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or
         to the terms that φ(x) is the sum of where these are larger; by default 1e-6 in single and
-        2e-14 in double precision.
+        2e-14 in double precision, 1e-7 where no matrices are formed.
     max_iter : int, default=200
         Largest number of steps for each block.
 
@@ -96,7 +97,9 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     """
     if method not in _METHODS:
         raise ValueError(f"method must be one of {sorted(_METHODS)}; got {method!r}.")
-    tol = _TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps if tol is None else tol
+    if tol is None:
+        tol = _TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps
+        tol = max(tol, _MATRIX_FREE) if network.blocks[0].matrix_free else tol
     size = max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // z.shape[1]))
     parts = z.split(size)
     guesses = len(parts) * [None] if start is None else start.split(size)
@@ -212,6 +215,10 @@ _METHODS = {"newton": _newton, "fixed_point": _fixed_point}
 
 def _approach(block, z, start, threshold, max_iter):
     """As far as the fast method gets: the points, the steps taken and the residuals."""
+    if block.matrix_free:
+        start = start.clone()
+        n_iter = torch.zeros(len(start), dtype=torch.int64, device=start.device)
+        return start, n_iter, (block(start) - z).norm(dim=1)
     form = block.hidden_form()
     if form is not None:
         h = form.preactivation(start)
@@ -326,7 +333,7 @@ def _chord(inverse, product_from=None):
 
 def _preconditioner(block, x):
     """Multiplication by the inverse of the averaged Jacobian, unless that is too large to have."""
-    if block.hidden_form() is not None:
+    if block.matrix_free or block.hidden_form() is not None:
         return None
     inverse = torch.linalg.inv(block.mean_jacobian(x))
     return lambda v: v @ inverse

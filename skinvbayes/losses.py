@@ -51,6 +51,16 @@ class Loss:
         """Loss of every sample."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__.")
 
+    def value_of_known(self, trace):
+        """The loss of a linear part of φ that is known and left out, but for what is in φ(x) − z.
+
+        Parameters
+        ----------
+        trace : float
+            Its trace.
+        """
+        return 0.0
+
     @staticmethod
     def unit_epsilon(epsilon, units):
         """The weight ε' that ε becomes in unit scale."""
@@ -113,6 +123,9 @@ class DivergenceLoss(Loss):
     def __call__(self, network, x, z):
         image, divergence = network.call_and_divergence(x)
         return _half_square(image - z) - self.epsilon * divergence
+
+    def value_of_known(self, trace):
+        return -self.epsilon * trace
 
     @staticmethod
     def unit_epsilon(epsilon, units):

@@ -27,6 +27,9 @@ class IResNet(nn.Module):
         Number of blocks.
     hidden_layer_sizes : tuple of int, default=(32,)
         Widths of the hidden layers of each branch.
+    known_norm : float, default=0.0
+        Norm of a symmetric positive semidefinite linear map that is added to the only block and
+        not learned, see :meth:`attach`; 0 for none.
     lipschitz : float, default=0.999
         Bound L < 1 of the Lipschitz constant of each branch.
     generator : torch.Generator, default=None
@@ -51,6 +54,7 @@ class IResNet(nn.Module):
         n_blocks=1,
         hidden_layer_sizes=(32,),
         lipschitz=0.999,
+        known_norm=0.0,
         generator=None,
     ):
         super().__init__()
@@ -63,12 +67,40 @@ class IResNet(nn.Module):
             "n_blocks": n_blocks,
             "hidden_layer_sizes": tuple(hidden_layer_sizes),
             "lipschitz": lipschitz,
+            "known_norm": known_norm,
         }
         self.blocks = nn.ModuleList(
             block(n_features, tuple(hidden_layer_sizes), lipschitz, generator)
             for _ in range(n_blocks)
         )
+        if known_norm:
+            (only,) = self.blocks
+            only.known_norm = known_norm
         self.eval()  # all exact, until training says otherwise
+
+    @property
+    def known_norm(self):
+        """Norm of the part that is known; 0 for none."""
+        return self.config["known_norm"]
+
+    def attach(self, known):
+        """Add a linear map of rows, or leave it out again (None).
+
+        Without one, the network is the rest of φ; its bounds hold for the whole in any case.
+
+        Parameters
+        ----------
+        known : callable or None
+            Symmetric positive semidefinite, of norm ``known_norm`` at most; nothing happens where
+            that is 0.
+
+        Returns
+        -------
+        self : IResNet
+        """
+        if self.known_norm:
+            self.blocks[0].known = known
+        return self
 
     @property
     def device(self):
@@ -83,16 +115,17 @@ class IResNet(nn.Module):
                 stack.enter_context(block.frozen(gradient))
             yield
 
-    def initialize(self, mean, covariance, slope):
+    def initialize(self, mean, deviations, slope):
         """Adapt the initial weights to signals of unit scale and a linear first guess of φ.
 
         The first block starts from the slope, the others from the identity.
         """
         with torch.no_grad():
             for block in self.blocks:
-                block.initialize(mean, covariance, slope)
-                mean, covariance = block(mean[None])[0], slope @ covariance @ slope
-                slope = torch.eye(self.n_features).to(slope)
+                block.initialize(mean, deviations, slope)
+                if len(self.blocks) > 1:
+                    mean, deviations = block(mean[None])[0], deviations @ slope
+                    slope = torch.eye(self.n_features).to(slope)
 
     def forward(self, x):
         """φ(x), (n_samples, n_features) → (n_samples, n_features)."""
@@ -114,7 +147,15 @@ class IResNet(nn.Module):
         """div φ(x), of shape (n_samples,)."""
         return self.call_and_divergence(x)[1]
 
-    positive_definite = False  # not known to be
+    @property
+    def positive_definite(self):
+        """Whether all Jacobians are symmetric positive definite."""
+        return len(self.blocks) == 1 and self.blocks[0].positive_definite
+
+    def adjoint_product(self, x):
+        """Multiplication of rows by Dφ(x)ᵀ of the only block, without forming it."""
+        (only,) = self.blocks
+        return only.adjoint_product(x)
 
     def magnitude(self):
         """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""

@@ -2,12 +2,13 @@
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.sparse.linalg import aslinearoperator, svds
+from scipy.sparse.linalg import LinearOperator, aslinearoperator, svds
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_array, check_random_state
 
-__all__ = ["Operator", "as_operator", "check_adjoint", "estimate_operator"]
+__all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
+_DENSE_FEATURES = 512  # up to so many, AᵀA is formed
 _DENSE_SIZE = 2**22  # entries up to which an operator's matrix is formed for its exact norm
 
 
@@ -48,9 +49,30 @@ class Operator:
 
     def to_dense(self):
         """The matrix ``A`` as an ndarray of shape (n_measurements, n_features)."""
+        if isinstance(self.base, np.ndarray):
+            return self.base
         if self.shape[0] < self.shape[1]:
             return np.asarray(self.linear_operator.rmatmat(np.eye(self.shape[0]))).T
         return np.asarray(self.linear_operator.matmat(np.eye(self.shape[1])))
+
+    def normal(self):
+        """``AᵀA``: a matrix where that is small, else a :class:`GramOperator`."""
+        if self.shape[1] > _DENSE_FEATURES:
+            return GramOperator(self.base)
+        A = self.to_dense()
+        return Operator(A.T @ A)
+
+    def trace(self, *, n_probes=64):
+        """Trace of a square operator: exact for matrices, from random signs for others.
+
+        References
+        ----------
+        M. F. Hutchinson (1990), "A stochastic estimator of the trace of the influence matrix".
+        """
+        if not isinstance(self.base, LinearOperator):
+            return float(self.base.trace())
+        signs = np.random.RandomState(0).choice([-1.0, 1.0], (n_probes, self.shape[1]))
+        return float(np.vdot(signs, self.forward(signs)) / n_probes)
 
     def norm(self):
         """Spectral norm ``‖A‖₂``: exact for small operators, by Lanczos iteration for large."""
@@ -61,6 +83,42 @@ class Operator:
             return 0.0
         start = rng.standard_normal(min(self.shape))
         return float(svds(self.linear_operator, k=1, v0=start, return_singular_vectors=False)[0])
+
+
+class GramOperator(Operator):
+    """The operator ``AᵀA`` of signals, from A and its adjoint.
+
+    Parameters
+    ----------
+    base : sparse matrix or LinearOperator of shape (n_measurements, n_features)
+        The operator A.
+    """
+
+    @property
+    def linear_operator(self):
+        """The operator as a LinearOperator, which acts on columns."""
+        A = aslinearoperator(self.base)
+        return A.H @ A
+
+    @property
+    def shape(self):
+        """``(n_features, n_features)``."""
+        return 2 * (self.base.shape[1],)
+
+    def trace(self, *, n_probes=64):
+        """``‖A‖²`` in the Frobenius norm: exact for matrices, from random signs for others."""
+        if isinstance(self.base, LinearOperator):
+            return super().trace(n_probes=n_probes)
+        return float((abs(self.base) ** 2).sum())
+
+    def to_dense(self):
+        """The matrix ``AᵀA``."""
+        A = Operator(self.base).to_dense()
+        return A.T @ A
+
+    def norm(self):
+        """``‖A‖₂²``."""
+        return Operator(self.base).norm() ** 2
 
 
 def as_operator(operator):

@@ -12,8 +12,15 @@ from sklearn.neighbors import KernelDensity, NearestNeighbors
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-__all__ = ["EmpiricalPrior", "GaussianMixturePrior", "KernelDensityPrior", "neighbour_bandwidth"]
+__all__ = [
+    "EmpiricalPrior",
+    "GaussianMixturePrior",
+    "KernelDensityPrior",
+    "neighbour_bandwidth",
+    "principal_axes",
+]
 
+_MOST_AXES = 2000
 _CHUNK_ENTRIES = 2**22  # entries of the largest table of distances
 
 
@@ -323,11 +330,46 @@ def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
     if n >= 10 * d**2:
         return 0.0
     centred = X - X.mean(axis=0)
-    _, singular, axes = np.linalg.svd(centred, full_matrices=False)
-    surrogate = rng.standard_normal((n, len(singular))) * (singular / np.sqrt(n)) @ axes
+    variances = principal_axes(X)[0].clip(0)
+    surrogate = rng.standard_normal((n, len(variances))) * np.sqrt(variances)
     rows = rng.permutation(n)[:n_queries]
     distance, expected = _neighbour_distance(centred, rows), _neighbour_distance(surrogate, rows)
     return 0.0 if distance > 0.9 * expected else float(distance / np.sqrt(d))
+
+
+def principal_axes(X, weight=None):
+    """Variances and principal axes of signals, the largest variance last.
+
+    Of more than 2,000 signals with more than 2,000 features they are those of a part.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Signals.
+    weight : ndarray of shape (n_samples,), default=None
+        How often each counts; once by default.
+
+    Returns
+    -------
+    variances : ndarray of shape (n_axes,)
+        The variances; ``n_axes`` is n_features, or the number of signals if that is less.
+    axes : ndarray of shape (n_axes, n_features)
+        Vectors of length one; zero where the variance vanishes for want of signals.
+    """
+    weight = np.ones(len(X)) if weight is None else weight
+    if min(X.shape) > _MOST_AXES:
+        step = -(-len(X) // _MOST_AXES)
+        X, weight = X[::step], weight[::step]
+    mean = np.average(X, axis=0, weights=weight)
+    deviations = np.sqrt(weight / weight.sum())[:, None] * (X - mean)
+    if len(X) >= X.shape[1]:
+        variances, axes = np.linalg.eigh(deviations.T @ deviations)
+        return variances, axes.T
+    variances, coefficients = np.linalg.eigh(deviations @ deviations.T)
+    axes = coefficients.T @ deviations
+    lengths = np.linalg.norm(axes, axis=1, keepdims=True)
+    vanishing = variances[:, None] <= np.finfo(float).eps * len(X) * variances[-1]
+    return variances, np.where(vanishing, 0.0, axes / np.where(vanishing, 1.0, lengths))
 
 
 def _neighbour_distance(X, rows):

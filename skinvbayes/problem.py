@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .operators import Operator, as_operator, check_adjoint, estimate_operator
-from .priors import neighbour_bandwidth
+from .forward_term import ForwardTerm
+from .operators import GramOperator, Operator, as_operator, check_adjoint, estimate_operator
+from .priors import neighbour_bandwidth, principal_axes
 from .units import Units
 
 __all__ = ["InverseProblem"]
 
+_FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
 _LARGEST = 1e50  # of X, y and A: z = Aᵀ y and its square must not overflow, nor 1/z
 
 
@@ -23,8 +25,8 @@ class InverseProblem:
     ----------
     operator : Operator or None
         The operator A of the normal equation; None for the original problem.
-    forward : ndarray of shape (n_features, n_features)
-        The matrix G: AᵀA, or the least-squares fit of y to x in the original problem.
+    forward : Operator of shape (n_features, n_features)
+        G: AᵀA, or the least-squares fit of y to x in the original problem.
     noise_level : float
         Standard deviation δ of the noise of y.
     bandwidth : float
@@ -34,7 +36,7 @@ class InverseProblem:
     """
 
     operator: Operator | None
-    forward: np.ndarray
+    forward: Operator
     noise_level: float
     bandwidth: float
     units: Units
@@ -75,24 +77,25 @@ class InverseProblem:
                 f"The signals X of the {len(X)} distinct pair(s) that count are all the same, so "
                 "that no forward map can be learned: give signals that vary."
             )
-        fitted = estimate_operator(X, Y, sample_weight=weight)
+        given = operator is not None and not isinstance(operator, str)
+        fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
         operator = _choose_operator(operator, fitted, X.shape[1], Y.shape[1])
         if operator is None:
-            forward = fitted.to_dense()
-            _warn_if_not_monotone(forward)
+            forward = fitted
+            _warn_if_not_monotone(forward, X, weight)
         else:
-            A = operator.to_dense()
-            forward = A.T @ A
+            forward = operator.normal()
         if not isinstance(noise_level, numbers.Real):
             noise_level = _estimate_noise_level(operator, fitted, X, Y, weight)
+        norm = forward.norm()
         if not isinstance(bandwidth, numbers.Real):
             signals = np.unique(X, axis=0)
             bandwidth = max(
                 neighbour_bandwidth(signals, random_state=random_state),
-                _flatness_bandwidth(X, weight, forward, noise_level**2, max_condition),
+                _flatness_bandwidth(X, weight, forward, norm, noise_level**2, max_condition),
             )
         Z = Y if operator is None else operator.adjoint(Y)
-        units = Units.from_data(X, Z, forward, weight)
+        units = Units.from_data(X, Z, norm, weight)
         return cls(operator, forward, float(noise_level), float(bandwidth), units)
 
     @property
@@ -102,13 +105,13 @@ class InverseProblem:
 
     @property
     def unit_forward(self):
-        """G in unit scale: a matrix of norm one."""
-        return self.forward / self.units.forward_norm
+        """G in unit scale, of norm one, for tensors."""
+        return ForwardTerm(self.forward, self.units.forward_norm)
 
     @property
     def information(self):
         """``AᵀA``, what a measurement says, times δ²: G, or GᵀG in the original problem."""
-        return self.forward.T @ self.forward if self.operator is None else self.forward
+        return self.forward.normal() if self.operator is None else self.forward
 
     def targets(self, Y):
         """z: the measurements, or Aᵀ y."""
@@ -116,7 +119,7 @@ class InverseProblem:
 
     def forward_targets(self, X):
         """G x, with the means of the pairs it was learned from matched."""
-        return self.units.target_mean + (X - self.units.signal_mean) @ self.forward.T
+        return self.units.target_mean + self.forward.forward(X - self.units.signal_mean)
 
     def expected_targets(self, X, Y, weight):
         """E[z|x] = G x + g: with a linear operator the losses that only see it are free of noise.
@@ -164,31 +167,56 @@ def _estimate_noise_level(operator, fitted, X, Y, weight):
     if operator is None or operator is fitted:
         operator = fitted
         n_used = 1 + np.linalg.matrix_rank(X - X.mean(axis=0))
+        if n_used >= n:
+            warnings.warn(
+                f"The noise level cannot be told from {n:g} pairs of signals with {X.shape[1]} "
+                "features by themselves: every operator fits them. Give noise_level, the operator, "
+                "or more pairs.",
+                UserWarning,
+                stacklevel=5,
+            )
     residual = Y - operator.forward(X)
     residual -= np.average(residual, axis=0, weights=weight)
     variance = np.average(residual**2, axis=0, weights=weight).mean()
     return float(np.sqrt(variance * n / max(n - n_used, 1)))
 
 
-def _flatness_bandwidth(X, weight, G, epsilon, max_condition):
+def _flatness_bandwidth(X, weight, forward, norm, epsilon, max_condition):
     """The smoothing that flat signals need: 0 where the network can hold G + ε Cov⁻¹.
 
     A prior that hardly varies in some direction has a steep score there. A network that cannot hold
     both this slope and the smallest one would give up the latter, though it matters more.
     """
-    covariance = np.cov(X.T, aweights=weight, bias=True).reshape(2 * [X.shape[1]])
-    variances, axes = np.linalg.eigh(covariance)
-    variances = variances.clip(1e-12 * variances[-1] or 1.0)
-    slopes = np.linalg.eigvalsh((G + G.T) / 2 + epsilon * (axes / variances) @ axes.T)
+    variances, slopes = _gaussian_slopes(X, weight, forward, epsilon)
     smallest = max(slopes[0], slopes[-1] * 1e-12)
     if slopes[-1] <= max_condition / 2 * smallest:
         return 0.0
-    steepest = max(max_condition / 10 * smallest, np.linalg.norm(G, 2))
+    steepest = max(max_condition / 10 * smallest, norm)
     return float(np.sqrt(max(epsilon / steepest - variances[0], 0.0)))
 
 
-def _warn_if_not_monotone(G):
-    lowest, size = np.linalg.eigvalsh((G + G.T) / 2)[0], np.linalg.norm(G, 2)
+def _gaussian_slopes(X, weight, forward, epsilon):
+    """The variances of the signals along their principal axes, and the eigenvalues of G + ε Cov⁻¹.
+
+    Without a matrix of G, the latter as if the axes were those of G, too.
+    """
+    variances, axes = principal_axes(X, weight)
+    variances = variances.clip(_FLAT * variances[-1] or 1.0)
+    if isinstance(forward, GramOperator):
+        slopes = (axes * forward.forward(axes)).sum(axis=1) + epsilon / variances
+        return variances, np.sort(slopes)
+    G = forward.to_dense()
+    inverse = (axes.T / variances) @ axes + (np.eye(len(G)) - axes.T @ axes) / variances[0]
+    return variances, np.linalg.eigvalsh((G + G.T) / 2 + epsilon * inverse)
+
+
+def _warn_if_not_monotone(forward, X, weight):
+    """Look only where the signals vary: of fewer signals than features the rest is a guess."""
+    G = forward.to_dense()
+    if len(X) <= len(G):
+        axes = principal_axes(X, weight)[1]
+        G = axes @ G @ axes.T
+    lowest, size = np.linalg.eigvalsh((G + G.T) / 2)[0], forward.norm()
     if lowest < -0.1 * size:
         warnings.warn(
             "The linear fit of y to X is far from monotone (its symmetric part has the "

@@ -28,8 +28,10 @@ class Problem:
         Weights of the samples, of mean one.
     bandwidth : float
         Standard deviation of the jitter added to x, fresh at every step of Adam.
-    forward : Tensor of shape (n_features, n_features) or None
-        The linear map that carries the jitter over to z.
+    forward : callable or None
+        The linear map of rows that carries the jitter over to z; None where z stays.
+    constant : float
+        What is added to the mean loss.
     decay : float
         Weight of ``network.weight_penalty()`` in the objective. The histories leave it out.
     """
@@ -39,7 +41,8 @@ class Problem:
     z: torch.Tensor
     weight: torch.Tensor
     bandwidth: float = 0.0
-    forward: torch.Tensor = None
+    forward: object = None
+    constant: float = 0.0
     decay: float = 0.0
 
     def split(self, rows):
@@ -53,11 +56,12 @@ class Problem:
         jitter = self.bandwidth * torch.randn(
             self.x.shape, dtype=self.x.dtype, generator=generator
         ).to(self.x.device)
-        return replace(self, x=self.x + jitter, z=self.z + jitter @ self.forward.T, bandwidth=0.0)
+        z = self.z if self.forward is None else self.z + self.forward(jitter)
+        return replace(self, x=self.x + jitter, z=z, bandwidth=0.0)
 
     def value(self, network):
         """The mean loss."""
-        return (self.weight * self.loss(network, self.x, self.z)).mean()
+        return (self.weight * self.loss(network, self.x, self.z)).mean() + self.constant
 
     def objective(self, network):
         """The mean loss, and what training minimises: the loss with the weight penalty."""

@@ -26,16 +26,16 @@ class TransferredNetwork(nn.Module):
     ----------
     network : IResNet
         The trained ψ.
-    forward_matrix : Tensor of shape (n_features, n_features)
-        The matrix G.
+    known : ForwardTerm
+        The map G.
     ratio : float
         The factor r of the weight.
     """
 
-    def __init__(self, network, forward_matrix, ratio):
+    def __init__(self, network, known, ratio):
         super().__init__()
         self.network = network
-        self.forward_matrix = forward_matrix
+        self.known = known
         self.ratio = ratio
 
     @property
@@ -52,7 +52,15 @@ class TransferredNetwork(nn.Module):
         """As that of the trained network."""
         return self.network.frozen()
 
-    positive_definite = False  # not known to be
+    @property
+    def positive_definite(self):
+        """Whether all Jacobians are known to be: where G is a part of ψ, the rest of ψ is so."""
+        return self.matrix_free
+
+    @property
+    def matrix_free(self):
+        """As the trained block."""
+        return self.network.blocks[0].matrix_free
 
     def magnitude(self):
         """Size of the terms that the map is the sum of."""
@@ -67,12 +75,28 @@ class TransferredNetwork(nn.Module):
 
     def forward(self, u):
         """ψ_r(u)."""
-        linear = u @ self.forward_matrix.T
-        return linear + self.ratio * (self.network(u) - linear)
+        return self._weighted(self.network(u), self.known(u))
 
     def jacobian(self, u):
         """Dψ_r(u)."""
-        return self.forward_matrix + self.ratio * (self.network.jacobian(u) - self.forward_matrix)
+        return self._weighted(self.network.jacobian(u), self.known.matrix(u))
+
+    def call_and_slopes(self, u):
+        """ψ_r(u), and the slopes of the units of ψ."""
+        image, slopes = self.network.blocks[0].call_and_slopes(u)
+        return self._weighted(image, self.known(u)), slopes
+
+    def product_from(self, slopes):
+        """Multiplication by Dψ_r(u) from the slopes at u, without forming it."""
+        product = self.network.blocks[0].product_from(slopes)
+        return lambda v: self._weighted(product(v), self.known(v))
+
+    def adjoint_product(self, u):
+        """Multiplication of rows by Dψ_r(u) where that is symmetric, without forming it."""
+        return self.product_from(self.call_and_slopes(u)[1])
+
+    def _weighted(self, trained, linear):
+        return linear + self.ratio * (trained - linear)
 
 
 @dataclass
@@ -94,18 +118,14 @@ class TransferredMap(ForwardMap):
 
         A row has only converged where ψ_r is monotone at the start, at the end and half way.
         """
-        trained, forward, ratio = (
-            self.network.network,
-            self.network.forward_matrix,
-            self.network.ratio,
-        )
+        trained, known, ratio = self.network.network, self.network.known, self.network.ratio
         found = invert(trained, w)
         start = found.x
         n_steps = max(1, math.ceil(math.log(ratio) / math.log(_GROWTH)))
         for step in range(1, n_steps + 1):
-            network = TransferredNetwork(trained, forward, ratio ** (step / n_steps))
+            network = TransferredNetwork(trained, known, ratio ** (step / n_steps))
             found = invert(network, w, start=found.x)
-        if ratio > 1:
+        if ratio > 1 and not self.network.positive_definite:
             for share in (0.0, 0.5, 1.0):
                 J = self.network.jacobian(start + share * (found.x - start))
                 lowest = torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0]

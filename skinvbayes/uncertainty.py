@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from .krylov import conjugate_gradients, matrix_power
+from .operators import Operator
 
 __all__ = ["ErrorModel"]
 
@@ -35,9 +36,9 @@ class ErrorModel:
 
     Attributes
     ----------
-    factor : ndarray of shape (n_features, n_features) or None
+    factor : Operator of shape (n_features, n_features) or None
         The A of ``Aᵀ Dφ``: None in the normal equation, where it is the identity.
-    information : ndarray of shape (n_features, n_features)
+    information : Operator of shape (n_features, n_features)
         ``AᵀA``: what the data say, times δ².
     noise_level : float
         Standard deviation δ of the noise.
@@ -45,8 +46,8 @@ class ErrorModel:
         Standard deviation b of the Gaussian that smoothed the prior.
     """
 
-    factor: np.ndarray | None
-    information: np.ndarray
+    factor: Operator | None
+    information: Operator
     noise_level: float
     bandwidth: float
 
@@ -66,13 +67,13 @@ class ErrorModel:
             Whether the symmetric part of ``Aᵀ Dφ`` was not positive definite, so that its
             eigenvalues were raised. Never so for one block of the gradient branch and z = Aᵀ y.
         """
-        precision = jacobian if self.factor is None else self.factor.T @ jacobian
+        precision = jacobian if self.factor is None else self.factor.to_dense().T @ jacobian
         precision = (precision + precision.transpose(0, 2, 1)) / 2
         inverse_root, root, indefinite = _roots(precision)
         variance = self.noise_level**2 * np.eye(precision.shape[1])
         if self.bandwidth > 0:
             # δ² P⁻¹ − b² R Rᵀ = root (δ² − b² Q Qᵀ) rootᵀ with P⁻¹ = root rootᵀ and Q = root⁻¹ R
-            Q = inverse_root - root.transpose(0, 2, 1) @ self.information
+            Q = inverse_root - root.transpose(0, 2, 1) @ self.information.to_dense()
             variance = variance - self.bandwidth**2 * Q @ Q.transpose(0, 2, 1)
             variance = _raised(variance, _REMAINING * self.noise_level**2)
         covariance = root @ variance @ root.transpose(0, 2, 1)
@@ -116,10 +117,13 @@ class ErrorModel:
         image = precision_product(v)
         if self.bandwidth == 0:
             return self.noise_level**2 * image
-        information = torch.from_numpy(self.information).to(v)
-        prior = image - v @ information
-        prior = precision_product(prior) - prior @ information
+        prior = image - self._informed(v)
+        prior = precision_product(prior) - self._informed(prior)
         return self.noise_level**2 * image - self.bandwidth**2 * prior
+
+    def _informed(self, v):
+        """``AᵀA v``."""
+        return torch.from_numpy(self.information.forward(v.cpu().numpy())).to(v)
 
 
 def _roots(P):

@@ -27,11 +27,10 @@ class Units:
     forward_norm: float
 
     @classmethod
-    def from_data(cls, X, Z, forward, weight):
-        """The units in which weighted signals have variance one and the matrix G norm one."""
+    def from_data(cls, X, Z, norm, weight):
+        """The units in which weighted signals have variance one and G, of this norm, norm one."""
         x_mean, z_mean = (np.average(values, axis=0, weights=weight) for values in (X, Z))
         variance = np.average((X - x_mean) ** 2, axis=0, weights=weight).mean()
-        norm = float(np.linalg.norm(forward, 2))
         return cls(x_mean, z_mean, float(np.sqrt(variance)) or 1.0, norm or 1.0)
 
     @property

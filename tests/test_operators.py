@@ -120,7 +120,11 @@ def test_inputs_are_not_modified(form, rng):
 # ------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("operator", ["blur", object(), None, 3.0, {"A": MATRIX}], ids=repr)
+@pytest.mark.parametrize(
+    "operator",
+    ["blur", object(), None, 3.0, {"A": MATRIX}],
+    ids=lambda operator: type(operator).__name__,
+)
 def test_what_is_no_operator(operator):
     name = type(operator).__name__
     with pytest.raises(TypeError, match=f"operator must be a matrix.*got {name}"):

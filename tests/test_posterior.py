@@ -18,6 +18,7 @@ from skinvbayes import (
     Reconstructor,
 )
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.operators import as_operator
 from skinvbayes.oracles import map_estimate, posterior_covariance, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 from skinvbayes.uncertainty import ErrorModel
@@ -141,7 +142,7 @@ def test_smoothing_is_taken_out_exactly_for_a_gaussian(rng):
     gain = np.linalg.inv(J)
     missing = np.eye(4) - gain @ G
     exact = missing @ C @ missing.T + noise**2 * gain @ G @ gain.T  # of gain Aᵀ(A x + n) − x
-    model = ErrorModel(None, G, noise, bandwidth)
+    model = ErrorModel(None, as_operator(G), noise, bandwidth)
     found, indefinite = model.covariance(J[None])
     np.testing.assert_allclose(found[0], exact, rtol=1e-9)
     assert not indefinite.any()
@@ -170,7 +171,7 @@ def test_digits_are_positive_definite(digits):
 
 
 def test_indefinite_jacobians_are_said():
-    model = ErrorModel(None, np.eye(2), 0.5, 0.0)
+    model = ErrorModel(None, as_operator(np.eye(2)), 0.5, 0.0)
     J = np.array([[[1.0, 3.0], [-3.0, 1.0]], [[1.0, 3.0], [3.0, 1.0]]])
     S, indefinite = model.covariance(J)
     assert indefinite.tolist() == [False, True]
