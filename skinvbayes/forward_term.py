@@ -1,0 +1,64 @@
+"""The forward map G in unit scale, for tensors: as a matrix or through its operator."""
+
+import numpy as np
+import torch
+from torch.autograd import Function
+
+from .operators import GramOperator
+
+__all__ = ["ForwardTerm"]
+
+
+class ForwardTerm:
+    """``x ↦ G x / a`` for rows of tensors, with its derivative.
+
+    Parameters
+    ----------
+    forward : Operator of shape (n_features, n_features)
+        G. Of a :class:`~skinvbayes.operators.GramOperator` no matrix is ever formed.
+    norm : float
+        The number a.
+    """
+
+    def __init__(self, forward, norm):
+        self.forward, self.norm = forward, norm
+        self._matrices = {}
+
+    def __call__(self, x):
+        """``G x / a``, of shape (n_samples, n_features)."""
+        return _Product.apply(x, self, False)
+
+    def matrix(self, like):
+        """The matrix ``G / a``, with dtype and device of a tensor."""
+        key = like.dtype, like.device
+        if key not in self._matrices:
+            # rounded: in unit scale the same bits whatever the units of the data
+            unit = torch.from_numpy(self.forward.to_dense() / self.norm).float()
+            self._matrices[key] = unit.to(like)
+        return self._matrices[key]
+
+    def trace(self):
+        """``tr G / a``, a float."""
+        return self.forward.trace() / self.norm
+
+    def product(self, x, adjoint):
+        """``G x / a`` or ``Gᵀ x / a``, without derivatives."""
+        if not isinstance(self.forward, GramOperator):
+            matrix = self.matrix(x)
+            return x @ matrix if adjoint else x @ matrix.T
+        image = self.forward.forward(x.detach().cpu().double().numpy()) / self.norm
+        return torch.from_numpy(np.ascontiguousarray(image)).to(x)
+
+
+class _Product(Function):
+    @staticmethod
+    def forward(x, term, adjoint):
+        return term.product(x, adjoint)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, ctx.term, ctx.adjoint = inputs
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return _Product.apply(gradient, ctx.term, not ctx.adjoint), None, None
