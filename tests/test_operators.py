@@ -120,7 +120,7 @@ def test_inputs_are_not_modified(form, rng):
 # ------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("operator", ["blur", object(), None, 3.0, {"A": MATRIX}], ids=type)
+@pytest.mark.parametrize(
     "operator",
     ["blur", object(), None, 3.0, {"A": MATRIX}],
     ids=lambda operator: type(operator).__name__,
