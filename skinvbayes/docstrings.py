@@ -33,13 +33,19 @@ prior_bandwidth : "auto" or float, default="auto"
     and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,
     a nearest neighbour's distance for each coordinate where they do not, and at least so much that
     the network can hold the score of signals that hardly vary in some direction.
-residual : {"gradient", "mlp"} or a subclass of ResidualBlock, default="gradient"
+residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
-    perceptron, or your own.
+    perceptron, the gradient of a strongly convex function of images with the same filters at every
+    pixel (needs the operator and ``image_shape``), or your own.
 n_blocks : int, default=1
     Number of residual blocks.
 hidden_layer_sizes : "auto", int or tuple of int, default="auto"
-    Units of each branch; "auto" takes 8 for each feature, between 32 and 512.
+    Units of each branch; "auto" takes 8 for each feature, between 32 and 512. With "conv" the
+    number of filters; "auto" takes 48, or ``kernel_size``² − 1 if that is less.
+image_shape : tuple of two int, default=None
+    Height and width of the images that the rows of X are, for ``residual="conv"``.
+kernel_size : int, default=7
+    Height and width of the filters of ``residual="conv"``.
 lipschitz : float, default=0.999
     Bound L of the Lipschitz constant of each branch, in (0, 1). The smallest slope of the
     forward map is about (1 − L)/2 of its largest.
@@ -52,7 +58,7 @@ max_iter : int, default=200
 tol : float, default=1e-5
     Least improvement of the loss that counts, relative to its size.
 batch_size : "auto" or int, default="auto"
-    Pairs in each step of Adam; "auto" is 128.
+    Pairs in each step of Adam; "auto" is 128, with "conv" as many as have 2¹⁴ pixels.
 learning_rate_init : float, default=0.003
     First step size of Adam; it falls to zero along a cosine.
 early_stopping : bool, default=False

@@ -5,7 +5,12 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -17,11 +22,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from .blocks import RESIDUALS
 from .callbacks import CallbackSupportMixin, FitTask, with_callbacks
 from .docstrings import documented
 from .fitting import TrainingMixin
 from .forward_map import ForwardMap
+from .networks import RESIDUALS
 from .persistence import (
     check_version,
     pack_generator,
@@ -63,6 +68,8 @@ class _BaseINN(
         "residual": [StrOptions(set(RESIDUALS)), callable],
         "n_blocks": [Interval(numbers.Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like", numbers.Integral],
+        "image_shape": [None, "array-like"],
+        "kernel_size": [Interval(numbers.Integral, 2, None, closed="left")],
         "lipschitz": [Interval(numbers.Real, 0, 1, closed="neither")],
         "solver": [StrOptions({"auto", "lbfgs", "adam"})],
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -87,6 +94,8 @@ class _BaseINN(
         residual="gradient",
         n_blocks=1,
         hidden_layer_sizes="auto",
+        image_shape=None,
+        kernel_size=7,
         lipschitz=0.999,
         solver="auto",
         max_iter=200,
@@ -107,6 +116,8 @@ class _BaseINN(
         self.residual = residual
         self.n_blocks = n_blocks
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.image_shape = image_shape
+        self.kernel_size = kernel_size
         self.lipschitz = lipschitz
         self.solver = solver
         self.max_iter = max_iter
@@ -333,6 +344,57 @@ class _BaseINN(
         found = self._invert(Y, self._problem.targets, self._map)
         return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
+    def at_image_shape(self, image_shape, operator):
+        """The same estimator for images of another size, with ``residual="conv"``.
+
+        The filters are the same at every pixel, so that what was learned from small patches
+        reconstructs whole images. Nothing is trained.
+
+        Parameters
+        ----------
+        image_shape : tuple of two int
+            Height and width of the images.
+        operator : linear operator of shape (n_measurements, n_features)
+            The operator A for these images, of the same kind as that of the training.
+
+        Returns
+        -------
+        estimator : estimator
+            A fitted copy; this one stays as it is.
+
+        Raises
+        ------
+        ValueError
+            If the branch is another one, or if the operator does not fit the images.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from scipy.sparse import eye_array
+        >>> from skinvbayes import DivergenceRegularizedINN
+        >>> rng = np.random.RandomState(0)
+        >>> X = rng.randint(2, size=(50, 2, 2)).repeat(4, axis=1).repeat(4, axis=2).reshape(50, 64)
+        >>> Y = X + 0.2 * rng.standard_normal(X.shape)
+        >>> estimator = DivergenceRegularizedINN(
+        ...     operator=eye_array(64), residual="conv", image_shape=(8, 8), kernel_size=3,
+        ...     max_iter=5, random_state=0,
+        ... ).fit(X, Y)
+        >>> whole = estimator.at_image_shape((20, 30), operator=eye_array(600))
+        >>> whole.predict(np.zeros((1, 600))).shape
+        (1, 600)
+        """
+        check_is_fitted(self)
+        if self.residual != "conv":
+            raise ValueError(
+                'Only residual="conv" serves images of other sizes; this estimator was fitted with '
+                f"residual={self.residual!r}."
+            )
+        other = clone(self).set_params(image_shape=image_shape, operator=operator)
+        fitted = set(vars(self)) - set(self.get_params())
+        vars(other).update({name: value for name, value in vars(self).items() if name in fitted})
+        other._resize()
+        return other
+
     # ------------------------------------------------------------------------------- persistence
 
     def __getstate__(self):
@@ -502,6 +564,8 @@ class _RegularizedINN(_BaseINN):
         residual="gradient",
         n_blocks=1,
         hidden_layer_sizes="auto",
+        image_shape=None,
+        kernel_size=7,
         lipschitz=0.999,
         solver="auto",
         max_iter=200,
@@ -523,6 +587,8 @@ class _RegularizedINN(_BaseINN):
             residual=residual,
             n_blocks=n_blocks,
             hidden_layer_sizes=hidden_layer_sizes,
+            image_shape=image_shape,
+            kernel_size=kernel_size,
             lipschitz=lipschitz,
             solver=solver,
             max_iter=max_iter,

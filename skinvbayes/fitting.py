@@ -1,14 +1,15 @@
 """The conduct of training: which problem, which network, which losses one after the other."""
 
+import math
+
 import numpy as np
 import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from torch.nn import functional as F
 
-from .blocks import RESIDUALS, ResidualBlock
 from .losses import LOSSES, DivergenceLoss
-from .networks import IResNet
+from .networks import RESIDUALS, IResNet, ResidualBlock
 from .problem import InverseProblem
 from .reporting import progress_bar
 from .spectra import small_gram
@@ -23,6 +24,7 @@ _START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess 
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
 _TAIL_SAMPLES = 10_000  # from here on the decay falls faster: its bias, in the tails, would remain
+_BATCH_PIXELS = 2**14  # in a step with residual="conv"
 _ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
 
 
@@ -50,6 +52,8 @@ class TrainingMixin:
             history = self._run(objective, split, solver, max_iter, task)
             if history.interrupted:
                 break
+        if objective.bandwidth == 0:  # the last stage did without
+            self.prior_bandwidth_ = self._problem.bandwidth = 0.0
         self._record(history if name == self._loss else type(history)(), objective.loss)
 
     def _train_pass(self, X, Y, weight, first):
@@ -77,6 +81,7 @@ class TrainingMixin:
             operator=self.operator,
             noise_level=self.noise_level,
             bandwidth=self.prior_bandwidth,
+            stationary=self.residual == "conv",
             max_condition=self._max_condition,
             random_state=rng,
         )
@@ -109,7 +114,10 @@ class TrainingMixin:
         Z = problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
         w = units.from_targets(Z)
         forward, constant = problem.unit_forward, 0.0
-        if self.network_.known_norm and not loss.expects_noise:
+        # few filters learn to reconstruct without smoothing; the score of images needs it
+        bandwidth = problem.unit_bandwidth
+        bandwidth = 0.0 if self.residual == "conv" and loss.expects_noise else bandwidth
+        if self.network_.knows_forward and not loss.expects_noise:
             # what is known of φ(x) − z drops out, and the operator with it
             w -= units.from_targets(problem.forward_targets(X))
             constant = loss.value_of_known(forward.trace())
@@ -124,7 +132,7 @@ class TrainingMixin:
             self._rounded(units.from_signals(X), dtype),
             self._rounded(w, dtype),
             self._tensor(weight / weight.mean(), dtype),
-            problem.unit_bandwidth,
+            bandwidth,
             forward,
             constant,
             decay,
@@ -150,7 +158,7 @@ class TrainingMixin:
                     solver=solver,
                     max_iter=max_iter,
                     tol=self.tol,
-                    batch_size=128 if self.batch_size == "auto" else self.batch_size,
+                    batch_size=self._batch_size(),
                     learning_rate_init=self.learning_rate_init,
                     n_iter_no_change=self.n_iter_no_change,
                     optimizer=optimizer,
@@ -170,6 +178,10 @@ class TrainingMixin:
         self.validation_loss_curve_ = in_user_units(history.validation_loss_curve) or None
         (self.best_loss_,) = in_user_units([history.best_loss])
         self.n_iter_ = len(self.loss_curve_)
+        self._certify()
+
+    def _certify(self):
+        """The certified bound, from the exact norms."""
         with torch.no_grad():
             bound = self.network_.lipschitz().cpu().numpy()
         self.lipschitz_ = np.minimum(bound + _ROUNDING, self.lipschitz)
@@ -181,6 +193,13 @@ class TrainingMixin:
         # full batches draw the jitter once, which is enough where the signals fill their space
         jitter_matters = self.prior_bandwidth_ > 0 and len(X) < 10 * X.shape[1] ** 2
         return "lbfgs" if small and not jitter_matters else "adam"
+
+    def _batch_size(self):
+        if self.batch_size != "auto":
+            return self.batch_size
+        if self.residual != "conv":
+            return 128
+        return int(np.clip(_BATCH_PIXELS // self.n_features_in_, 4, 128))
 
     def _split(self, n_samples, rng):
         if not self.early_stopping:
@@ -196,19 +215,38 @@ class TrainingMixin:
             isinstance(self.residual, type) and issubclass(self.residual, ResidualBlock)
         ):
             raise ValueError(
-                'residual must be "gradient", "mlp" or a subclass of '
+                'residual must be "gradient", "mlp", "conv" or a subclass of '
                 f"skinvbayes.networks.ResidualBlock; got {self.residual!r}."
             )
         return {
             "n_features": self.n_features_in_,
-            "known_norm": float(self._knows_forward),
+            "known_bounds": self._problem.unit_bounds if self._knows_forward else None,
             "residual": self.residual,
             "n_blocks": self.n_blocks,
             "hidden_layer_sizes": self._hidden_sizes(),
             "lipschitz": self.lipschitz,
+            "block_options": self._block_options(),
         }
 
+    def _block_options(self):
+        if self.residual != "conv":
+            return {}
+        if self.operator_ is None or isinstance(self.operator, (str, type(None))):
+            raise ValueError(
+                'residual="conv" needs the operator; for denoising give the identity, '
+                f"scipy.sparse.eye_array({self.n_features_in_})."
+            )
+        if self.n_blocks > 1 or len(self._hidden_sizes()) > 1:
+            raise ValueError(
+                'residual="conv" has one block of one layer, so n_blocks must be 1 and '
+                "hidden_layer_sizes one number, that of the filters; got "
+                f"n_blocks={self.n_blocks} and {self.hidden_layer_sizes!r}."
+            )
+        return {"image_shape": self._image_shape(), "kernel_size": self.kernel_size}
+
     def _hidden_sizes(self):
+        if isinstance(self.hidden_layer_sizes, str) and self.residual == "conv":
+            return (min(48, self.kernel_size**2 - 1),)
         if isinstance(self.hidden_layer_sizes, str):
             width = int(np.clip(8 * self.n_features_in_, 32, 512))
             return (width, width) if self.residual == "mlp" else (width,)
@@ -225,6 +263,32 @@ class TrainingMixin:
         block = RESIDUALS.get(self.residual, ResidualBlock)
         large = self.n_features_in_ > block.most_features_of_matrices
         return self.operator_ is not None and self.n_blocks == 1 and large
+
+    def _image_shape(self):
+        """The image shape, checked."""
+        d, shape = self.n_features_in_, self.image_shape
+        valid = shape is not None and len(shape) == 2 and all(isinstance(n, int) for n in shape)
+        if not valid or math.prod(shape) != d or min(shape) < self.kernel_size:
+            raise ValueError(
+                f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
+                f"number of features, and no side below kernel_size={self.kernel_size}; got "
+                f"{shape!r}."
+            )
+        return tuple(shape)
+
+    def _resize(self):
+        """Take up another image shape and operator with the network at hand."""
+        shape = self.image_shape
+        self.n_features_in_ = math.prod(shape) if shape else self.n_features_in_
+        self._image_shape()
+        self._problem = self._problem.resized(self.operator, self.n_features_in_)
+        self.operator_ = self._problem.operator
+        self.n_measurements_in_ = self.operator_.shape[0]
+        network = IResNet(**self._network_config())
+        network.load_state_dict(self.network_.state_dict())
+        self.network_ = network.to(self.network_.device, torch.float64)
+        self.network_.attach(self._problem.unit_forward)
+        self._certify()
 
     def _new_network(self, X, weight, dtype):
         network = IResNet(**self._network_config(), generator=self._generator)

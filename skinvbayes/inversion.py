@@ -33,9 +33,10 @@ _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
 _PATIENCE = 4  # steps of the fast method, in which the largest residual has to fall ...
 _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
-_MATRIX_FREE = 1e-7  # default tolerance where there are no matrices: products are dear
+_MATRIX_FREE = 1e-6  # default tolerance where there are no matrices: products are dear
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
+_MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 1e-3, 1e-2  # the same in training
 _TRAINING_TOLERANCE = {torch.float32: 50, torch.float64: 100}  # the same in training
 _ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
@@ -86,7 +87,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or
         to the terms that φ(x) is the sum of where these are larger; by default 1e-6 in single and
-        2e-14 in double precision, 1e-7 where no matrices are formed.
+        2e-14 in double precision, 1e-6 where no matrices are formed.
     max_iter : int, default=200
         Largest number of steps for each block.
 
@@ -100,7 +101,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     if tol is None:
         tol = _TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps
         tol = max(tol, _MATRIX_FREE) if network.blocks[0].matrix_free else tol
-    size = max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // z.shape[1]))
+    size = max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // network.blocks[0].width(z.shape[1])))
     parts = z.split(size)
     guesses = len(parts) * [None] if start is None else start.split(size)
     with single_thread(), network.frozen():
@@ -134,6 +135,7 @@ def implicit_inverse(network, z, start):
     """
     with network.frozen(gradient=True):
         tol = _TRAINING_TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps
+        tol = _MATRIX_FREE_TRAINING if network.blocks[0].matrix_free else tol
         preimages = [invert(network, z, start=start, tol=tol).x]  # of the output of every block
         with torch.no_grad():
             for block in network.blocks[:-1]:
@@ -374,8 +376,13 @@ def _direction(block, x):
     precondition = _preconditioner(block, x)
 
     def by_products(block, x, residual):
-        product = block.product_from(block.call_and_slopes(x)[1])
-        return conjugate_gradients(product, residual, tol=_FORCING, precondition=precondition)[0]
+        slopes = block.call_and_slopes(x)[1]
+        if block.matrix_free:  # single precision will do for a step
+            slopes, right = slopes.float(), residual.float()
+        else:
+            right = residual
+        options = {"tol": _FORCING, "precondition": precondition}
+        return conjugate_gradients(block.product_from(slopes), right, **options)[0].to(x)
 
     return by_products
 
@@ -453,4 +460,5 @@ def _solve_linear(function, inverse, threshold, like):
 def _by_products(block, x, gradient):
     product, precondition = block.adjoint_product(x), _preconditioner(block, x)
     tol = torch.finfo(x.dtype).eps ** _ADJOINT
+    tol = _MATRIX_FREE_ADJOINT if block.matrix_free else tol
     return conjugate_gradients(product, gradient, tol=tol, precondition=precondition)[0]

@@ -9,9 +9,14 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from .blocks import RESIDUALS, ResidualBlock
+from .blocks import ResidualBlock
+from .convolution import ConvBlock
+from .gradient import GradientBlock
+from .mlp import MLPBlock
 
-__all__ = ["IResNet", "ResidualBlock"]
+__all__ = ["RESIDUALS", "IResNet", "ResidualBlock"]
+
+RESIDUALS = {"gradient": GradientBlock, "mlp": MLPBlock, "conv": ConvBlock}
 
 
 class IResNet(nn.Module):
@@ -21,15 +26,17 @@ class IResNet(nn.Module):
     ----------
     n_features : int
         Dimension d of the space.
-    residual : {"gradient", "mlp"} or a subclass of ResidualBlock, default="gradient"
+    residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
         The branch of every block.
     n_blocks : int, default=1
         Number of blocks.
     hidden_layer_sizes : tuple of int, default=(32,)
         Widths of the hidden layers of each branch.
-    known_norm : float, default=0.0
-        Norm of a symmetric positive semidefinite linear map that is added to the only block and
-        not learned, see :meth:`attach`; 0 for none.
+    known_bounds : tuple of two floats, default=None
+        Bounds of the spectrum of a symmetric positive semidefinite linear map that is added to the
+        only block and not learned, see :meth:`attach`; None where there is no such map.
+    block_options : dict, default=None
+        What else the blocks are made with: ``image_shape`` and ``kernel_size`` of "conv".
     lipschitz : float, default=0.999
         Bound L < 1 of the Lipschitz constant of each branch.
     generator : torch.Generator, default=None
@@ -54,7 +61,8 @@ class IResNet(nn.Module):
         n_blocks=1,
         hidden_layer_sizes=(32,),
         lipschitz=0.999,
-        known_norm=0.0,
+        known_bounds=None,
+        block_options=None,
         generator=None,
     ):
         super().__init__()
@@ -67,21 +75,28 @@ class IResNet(nn.Module):
             "n_blocks": n_blocks,
             "hidden_layer_sizes": tuple(hidden_layer_sizes),
             "lipschitz": lipschitz,
-            "known_norm": known_norm,
+            "known_bounds": known_bounds,
+            "block_options": block_options or {},
         }
         self.blocks = nn.ModuleList(
-            block(n_features, tuple(hidden_layer_sizes), lipschitz, generator)
+            block(
+                n_features,
+                tuple(hidden_layer_sizes),
+                lipschitz,
+                generator,
+                **self.config["block_options"],
+            )
             for _ in range(n_blocks)
         )
-        if known_norm:
+        if known_bounds is not None:
             (only,) = self.blocks
-            only.known_norm = known_norm
+            only.known_bounds = tuple(known_bounds)
         self.eval()  # all exact, until training says otherwise
 
     @property
-    def known_norm(self):
-        """Norm of the part that is known; 0 for none."""
-        return self.config["known_norm"]
+    def knows_forward(self):
+        """Whether there is a part that is known."""
+        return self.config["known_bounds"] is not None
 
     def attach(self, known):
         """Add a linear map of rows, or leave it out again (None).
@@ -91,14 +106,13 @@ class IResNet(nn.Module):
         Parameters
         ----------
         known : callable or None
-            Symmetric positive semidefinite, of norm ``known_norm`` at most; nothing happens where
-            that is 0.
+            With a spectrum within ``known_bounds``; nothing happens where these are None.
 
         Returns
         -------
         self : IResNet
         """
-        if self.known_norm:
+        if self.knows_forward:
             self.blocks[0].known = known
         return self
 

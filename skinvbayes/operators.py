@@ -2,13 +2,20 @@
 
 import numpy as np
 from scipy.sparse import issparse
-from scipy.sparse.linalg import LinearOperator, aslinearoperator, svds
+from scipy.sparse.linalg import (
+    ArpackNoConvergence,
+    LinearOperator,
+    aslinearoperator,
+    eigsh,
+    svds,
+)
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_array, check_random_state
 
 __all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
 _DENSE_FEATURES = 512  # up to so many, AᵀA is formed
+_MARGIN, _LANCZOS_STEPS = 1e-3, 50  # of the lower bound of AᵀA, relative to its norm
 _DENSE_SIZE = 2**22  # entries up to which an operator's matrix is formed for its exact norm
 
 
@@ -61,6 +68,10 @@ class Operator:
             return GramOperator(self.base)
         A = self.to_dense()
         return Operator(A.T @ A)
+
+    def lowest(self, norm):
+        """A lower bound of the spectrum of ``AᵀA``, given its norm; exact for matrices."""
+        return max(0.0, float(np.linalg.eigvalsh(self.to_dense())[0]))
 
     def trace(self, *, n_probes=64):
         """Trace of a square operator: exact for matrices, from random signs for others.
@@ -119,6 +130,20 @@ class GramOperator(Operator):
     def norm(self):
         """``‖A‖₂²``."""
         return Operator(self.base).norm() ** 2
+
+    def lowest(self, norm):
+        """A lower bound of the spectrum, given the norm: by Lanczos iteration, less a margin."""
+        n = self.shape[0]
+        flipped = LinearOperator(
+            (n, n), lambda x: 2 * norm * x - self.linear_operator @ x, dtype=float
+        )
+        start = np.random.RandomState(0).standard_normal(n)
+        try:
+            options = {"k": 1, "v0": start, "tol": _MARGIN / 10, "return_eigenvectors": False}
+            largest = float(eigsh(flipped, maxiter=_LANCZOS_STEPS, **options)[0])
+        except ArpackNoConvergence:
+            return 0.0
+        return max(0.0, (2 - _MARGIN) * norm - largest)
 
 
 def as_operator(operator):

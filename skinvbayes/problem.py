@@ -2,7 +2,7 @@
 
 import numbers
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,7 +43,17 @@ class InverseProblem:
 
     @classmethod
     def from_pairs(
-        cls, X, Y, weight, *, operator, noise_level, bandwidth, max_condition, random_state
+        cls,
+        X,
+        Y,
+        weight,
+        *,
+        operator,
+        noise_level,
+        bandwidth,
+        stationary,
+        max_condition,
+        random_state,
     ):
         """Derive the problem from weighted pairs and the estimators' parameters.
 
@@ -57,6 +67,8 @@ class InverseProblem:
             How often each pair counts.
         operator, noise_level, bandwidth
             As the parameters ``operator``, ``noise_level`` and ``prior_bandwidth``.
+        stationary : bool
+            Whether all features are alike, as pixels are: they share one mean then.
         max_condition : float
             Largest ratio of slopes that the network can hold.
         random_state : RandomState instance
@@ -96,7 +108,16 @@ class InverseProblem:
             )
         Z = Y if operator is None else operator.adjoint(Y)
         units = Units.from_data(X, Z, norm, weight)
+        if stationary:
+            units = units.stationary(forward)
         return cls(operator, forward, float(noise_level), float(bandwidth), units)
+
+    def resized(self, operator, n_features):
+        """The same problem for another operator and number of features, all of them alike."""
+        operator = _choose_operator(operator, None, n_features, as_operator(operator).shape[0])
+        forward = operator.normal()
+        units = self.units.stationary(forward)
+        return replace(self, operator=operator, forward=forward, units=units)
 
     @property
     def unit_bandwidth(self):
@@ -107,6 +128,12 @@ class InverseProblem:
     def unit_forward(self):
         """G in unit scale, of norm one, for tensors."""
         return ForwardTerm(self.forward, self.units.forward_norm)
+
+    @property
+    def unit_bounds(self):
+        """Bounds of the spectrum of AᵀA in unit scale."""
+        norm = self.forward.norm()
+        return tuple(b / self.units.forward_norm for b in (self.forward.lowest(norm), norm))
 
     @property
     def information(self):

@@ -66,6 +66,10 @@ class TransferredNetwork(nn.Module):
         """Size of the terms that the map is the sum of."""
         return self.ratio * self.network.magnitude()
 
+    def width(self, n_features):
+        """As the trained block."""
+        return self.network.blocks[0].width(n_features)
+
     def hidden_form(self):
         """None: there is none."""
 

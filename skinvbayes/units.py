@@ -1,6 +1,6 @@
 """Unit scale: the problem the network sees, and the way back to the user's units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,11 @@ class Units:
         x_mean, z_mean = (np.average(values, axis=0, weights=weight) for values in (X, Z))
         variance = np.average((X - x_mean) ** 2, axis=0, weights=weight).mean()
         return cls(x_mean, z_mean, float(np.sqrt(variance)) or 1.0, norm or 1.0)
+
+    def stationary(self, forward):
+        """The same units with one mean for all features, and its image by an operator ``AᵀA``."""
+        mean = np.full(forward.shape[0], self.signal_mean.mean())
+        return replace(self, signal_mean=mean, target_mean=forward.forward(mean[None])[0])
 
     @property
     def target_scale(self):

@@ -1,0 +1,294 @@
+"""The default branch: the gradient of a strongly convex function."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from . import jacobians
+from .activations import softplus, softplus_with_slope, softplus_with_slope_
+from .blocks import MonotoneBlock, add_identity, estimate
+from .fused import gradient_branch_and_divergence
+from .hidden_form import HiddenForm
+from .spectra import norm_bound, small_gram
+
+__all__ = ["GradientBlock"]
+
+
+class GradientBlock(MonotoneBlock):
+    """The gradient of a strongly convex function: the one-sided branch.
+
+    φ(x) = S x − W₊ᵀσ(W₊x + b₊) + W₋ᵀσ(W₋x + b₋) + t with S symmetric and σ(h) = softplus(βh)/β, so
+    that 0 ≤ σ' ≤ 1; the sharpness β is learned for each unit. The Jacobian is symmetric with its
+    spectrum in [a, b], a = λ_min(S − W₊ᵀW₊) and b = λ_max(S + W₋ᵀW₋): φ = c (x − f(x)) + t with
+    c = (a + b)/2 and Lip(f) ≤ (b − a)/(b + a). Where that exceeds L, a multiple of the identity is
+    added to S, the least that respects it; all else stays free.
+
+    S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
+    Divergence and Jacobian are in closed form. In training mode the bound is looked at in every
+    eighth step as long as it is far.
+
+    With a known part G, φ(x) = G x + s x − …, and a and b are those of G more.
+    """
+
+    DENSE_SLOPE = most_features_of_matrices = 256
+    NEGLIGIBLE = 30.0  # softplus(−30) is beyond rounding
+    TRUSTED_STEPS = 7  # of training, where the bound is far
+    MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
+
+    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+        super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
+        if len(hidden_layer_sizes) != 1:
+            raise ValueError(
+                'residual="gradient" has one hidden layer, so hidden_layer_sizes must hold one '
+                f"number; got {tuple(hidden_layer_sizes)}."
+            )
+        n_units = hidden_layer_sizes[0]
+        amplitude = math.sqrt(0.6 / n_units)
+        direction = F.normalize(torch.randn(n_units, n_features, generator=generator))
+        sign = torch.ones(n_units)
+        sign[: n_units // 2] = -1
+        self.register_buffer("sign", sign)
+        self.register_buffer("anchor", torch.randn(n_units, generator=generator))
+        del self.log_scale  # S takes its place
+        dense = n_features <= self.DENSE_SLOPE
+        self.slope = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
+        self.weight = nn.Parameter(amplitude * direction)
+        self.bias = nn.Parameter(torch.zeros(n_units))
+        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
+        self._steps_to_trust = 0  # steps of training until the bound is looked at again
+
+    def initialize(self, mean, deviations, slope):
+        """Start from the linear guess, the kinks of the units spread over the signals."""
+        with torch.no_grad():
+            scalar = slope.ndim and not self.slope.ndim
+            self.slope.copy_(slope.diagonal().mean() if scalar else slope)
+            spread = (deviations @ self.weight.T).norm(dim=0)
+            self.bias.copy_(-(self.weight @ mean + self.anchor * spread))
+
+    def forward(self, x):
+        """φ(x)."""
+        k = self._current_constants()
+        return self._output(k, x, softplus(k.preactivation(x)))
+
+    def call_and_divergence(self, x):
+        """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
+        fusible = self.training and torch.is_grad_enabled() and self._frozen is None
+        if fusible and not x.requires_grad:
+            return self._fused_call_and_divergence(x)
+        k = self._current_constants()
+        response, unit_slopes = softplus_with_slope(k.preactivation(x))
+        trace = k.slope.trace() if k.slope.ndim else x.shape[1] * k.slope
+        trace = trace if self.known is None else trace + self.known.trace()
+        units = unit_slopes @ (self.sign * self.weight.square().sum(1))
+        return self._output(k, x, response), trace + units
+
+    def call_and_logabsdet(self, x, n_exact):
+        """φ(x), and log|det Dφ(x)|, estimated with few exact rows as described in the base class.
+
+        In the space of the units if that is smaller: det(s I_d + WᵀDW) = s^d det(I_h + D W Wᵀ/s).
+        """
+        k = self._current_constants()
+        response, unit_slopes = softplus_with_slope(k.preactivation(x))
+        D, (n_units, n_features) = self.sign * unit_slopes, self.weight.shape
+        if k.slope.ndim or n_features <= n_units or self.matrix_free:
+            J = self._jacobian(k.slope, D[:n_exact])
+            exact = jacobians.logabsdet(J, positive_definite=True)
+        else:
+            gram = self.weight @ self.weight.T / k.slope
+            small = add_identity(D[:n_exact, :, None] * gram)
+            exact = n_features * k.slope.log() + jacobians.logabsdet(small)
+        output = self._output(k, x, response)
+        return output, exact if n_exact == len(x) else estimate(exact, self._first_order(k, D))
+
+    def _first_order(self, k, D):
+        """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
+        W, n_features = self.weight, self.weight.shape[1]
+        with torch.no_grad():
+            mean = D.mean(0)
+            if k.slope.ndim or n_features <= len(W) or self.matrix_free:
+                P = torch.linalg.inv(self._jacobian(k.slope, mean[None])[0])
+                WP, trace = W @ P, P.trace()
+            else:  # P = (I − Wᵀ M W)/s with M = (s I + D̄ W Wᵀ)⁻¹ D̄
+                gram, identity = W @ W.T, torch.eye(len(W)).to(W)
+                M = torch.linalg.inv(k.slope * identity + mean[:, None] * gram) * mean
+                WP = (W - (gram @ M) @ W) / k.slope
+                trace = (n_features - (M.T * gram).sum()) / k.slope
+            squares = (WP * W).sum(1)  # w_jᵀ P w_j, whose derivative is 2 P w_j
+        linear = (k.slope * P).sum() if k.slope.ndim else k.slope * trace
+        return linear + D @ (2 * (WP * W).sum(1) - squares)
+
+    def call_and_slopes(self, x):
+        """φ(x), and the signed slopes of the units, ± σ'(h), of shape (n_samples, n_units)."""
+        k = self._current_constants()
+        response, unit_slopes = softplus_with_slope_(k.preactivation(x))
+        return self._output(k, x, response), unit_slopes.mul_(self.sign)
+
+    def jacobian(self, x):
+        """Dφ(x) = S − W₊ᵀ diag(σ') W₊ + W₋ᵀ diag(σ') W₋, symmetric positive definite."""
+        k = self._current_constants()
+        return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)))
+
+    def jacobian_from(self, slopes):
+        """Dφ(x) from the slopes at x."""
+        return self._jacobian(self._current_constants().slope, slopes)
+
+    def product_from(self, slopes):
+        """Multiplication by Dφ(x) from the slopes at x, without forming it."""
+        slope, weight = self._current_constants().slope.to(slopes), self.weight.to(slopes)
+
+        def product(v):
+            linear = v @ slope if slope.ndim else slope * v
+            linear = linear if self.known is None else linear + self.known(v)
+            return torch.addmm(linear, (v @ weight.T).mul_(slopes), weight)
+
+        return product
+
+    def adjoint_product(self, x):
+        """Multiplication of rows by Dφ(x), which is symmetric."""
+        return self.product_from(self._unit_slopes(self._current_constants().preactivation(x)))
+
+    def mean_jacobian(self, x):
+        """Dφ averaged over all rows."""
+        k = self._current_constants()
+        return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)).mean(0)[None])[0]
+
+    @property
+    def matrix_free(self):
+        """Whether there is a known part, for whose sake no matrix is formed."""
+        return self.known is not None
+
+    @torch.no_grad()
+    def magnitude(self):
+        """Size of S, its longest column, and of W₊ᵀW₊ + W₋ᵀW₋, its largest entry."""
+        slope = self._current_constants().slope
+        linear = slope.norm(dim=0).max() if slope.ndim else slope
+        return linear + self.weight.square().sum(0).max() + self.known_bounds[1]
+
+    def hidden_form(self):
+        """The block seen from its units, if it has fewer of them than features, or None."""
+        n_units, n_features = self.weight.shape
+        if n_units >= n_features or self.matrix_free:
+            return None
+        k = self._current_constants()
+        inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
+        return HiddenForm(
+            divide=lambda v: v / k.slope if inverse is None else v @ inverse,
+            inner=k.inner,
+            bias=k.bias,
+            outer=k.outer,
+            shift=self.shift,
+            response=softplus,
+            pull_back=lambda h: partial(torch.mul, torch.sigmoid(h)),
+            mean_slope=lambda h: torch.diag(torch.sigmoid(h).mean(0)),
+        )
+
+    def constants(self):
+        """S, and the weights between signals and units."""
+        sharpness = self._sharpness()
+        inner = sharpness[:, None] * self.weight
+        outer = (self.sign / sharpness)[:, None] * self.weight
+        return _GradientConstants(self._slope(), inner, sharpness * self.bias, outer)
+
+    def _output(self, k, x, response):
+        image = torch.addmm(k.linear(x, self.shift), response, k.outer)
+        return image if self.known is None else image + self.known(x)
+
+    def _unit_slopes(self, h):
+        return torch.sigmoid(h) * self.sign
+
+    def _jacobian(self, slope, D):
+        """S + Wᵀ D W; of many rows as combinations of the matrices w_j w_jᵀ."""
+        W, n_features = self.weight, self.weight.shape[1]
+        S = slope if slope.ndim else slope * torch.eye(n_features).to(W)
+        S = S if self.known is None else S + self.known.matrix(W)
+        if len(D) < n_features:
+            return S + W.T @ (D[:, :, None] * W)
+        squares = (W[:, :, None] * W[:, None, :]).flatten(1)
+        return S + (D @ squares).unflatten(1, (n_features, n_features))
+
+    def _free_slope(self):
+        return (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
+
+    def _fused_call_and_divergence(self, x):
+        slope = self._slope()
+        image, units = gradient_branch_and_divergence(
+            x, slope, self.weight, self.bias, self._sharpness(), self.sign, self.shift
+        )
+        trace = slope.trace() if slope.ndim else x.shape[1] * slope
+        return image, trace + units
+
+    def _sharpness(self):
+        return self.log_sharpness.clamp(max=self.MAX_LOG_SHARPNESS).exp()
+
+    def _slope(self):
+        """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
+        slope = self._free_slope()
+        if self.training and self._steps_to_trust > 0:
+            self._steps_to_trust -= 1
+            return slope
+        within, far_within = self._surely_within(slope)
+        if far_within:
+            self._steps_to_trust = self.TRUSTED_STEPS
+        if within:
+            return slope
+        raised = self._raise(*self._free_bounds(slope))
+        return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
+
+    def _free_bounds(self, slope):
+        """The lowest eigenvalues, a first, and b, before anything is raised."""
+        down, up = self._grams(slope)
+        if slope.ndim:
+            return torch.linalg.eigvalsh(slope - down), torch.linalg.eigvalsh(slope + up)[-1]
+        lowest, highest = (slope + bound for bound in self.known_bounds)
+        highest = highest + torch.linalg.eigvalsh(up)[-1]
+        return lowest - torch.linalg.eigvalsh(down).flip(0), highest
+
+    @torch.no_grad()
+    def _surely_within(self, slope):
+        """Whether a is so far above its bound that nothing is raised, and whether by 0.1 b more.
+
+        Without any eigenvalue: Cholesky's factor exists only of a positive definite matrix.
+        """
+        down, up = self._grams(slope)
+        identity = torch.eye(len(down)).to(down)
+        if slope.ndim:
+            lower, b = slope - down, norm_bound(slope + up)
+        else:
+            lowest, highest = (slope + bound for bound in self.known_bounds)
+            lower, b = lowest * identity - down, highest + norm_bound(up)
+        least = self._ratio * b + self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
+
+        def above(bound):
+            return not torch.linalg.cholesky_ex(lower - bound * identity)[1]
+
+        far_within = above(least + 0.1 * b)
+        return far_within or above(least), far_within
+
+    def _grams(self, slope):
+        """Matrices with the eigenvalues of W₊ᵀW₊ and of W₋ᵀW₋, but for zeros where S = s I."""
+        half = len(self.sign) // 2
+        down, up = self.weight[:half], self.weight[half:]
+        if slope.ndim:
+            return down.T @ down, up.T @ up
+        return small_gram(down if half else 0 * up[:1]), small_gram(up)
+
+
+class _GradientConstants(NamedTuple):
+    slope: torch.Tensor  # S
+    inner: torch.Tensor  # β W
+    bias: torch.Tensor  # β b
+    outer: torch.Tensor  # ± W/β
+
+    def linear(self, v, shift):
+        """S v + shift."""
+        if self.slope.ndim:
+            return torch.addmm(shift, v, self.slope)
+        return torch.addcmul(shift, self.slope, v)
+
+    def preactivation(self, x):
+        """h = β (W x + b)."""
+        return F.linear(x, self.inner, self.bias)
