@@ -116,11 +116,20 @@ class ConvBlock(MonotoneBlock):
         value, slopes = _response(k, self._features(k, x))
         return self._output(k, x, value), slopes
 
+    def jacobian(self, x):
+        """Dφ(x), from as many products as there are pixels; for small images."""
+        identity = torch.eye(x.shape[1]).to(x)
+        slopes = self.call_and_slopes(x)[1]
+        return torch.stack(
+            [self.product_from(s.expand(len(identity), *s.shape))(identity) for s in slopes]
+        )
+
     def product_from(self, slopes):
         """Multiplication by Dφ(x) from the slopes at x."""
         k = self._current_constants()
         filters, slope = k.filters.to(slopes), float(k.slope)
 
+        @torch.no_grad()
         def product(v):
             h = F.conv2d(v.unflatten(1, self.image_shape)[:, None], filters)
             image = _Adjoint.apply(h.mul_(slopes), filters).add_(v, alpha=slope)

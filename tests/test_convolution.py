@@ -1,0 +1,300 @@
+"""The convolutional branch: values and bounds against plain ones, and images of any size."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from scipy.signal import convolve2d, correlate2d
+from scipy.sparse import eye_array
+from sklearn.base import clone
+
+from skinvbayes import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+)
+from skinvbayes.datasets.blur import GaussianBlur
+from skinvbayes.inversion import implicit_inverse, invert
+from skinvbayes.networks import IResNet
+
+CASES = {
+    "3×3": dict(image_shape=(6, 5), kernel_size=3, n_filters=4),
+    "even": dict(image_shape=(4, 7), kernel_size=4, n_filters=20),
+    "one filter": dict(image_shape=(5, 5), kernel_size=2, n_filters=1),
+}
+
+
+def make_network(image_shape, kernel_size, n_filters, known_bounds=None, lipschitz=0.95):
+    """A network with parameters far from their first values."""
+    generator = torch.Generator().manual_seed(1)
+    network = IResNet(
+        image_shape[0] * image_shape[1],
+        residual="conv",
+        hidden_layer_sizes=(n_filters,),
+        lipschitz=lipschitz,
+        known_bounds=known_bounds,
+        block_options={"image_shape": image_shape, "kernel_size": kernel_size},
+        generator=generator,
+    ).double()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.3 * noise)
+        network.blocks[0].log_sharpness.sub_(3.0)
+    return network
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES)
+def case(request):
+    network = make_network(**request.param)
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(3, network.n_features, generator=generator, dtype=torch.float64)
+    return network, x
+
+
+def plain_jacobian(network, x):
+    """By automatic differentiation, row by row."""
+
+    def of_row(row):
+        return network(row[None])[0]
+
+    return torch.stack([torch.autograd.functional.jacobian(of_row, row) for row in x])
+
+
+def test_value_is_the_formula(case):
+    """Against scipy's convolutions, filter by filter, with the response written out."""
+    network, x = case
+    block, k = network.blocks[0], network.blocks[0].constants()
+    image = x[0].numpy().reshape(block.image_shape)
+    expected = float(k.slope) * image + float(block.shift)
+    nu, mu, beta, ratio = (v.detach().numpy() for v in block._shape_of_response())
+    for j, w in enumerate(k.filters[:, 0].detach().numpy()):
+        h = correlate2d(image, w, mode="valid")
+        gamma = beta[j] / ratio[j]
+        psi = (nu[j] + mu[j]) * h / np.sqrt(1 + (beta[j] * h) ** 2)
+        psi -= mu[j] * h / np.sqrt(1 + (gamma * h) ** 2)
+        expected = expected + convolve2d(psi, w, mode="full")
+    np.testing.assert_allclose(network(x[:1])[0].detach(), expected.ravel(), rtol=1e-10, atol=1e-12)
+
+
+def test_filters_are_blind_to_grey(case):
+    network, _ = case
+    assert network.blocks[0].constants().filters.sum((1, 2, 3)).abs().max() < 1e-12
+
+
+def test_derivatives_are_those_of_autograd(case):
+    network, x = case
+    exact = plain_jacobian(network, x)
+    torch.testing.assert_close(exact, exact.transpose(1, 2))
+    torch.testing.assert_close(network.jacobian(x), exact)
+    image, divergence = network.call_and_divergence(x)
+    torch.testing.assert_close(image, network(x))
+    torch.testing.assert_close(divergence, exact.diagonal(dim1=1, dim2=2).sum(1))
+    v = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
+    product = network.adjoint_product(x)(v)
+    torch.testing.assert_close(product, torch.einsum("nij,nj->ni", exact, v))
+
+
+def test_parameter_gradients(case):
+    """Against central differences."""
+    network, x = case
+    parameters = list(network.parameters())
+
+    def value():
+        image, divergence = network.call_and_divergence(x)
+        return image.sin().sum() + 0.3 * divergence.square().sum()
+
+    vector = torch.nn.utils.parameters_to_vector(parameters).detach()
+    gradient = torch.nn.utils.parameters_to_vector(torch.autograd.grad(value(), parameters))
+    generator = torch.Generator().manual_seed(4)
+    direction = torch.randn(vector.shape, generator=generator, dtype=vector.dtype)
+    values = []
+    for step in (1e-6, -1e-6):
+        torch.nn.utils.vector_to_parameters(vector + step * direction, parameters)
+        values.append(float(value()))
+    torch.nn.utils.vector_to_parameters(vector, parameters)
+    difference = (values[0] - values[1]) / 2e-6
+    assert float(gradient @ direction) == pytest.approx(difference, rel=1e-6)
+
+
+@pytest.mark.parametrize("known", [None, (0.4, 1.0)])
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_bounds_hold_and_are_nearly_reached(options, known):
+    """Images of one wave after the other, small and large: the spectrum stays within [a, b]."""
+    options = {**options, "image_shape": (9, 8)}
+    network = make_network(**options, known_bounds=known)
+    if known is not None:
+        network.attach(lambda x: 0.4 * x)
+    block = network.blocks[0]
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(6, network.n_features, generator=generator, dtype=torch.float64)
+    x = x * torch.tensor([0.0, 0.1, 1.0, 3.0, 10.0, 100.0])[:, None]
+    spectrum = torch.linalg.eigvalsh(network.jacobian(x)).detach()
+    a, b = (bound.item() for bound in block.bounds())
+    assert a <= spectrum.min() and spectrum.max() <= b
+    assert spectrum[0].max() > 0.6 * b  # at zero all slopes are ν; the image is small
+    assert block.lipschitz() <= 0.95
+
+
+def test_bounds_cover_what_lies_between_the_grid():
+    network = make_network((9, 9), 5, 6)
+    block = network.blocks[0]
+    filters, (nu, mu, _, _) = block._filters().detach(), block._shape_of_response()
+    fine = torch.fft.rfft2(filters, s=(1000, 1000)).abs().square()
+    for weight, bound in zip((mu, nu), block._spectra(), strict=True):
+        largest = torch.einsum("j,jkl->kl", weight, fine).max()
+        assert largest <= bound.max() <= 1.05 * largest
+
+
+def test_bounds_do_not_depend_on_the_size():
+    small, large = make_network((9, 9), 3, 5), make_network((20, 31), 3, 5)
+    assert small.blocks[0].bounds() == large.blocks[0].bounds()
+
+
+def test_inverse(case):
+    network, x = case
+    found = invert(network, network(x).detach(), tol=1e-12)
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, x, rtol=1e-8, atol=1e-8)
+
+
+def test_implicit_gradient(case):
+    """Of the reconstruction loss, against central differences of the solution."""
+    network, x = case
+    z = network(x).detach() + 0.1
+    parameter = network.blocks[0].log_steep
+    (gradient,) = torch.autograd.grad(implicit_inverse(network, z, x).sin().sum(), parameter)
+    values = []
+    for step in (1e-4, -2e-4):
+        with torch.no_grad():
+            parameter[0] += step
+        values.append(invert(network, z, tol=1e-12).x.sin().sum())
+    expected = float(values[0] - values[1]) / 2e-4
+    assert float(gradient[0]) == pytest.approx(expected, rel=2e-2, abs=1e-3)  # loose in training
+
+
+# --------------------------------------------------------------------------------- the estimators
+
+
+def blocks_of_grey(n, shape, rng):
+    """Images of constant squares, and noisy ones."""
+    squares = rng.randint(3, size=(n, *(-(-side // 4) for side in shape))) / 2
+    X = squares.repeat(4, axis=1).repeat(4, axis=2)[:, : shape[0], : shape[1]].reshape(n, -1)
+    return X, X + 0.25 * rng.standard_normal(X.shape)
+
+
+OPTIONS = dict(residual="conv", kernel_size=3, noise_level=0.25, random_state=0, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    rng = np.random.RandomState(0)
+    X, Y = blocks_of_grey(120, (12, 12), rng)
+    options = dict(OPTIONS, operator=eye_array(144), image_shape=(12, 12), learning_rate_init=0.02)
+    losses = {"divergence": DivergenceRegularizedINN, "reconstruction": ReconstructionINN}
+    return {
+        name: cls(prior_bandwidth=0.1, max_iter=8, **options).fit(X, Y)
+        for name, cls in losses.items()
+    }
+
+
+def rmse(found, X):
+    return np.sqrt(((found - X) ** 2).mean())
+
+
+@pytest.mark.parametrize("name, largest", [("divergence", 0.21), ("reconstruction", 0.15)])
+def test_whole_images_after_patches(trained, name, largest):
+    rng = np.random.RandomState(1)
+    X, Y = blocks_of_grey(3, (25, 33), rng)
+    estimator = trained[name]
+    before = pickle.dumps(estimator)
+    whole = estimator.at_image_shape((25, 33), operator=eye_array(25 * 33))
+    assert rmse(whole.predict(Y), X) < largest  # the noise is 0.25
+    np.testing.assert_allclose(whole.inverse_transform(whole.transform(X)), X, atol=1e-3)
+    assert (whole.n_features_in_, whole.n_measurements_in_) == (825, 825)
+    assert pickle.dumps(estimator) == before
+    again = pickle.loads(pickle.dumps(whole))
+    np.testing.assert_array_equal(again.predict(Y), whole.predict(Y))
+
+
+def test_same_size_is_the_same(trained):
+    X, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(2))
+    for estimator in trained.values():
+        same = estimator.at_image_shape((12, 12), operator=eye_array(144))
+        np.testing.assert_allclose(same.predict(Y), estimator.predict(Y), atol=1e-9)
+
+
+def test_another_operator_of_the_same_kind():
+    """Trained on blurred patches, used for blurred images."""
+    rng = np.random.RandomState(0)
+    (X, _), (X_test, _) = blocks_of_grey(80, (12, 12), rng), blocks_of_grey(2, (24, 20), rng)
+    blur, large = GaussianBlur((12, 12), 0.8), GaussianBlur((24, 20), 0.8)
+    Y = X @ blur + 0.05 * rng.standard_normal(X.shape)
+    Y_test = X_test @ large + 0.05 * rng.standard_normal(X_test.shape)
+    options = dict(OPTIONS, operator=blur, noise_level=0.05, image_shape=(12, 12), max_iter=16)
+    options |= {"prior_bandwidth": 0.1, "learning_rate_init": 0.02}
+    estimator = ReconstructionINN(**options).fit(X, Y)
+    found = estimator.at_image_shape((24, 20), operator=large).predict(Y_test)
+    assert rmse(found, X_test) < 0.8 * rmse(Y_test, X_test)
+
+
+def test_std_and_other_noise_levels(trained):
+    X, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(3))
+    mean, std = trained["reconstruction"].predict(Y, return_std=True)
+    assert (std > 0).all() and (std < 0.25).all()
+    estimator = trained["divergence"]
+    less, more = (estimator.predict(Y, noise_level=d) for d in (0.1, 0.4))
+    roughness = [np.diff(found.reshape(2, 12, 12)).std() for found in (less, more)]
+    assert roughness[0] > roughness[1]
+
+
+def test_reconstruction_is_trained_without_smoothing(trained):
+    assert trained["divergence"].prior_bandwidth_ == 0.1
+    assert trained["reconstruction"].prior_bandwidth_ == 0.0
+
+
+BAD = {
+    "no operator": (dict(operator=None), "needs the operator; for denoising"),
+    "estimate": (dict(operator="estimate"), "needs the operator"),
+    "no shape": (dict(image_shape=None), "needs image_shape=.* = 144"),
+    "wrong shape": (dict(image_shape=(12, 13)), r"image_shape.* = 144.*\(12, 13\)"),
+    "cube": (dict(image_shape=(12, 3, 4)), "image_shape"),
+    "large kernel": (dict(kernel_size=13), "kernel_size=13"),
+    "blocks": (dict(n_blocks=2), "n_blocks must be 1"),
+    "layers": (dict(hidden_layer_sizes=(4, 4)), "hidden_layer_sizes one number"),
+}
+
+
+@pytest.mark.parametrize("changes, message", BAD.values(), ids=BAD)
+def test_bad_parameters(changes, message):
+    X, Y = blocks_of_grey(10, (12, 12), np.random.RandomState(0))
+    options = {**OPTIONS, "operator": eye_array(144), "image_shape": (12, 12), **changes}
+    with pytest.raises(ValueError, match=message):
+        ApproximationINN(max_iter=1, **options).fit(X, Y)
+
+
+def test_log_determinant_is_refused():
+    X, Y = blocks_of_grey(10, (12, 12), np.random.RandomState(0))
+    options = dict(OPTIONS, operator=eye_array(144), image_shape=(12, 12), max_iter=4)
+    with pytest.raises(ValueError, match="needs matrices"):
+        LogDetRegularizedINN(**options).fit(X, Y)
+
+
+def test_other_branches_keep_their_size():
+    X, Y = blocks_of_grey(10, (4, 4), np.random.RandomState(0))
+    estimator = DivergenceRegularizedINN(operator=eye_array(16), noise_level=0.25, max_iter=2)
+    with pytest.raises(ValueError, match='Only residual="conv"'):
+        estimator.fit(X, Y).at_image_shape((8, 8), operator=eye_array(64))
+
+
+def test_resizing_needs_a_fitting_operator(trained):
+    with pytest.raises(ValueError, match="operator"):
+        trained["divergence"].at_image_shape((8, 8), operator=eye_array(63))
+
+
+def test_clone_and_parameters(trained):
+    for estimator in trained.values():
+        assert clone(estimator).get_params().keys() == estimator.get_params().keys()
+        assert estimator.get_params()["image_shape"] == (12, 12)
