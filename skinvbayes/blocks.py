@@ -216,8 +216,8 @@ class MonotoneBlock(ResidualBlock):
         """φ(x), and the slopes of the units at x."""
         raise NotImplementedError(f"{type(self).__name__} must define call_and_slopes(x).")
 
-    def product_from(self, slopes):
-        """Multiplication by Dφ(x) from the slopes at x, without forming it."""
+    def product_from(self, slopes, dtype=None):
+        """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
         raise NotImplementedError(f"{type(self).__name__} must define product_from(slopes).")
 
     def adjoint_product(self, x):

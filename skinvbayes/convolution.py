@@ -11,14 +11,14 @@ from torch.nn.grad import conv2d_weight
 
 from .blocks import MonotoneBlock
 
-__all__ = ["ConvBlock"]
+__all__ = ["ConvBlock", "fitting_dilations", "support"]
 
 
 class ConvBlock(MonotoneBlock):
     """The gradient of a strongly convex function of images, by convolution.
 
     φ(x) = G x + s x + Σ_j w_jᵀ * ψ_j(w_j * x) + t with a known part G, filters w_j of mean zero
-    that are applied wherever they fit into the image, and
+    that are applied wherever they fit into the image, on a fine and on coarser scales, and
 
         ψ_j(h) = (ν_j + μ_j) h / √(1 + (β_j h)²) − μ_j h / √(1 + (γ_j h)²),  β_j ≥ γ_j:
 
@@ -48,6 +48,9 @@ class ConvBlock(MonotoneBlock):
         Height and width of the images.
     kernel_size : int
         Height and width of the filters.
+    dilations : tuple of int, default=(1,)
+        Powers of two: half of the filters are for the first scale and the rest for the others, with
+        so many pixels from one weight to the next, on images smoothed accordingly.
 
     References
     ----------
@@ -56,8 +59,6 @@ class ConvBlock(MonotoneBlock):
     image-reconstruction algorithms", SIAM Journal on Imaging Sciences; H. Ehlich and K. Zeller
     (1964), "Schwankung von Polynomen zwischen Gitterpunkten", Mathematische Zeitschrift.
     """
-
-    GRID = 128  # frequencies along each axis
 
     def __init__(
         self,
@@ -68,18 +69,24 @@ class ConvBlock(MonotoneBlock):
         *,
         image_shape,
         kernel_size,
+        dilations=(1,),
     ):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
-        self.image_shape = tuple(image_shape)
+        self.image_shape, self.dilations = tuple(image_shape), tuple(dilations)
         del self.log_scale  # s takes its place
         (n_filters,) = hidden_layer_sizes
+        self.sizes = _shares(n_filters, len(self.dilations))
+        first = [_first_filters(n, kernel_size, generator) for n in self.sizes]
+        first[0] = first[0] * torch.linspace(0.75, 2.0, len(first[0]))[:, None, None]
+        scales = zip(self.sizes, self.dilations, strict=True)
+        sharpness = torch.cat([torch.full((n,), 85.0 * d) for n, d in scales])
         self.shift = nn.Parameter(torch.zeros(()))
         self.slope = nn.Parameter(torch.zeros(()))
-        self.filters = nn.Parameter(_first_filters(n_filters, kernel_size, generator))
+        self.filters = nn.Parameter(torch.cat(first))
         self.log_steep = nn.Parameter(torch.full((n_filters,), math.log(6.0)))
-        self.log_falling = nn.Parameter(torch.full((n_filters,), math.log(0.7)))
-        self.log_sharpness = nn.Parameter(torch.full((n_filters,), math.log(30.0)))
-        self.log_ratio = nn.Parameter(torch.full((n_filters,), math.log(6.0)))
+        self.log_falling = nn.Parameter(torch.full((n_filters,), math.log(0.6)))
+        self.log_sharpness = nn.Parameter(sharpness.log())
+        self.log_ratio = nn.Parameter(torch.full((n_filters,), math.log(7.0)))
 
     matrix_free = True
     most_features_of_matrices = 0
@@ -91,17 +98,16 @@ class ConvBlock(MonotoneBlock):
 
     def forward(self, x):
         """φ(x)."""
-        k = self._current_constants()
-        h = self._features(k, x)
-        return self._output(k, x, _response(k, h)[0])
+        return self.call_and_slopes(x)[0]
 
     def call_and_divergence(self, x):
         """φ(x), and div φ(x) = tr G + s n + Σ_j ‖w_j‖² Σ ψ_j'(w_j * x)."""
         k = self._current_constants()
-        value, slopes = _response(k, self._features(k, x))
-        trace = x.shape[1] * k.slope + (0.0 if self.known is None else self.known.trace())
-        units = slopes.sum((2, 3)) @ k.filters.square().sum((1, 2, 3))
-        return self._output(k, x, value), trace + units
+        image, slopes = self.call_and_slopes(x)
+        divergence = x.shape[1] * k.slope + (0.0 if self.known is None else self.known.trace())
+        for scale, part in zip(k.scales, slopes, strict=True):
+            divergence = divergence + part.sum((2, 3)) @ scale.squares
+        return image, divergence
 
     def call_and_logabsdet(self, x, n_exact):
         """Not to be had without matrices."""
@@ -111,38 +117,47 @@ class ConvBlock(MonotoneBlock):
         )
 
     def call_and_slopes(self, x):
-        """φ(x), and the slopes ψ_j'(w_j * x), of shape (n_samples, n_filters, height, width)."""
+        """φ(x), and for each scale the slopes ψ_j'(w_j * x) where the filter fits."""
         k = self._current_constants()
-        value, slopes = _response(k, self._features(k, x))
-        return self._output(k, x, value), slopes
+        image, slopes = k.slope * x + self.shift, []
+        for scale in k.scales:
+            value, slope = _Response.apply(self._features(scale, x), *scale.response)
+            image = image + self._adjoint(scale, value)
+            slopes.append(slope)
+        return image if self.known is None else image + self.known(x), slopes
 
     def jacobian(self, x):
         """Dφ(x), from as many products as there are pixels; for small images."""
-        identity = torch.eye(x.shape[1]).to(x)
-        slopes = self.call_and_slopes(x)[1]
-        return torch.stack(
-            [self.product_from(s.expand(len(identity), *s.shape))(identity) for s in slopes]
-        )
+        identity, matrices = torch.eye(x.shape[1]).to(x), []
+        for row in x:
+            slopes = self.call_and_slopes(row[None])[1]
+            matrices.append(self.product_from(slopes)(identity))
+        return torch.stack(matrices)
 
-    def product_from(self, slopes):
-        """Multiplication by Dφ(x) from the slopes at x."""
-        k = self._current_constants()
-        filters, slope = k.filters.to(slopes), float(k.slope)
+    def product_from(self, slopes, dtype=None):
+        """Multiplication by Dφ(x) from the slopes at x; in this precision."""
+        dtype = slopes[0].dtype if dtype is None else dtype
+        k, slopes = self._current_constants().to(dtype), [part.to(dtype) for part in slopes]
 
         @torch.no_grad()
         def product(v):
-            h = F.conv2d(v.unflatten(1, self.image_shape)[:, None], filters)
-            image = _Adjoint.apply(h.mul_(slopes), filters).add_(v, alpha=slope)
+            image = k.slope * v
+            for scale, part in zip(k.scales, slopes, strict=True):
+                image += self._adjoint(scale, self._features(scale, v) * part)
             return image if self.known is None else image.add_(self.known(v))
 
         return product
 
     def constants(self):
-        """s, the filters and what makes up ψ."""
-        slope, filters = self._slope(), self._filters()[:, None]
+        """s, and for each scale its filters and what makes up ψ."""
+        filters = self._filters()
         steep, falling, sharpness, ratio = self._shape_of_response()
-        columns = (steep + falling, falling, sharpness, sharpness / ratio)
-        return _ConvConstants(slope, filters, *(column[:, None, None] for column in columns))
+        columns = torch.stack([steep + falling, falling, sharpness, sharpness / ratio])
+        scales = [
+            _Scale(dilation, part[:, None], *response[:, :, None, None])
+            for dilation, part, response in self._by_scales(filters, columns)
+        ]
+        return _ConvConstants(self._slope(), scales)
 
     def width(self, n_features):
         """A number for each filter at each pixel."""
@@ -161,15 +176,22 @@ class ConvBlock(MonotoneBlock):
         return lower, self.known_bounds[1] + slope + up.max()
 
     def _spectra(self):
-        """Bounds of Σ μ|ŵ|² and Σ ν|ŵ|² between the points of a grid of frequencies, and on it."""
-        filters = self._filters()
+        """Σ μ|ŵ|² and Σ ν|ŵ|² on a grid of frequencies, enlarged to bound what lies between."""
         steep, falling, _, _ = self._shape_of_response()
-        size = filters.shape[1]
-        options = {"padding": size - 1, "groups": len(filters)}  # every filter with itself
-        correlation = F.conv2d(filters[None], filters[:, None], **options)[0]
-        weighted = torch.einsum("ij,jkl->ikl", torch.stack([falling, steep]), correlation)
-        spectra = torch.fft.rfft2(weighted, s=2 * (self.GRID,)).abs()
-        return spectra.flatten(1) / math.cos(math.pi * (size - 1) / self.GRID) ** 2
+        weights = torch.stack([falling, steep])
+        degree = max(support(d, self.filters.shape[1]) for d in self.dilations) - 1
+        total = 0.0
+        for dilation, filters, weight in self._by_scales(self._filters(), weights):
+            correlation = _correlation(filters, weight, dilation)
+            total = total + F.pad(correlation, 4 * (degree - correlation.shape[1] // 2,))
+        n_grid = 2 ** math.ceil(math.log2(16 * degree))
+        spectra = torch.fft.rfft2(total, s=2 * (n_grid,)).abs()
+        return spectra.flatten(1) / math.cos(math.pi * degree / n_grid) ** 2
+
+    def _by_scales(self, filters, columns):
+        """The dilation, the filters and the columns of each scale."""
+        parts = filters.split(self.sizes), columns.split(self.sizes, dim=1)
+        return zip(self.dilations, *parts, strict=True)
 
     def _filters(self):
         return (self.filters - self.filters.mean((1, 2), keepdim=True)) / self.filters.shape[1]
@@ -179,57 +201,148 @@ class ConvBlock(MonotoneBlock):
         logs = self.log_steep, self.log_falling, self.log_sharpness
         return *(log.exp() for log in logs), 1 + (self.log_ratio.exp() - 1).clamp(min=0)
 
-    def _features(self, k, x):
+    def _features(self, scale, x):
         """w_j * x, of shape (n_samples, n_filters, height, width)."""
-        return F.conv2d(x.unflatten(1, self.image_shape)[:, None], k.filters)
+        smooth = _smoothed(x.unflatten(1, self.image_shape)[:, None], scale.dilation)
+        return F.conv2d(smooth, scale.filters, dilation=scale.dilation)
 
-    def _output(self, k, x, value):
-        image = _Adjoint.apply(value, k.filters) + k.slope * x + self.shift
-        return image if self.known is None else image + self.known(x)
-
-
-class _Adjoint(Function):
-    """Σ_j w_jᵀ * h_j, flattened: faster than torch's own, which is made for many channels."""
-
-    @staticmethod
-    def forward(ctx, h, filters):
-        ctx.save_for_backward(h, filters)
-        n, n_filters, height, width = h.shape
-        size = filters.shape[2]
-        pieces = (filters.reshape(n_filters, -1).T @ h.flatten(2)).view(
-            n, size, size, height, width
-        )
-        rows = h.new_zeros(n, size, height + size - 1, width)
-        for i in range(size):
-            rows[:, :, i : i + height] += pieces[:, i]
-        image = h.new_zeros(n, height + size - 1, width + size - 1)
-        for j in range(size):
-            image[:, :, j : j + width] += rows[:, j]
-        return image.flatten(1)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        h, filters = ctx.saved_tensors
-        size = filters.shape[2] - 1
-        gradient = gradient.view(len(h), 1, h.shape[2] + size, h.shape[3] + size)
-        return F.conv2d(gradient, filters), conv2d_weight(gradient, filters.shape, h)
+    def _adjoint(self, scale, h):
+        """Σ_j w_jᵀ * h_j."""
+        image = _Adjoint.apply(h, scale.filters, scale.dilation)
+        return _smoothed(image, scale.dilation, full=True).flatten(1)
 
 
-class _ConvConstants(NamedTuple):
-    slope: torch.Tensor  # s
+class _Scale(NamedTuple):
+    dilation: int
     filters: torch.Tensor
     total: torch.Tensor  # ν + μ
     falling: torch.Tensor  # μ
     sharpness: torch.Tensor  # β
     width: torch.Tensor  # γ
 
+    @property
+    def response(self):
+        """What makes up ψ."""
+        return self[2:]
 
-def _response(k, h):
+    @property
+    def squares(self):
+        """‖w_j‖² of the filters in the image."""
+        one_each = torch.eye(len(self.filters)).to(self.filters)
+        correlation = _correlation(self.filters[:, 0], one_each, self.dilation)
+        middle = correlation.shape[1] // 2
+        return correlation[:, middle, middle]
+
+
+class _ConvConstants(NamedTuple):
+    slope: torch.Tensor  # s
+    scales: list
+
+    def to(self, dtype):
+        """The same in another precision."""
+        scales = [_Scale(s.dilation, *(part.to(dtype) for part in s[1:])) for s in self.scales]
+        return _ConvConstants(self.slope.to(dtype), scales)
+
+
+class _Response(Function):
     """ψ_j(h) and its slope."""
-    first = (1 + (k.sharpness * h).square()).rsqrt()
-    second = (1 + (k.width * h).square()).rsqrt()
-    gain, loss = k.total * first, k.falling * second
-    return h * (gain - loss), gain * first.square() - loss * second.square()
+
+    @staticmethod
+    def forward(ctx, h, total, falling, sharpness, width):
+        first = (h * sharpness).square_().add_(1).rsqrt_()
+        second = (h * width).square_().add_(1).rsqrt_()
+        gain, loss = first * total, second * falling
+        value = (gain - loss).mul_(h)
+        slope = gain.mul_(first).mul_(first).sub_(loss.mul_(second).mul_(second))
+        ctx.save_for_backward(h, total, falling, sharpness, width, first, second, slope)
+        return value, slope
+
+    @staticmethod
+    def backward(ctx, of_value, of_slope):
+        h, total, falling, sharpness, width, first, second, slope = ctx.saved_tensors
+        of_h, of_parameters = of_value * slope, []
+        terms = (1, total, sharpness, first), (-1, falling, width, second)
+        for sign, amount, rate, root in terms:
+            cube = root**3
+            # of amount · h · root and its slope, amount · root³
+            curvature = 3 * of_slope * h * cube * root * root
+            of_h = of_h - sign * amount * rate**2 * curvature
+            by_amount = of_value * h * root + of_slope * cube
+            by_rate = -amount * rate * h * (of_value * h * h * cube + curvature)
+            parts = by_amount, by_rate
+            of_parameters.append([sign * part.sum((0, 2, 3))[:, None, None] for part in parts])
+        (of_total, of_sharpness), (of_falling, of_width) = of_parameters
+        return of_h, of_total, of_falling, of_sharpness, of_width
+
+
+class _Adjoint(Function):
+    """Σ_j w_jᵀ * h_j: faster than torch's own, which is made for many channels."""
+
+    @staticmethod
+    def forward(ctx, h, filters, dilation):
+        ctx.save_for_backward(h, filters)
+        ctx.dilation = dilation
+        n, n_filters, height, width = h.shape
+        size = filters.shape[2]
+        pieces = filters.reshape(n_filters, -1).T @ h.flatten(2)
+        pieces = pieces.view(n, size, size, height, width)
+        reach = dilation * (size - 1)
+        rows = h.new_zeros(n, size, height + reach, width)
+        image = h.new_zeros(n, height + reach, width + reach)
+        for i in range(size):
+            rows[:, :, dilation * i :][:, :, :height] += pieces[:, i]
+        for j in range(size):
+            image[:, :, dilation * j :][:, :, :width] += rows[:, j]
+        return image[:, None]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        h, filters = ctx.saved_tensors
+        options = {"dilation": ctx.dilation}
+        of_filters = conv2d_weight(gradient, filters.shape, h, **options)
+        return F.conv2d(gradient, filters, **options), of_filters, None
+
+
+def _smoothed(images, dilation, full=False):
+    """Images smoothed for a dilated filter, where they are known all around or with zeros there."""
+    weights = torch.tensor([0.25, 0.5, 0.25]).to(images)
+    binomial = torch.outer(weights, weights)[None, None]
+    step = 1
+    while step < dilation:
+        images = F.conv2d(images, binomial, dilation=step, padding=2 * step if full else 0)
+        step *= 2
+    return images
+
+
+def support(dilation, kernel_size):
+    """Height and width of a filter with its smoothing."""
+    return dilation * (kernel_size - 1) + 2 * (dilation - 1) + 1
+
+
+def _correlation(filters, weights, dilation):
+    """Weighted sums of the filters' correlations with themselves, smoothing included."""
+    size = filters.shape[1]
+    options = {"padding": size - 1, "groups": len(filters)}  # every filter with itself
+    own = F.conv2d(filters[None], filters[:, None], **options)[0]
+    sums = torch.einsum("ij,jkl->ikl", weights, own)
+    spread = sums.new_zeros(len(sums), *2 * (dilation * (own.shape[1] - 1) + 1,))
+    spread[:, ::dilation, ::dilation] = sums
+    for _ in range(2):
+        spread = _smoothed(spread[:, None], dilation, full=True)[:, 0]
+    return spread
+
+
+def fitting_dilations(image_shape, kernel_size):
+    """The dilations whose filters have as many places along each side as they have weights."""
+    largest = min(image_shape) - kernel_size + 1
+    fitting = [d for d in (2, 4) if support(d, kernel_size) <= largest]
+    return 1, *fitting
+
+
+def _shares(n_filters, n_scales):
+    """Half of the filters for the first scale, the rest in equal shares for the others."""
+    others = n_filters // (2 * (n_scales - 1)) if n_scales > 1 else 0
+    return [n_filters - others * (n_scales - 1)] + (n_scales - 1) * [others]
 
 
 def _first_filters(n_filters, size, generator):

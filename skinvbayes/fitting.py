@@ -8,6 +8,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from torch.nn import functional as F
 
+from .convolution import fitting_dilations, support
 from .losses import LOSSES, DivergenceLoss
 from .networks import RESIDUALS, IResNet, ResidualBlock
 from .problem import InverseProblem
@@ -242,7 +243,9 @@ class TrainingMixin:
                 "hidden_layer_sizes one number, that of the filters; got "
                 f"n_blocks={self.n_blocks} and {self.hidden_layer_sizes!r}."
             )
-        return {"image_shape": self._image_shape(), "kernel_size": self.kernel_size}
+        shape = self._image_shape(self.kernel_size)
+        dilations = fitting_dilations(shape, self.kernel_size)
+        return {"image_shape": shape, "kernel_size": self.kernel_size, "dilations": dilations}
 
     def _hidden_sizes(self):
         if isinstance(self.hidden_layer_sizes, str) and self.residual == "conv":
@@ -264,15 +267,15 @@ class TrainingMixin:
         large = self.n_features_in_ > block.most_features_of_matrices
         return self.operator_ is not None and self.n_blocks == 1 and large
 
-    def _image_shape(self):
-        """The image shape, checked."""
+    def _image_shape(self, least):
+        """The image shape, checked: no side may be below the least."""
         d, shape = self.n_features_in_, self.image_shape
         valid = shape is not None and len(shape) == 2 and all(isinstance(n, int) for n in shape)
-        if not valid or math.prod(shape) != d or min(shape) < self.kernel_size:
+        if not valid or math.prod(shape) != d or min(shape) < least:
             raise ValueError(
                 f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
-                f"number of features, and no side below kernel_size={self.kernel_size}; got "
-                f"{shape!r}."
+                f"number of features, and no side below {least}, for the filters of kernel_size="
+                f"{self.kernel_size}; got {shape!r}."
             )
         return tuple(shape)
 
@@ -280,11 +283,14 @@ class TrainingMixin:
         """Take up another image shape and operator with the network at hand."""
         shape = self.image_shape
         self.n_features_in_ = math.prod(shape) if shape else self.n_features_in_
-        self._image_shape()
+        dilations = self.network_.config["block_options"]["dilations"]
+        self._image_shape(support(dilations[-1], self.kernel_size))
         self._problem = self._problem.resized(self.operator, self.n_features_in_)
         self.operator_ = self._problem.operator
         self.n_measurements_in_ = self.operator_.shape[0]
-        network = IResNet(**self._network_config())
+        config = self._network_config()
+        config["block_options"]["dilations"] = dilations
+        network = IResNet(**config)
         network.load_state_dict(self.network_.state_dict())
         self.network_ = network.to(self.network_.device, torch.float64)
         self.network_.attach(self._problem.unit_forward)

@@ -136,8 +136,9 @@ class GradientBlock(MonotoneBlock):
         """Dφ(x) from the slopes at x."""
         return self._jacobian(self._current_constants().slope, slopes)
 
-    def product_from(self, slopes):
-        """Multiplication by Dφ(x) from the slopes at x, without forming it."""
+    def product_from(self, slopes, dtype=None):
+        """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
+        slopes = slopes.to(dtype)
         slope, weight = self._current_constants().slope.to(slopes), self.weight.to(slopes)
 
         def product(v):

@@ -33,7 +33,7 @@ _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
 _PATIENCE = 4  # steps of the fast method, in which the largest residual has to fall ...
 _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
-_MATRIX_FREE = 1e-6  # default tolerance where there are no matrices: products are dear
+_MATRIX_FREE = 1e-5  # default tolerance where there are no matrices: products are dear
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
 _MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 1e-3, 1e-2  # the same in training
@@ -87,7 +87,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or
         to the terms that φ(x) is the sum of where these are larger; by default 1e-6 in single and
-        2e-14 in double precision, 1e-6 where no matrices are formed.
+        2e-14 in double precision, 1e-5 where no matrices are formed.
     max_iter : int, default=200
         Largest number of steps for each block.
 
@@ -377,12 +377,12 @@ def _direction(block, x):
 
     def by_products(block, x, residual):
         slopes = block.call_and_slopes(x)[1]
-        if block.matrix_free:  # single precision will do for a step
-            slopes, right = slopes.float(), residual.float()
-        else:
-            right = residual
-        options = {"tol": _FORCING, "precondition": precondition}
-        return conjugate_gradients(block.product_from(slopes), right, **options)[0].to(x)
+        if not block.matrix_free:
+            solve = partial(conjugate_gradients, tol=_FORCING, precondition=precondition)
+            return solve(block.product_from(slopes), residual)[0]
+        # single precision will do for a step
+        product = block.product_from(slopes, torch.float32)
+        return conjugate_gradients(product, residual.float(), tol=_FORCING)[0].to(x)
 
     return by_products
 

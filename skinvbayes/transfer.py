@@ -90,9 +90,9 @@ class TransferredNetwork(nn.Module):
         image, slopes = self.network.blocks[0].call_and_slopes(u)
         return self._weighted(image, self.known(u)), slopes
 
-    def product_from(self, slopes):
+    def product_from(self, slopes, dtype=None):
         """Multiplication by Dψ_r(u) from the slopes at u, without forming it."""
-        product = self.network.blocks[0].product_from(slopes)
+        product = self.network.blocks[0].product_from(slopes, dtype)
         return lambda v: self._weighted(product(v), self.known(v))
 
     def adjoint_product(self, u):

@@ -39,7 +39,7 @@ ROOMS = {
     "forward_term": {"operators"},
     "transfer": {"forward_map", "inversion"},
     "posterior": {"threads", "uncertainty"},
-    "fitting": {"losses", "networks", "problem", "reporting", "spectra", "training"},
+    "fitting": {"convolution", "losses", "networks", "problem", "reporting", "spectra", "training"},
     "estimators": {
         *("callbacks", "docstrings", "fitting", "forward_map", "networks", "persistence"),
         *("posterior", "threads", "transfer"),
