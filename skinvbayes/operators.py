@@ -16,7 +16,7 @@ __all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate
 
 _DENSE_FEATURES = 512  # up to so many, AᵀA is formed
 _MARGIN, _LANCZOS_STEPS = 1e-3, 50  # of the lower bound of AᵀA, relative to its norm
-_DENSE_SIZE = 2**22  # entries up to which an operator's matrix is formed for its exact norm
+_DENSE_SIZE = 2**18  # entries up to which an operator's matrix is formed for its exact norm
 
 
 class Operator:

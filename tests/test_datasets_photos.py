@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import gaussian_filter
+from scipy.sparse import eye_array
 from sklearn.datasets import load_sample_image
 
 from skinvbayes.datasets import load_photos
@@ -50,7 +51,8 @@ def test_defaults():
     problem = load_photos()
     assert problem.X_train.shape == problem.Y_train.shape == (4000, 32**2)
     assert problem.X_test.shape == problem.Y_test.shape == (5, 256**2)
-    assert problem.operator is problem.operator_test is None
+    assert problem.operator.shape == (32**2, 32**2)
+    assert (problem.operator_test != eye_array(256**2)).nnz == 0
     assert problem.noise_level == 25 / 255
     assert 0 <= problem.X_train.min() < 0.05 < 0.95 < problem.X_train.max() <= 1
     assert 0 <= problem.X_test.min() < 0.05 < 0.95 < problem.X_test.max() <= 1

@@ -1,8 +1,10 @@
 """Grey photos, noisy and blurred: patches to train, whole photos to test."""
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import eye_array
 from sklearn.datasets import load_sample_image
 from sklearn.utils import Bunch, check_random_state
 
@@ -50,10 +52,10 @@ def load_photos(
     -------
     problem : Bunch
         ``X_train`` (n_patches, patch_size²) and ``X_test`` (5, test_size²) with values in [0, 1],
-        ``Y_train``, ``Y_test``, ``operator`` for patches and ``operator_test`` for photos (both
-        None without blur, else self-adjoint LinearOperators of norm one with periodic boundary),
-        ``noise_level``, ``image_shape`` of a patch, ``photos_test`` (5, test_size, test_size),
-        ``photo_names`` (``train`` and ``test``) and ``DESCR``.
+        ``Y_train``, ``Y_test``, ``operator`` for patches and ``operator_test`` for photos
+        (self-adjoint LinearOperators of norm one with periodic boundary; without blur sparse
+        identities), ``noise_level``, ``image_shape`` of a patch, ``photos_test`` of shape
+        (5, test_size, test_size), ``photo_names`` (``train`` and ``test``) and ``DESCR``.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def load_photos(
     X_train = np.stack([_random_patch(photos, patch_size, rng) for _ in range(n_patches)])
     photos_test = np.stack([_centre(_grey_photo(file), test_size) for file in _TEST])
     shapes = (patch_size, patch_size), (test_size, test_size)
-    operator, operator_test = (GaussianBlur(shape, blur) if blur else None for shape in shapes)
+    operator, operator_test = (_blurring(shape, blur) for shape in shapes)
     return split_problem(
         X_train.reshape(n_patches, -1),
         photos_test.reshape(len(_TEST), -1),
@@ -113,6 +115,10 @@ def _grey_photo(file):
     # by path, since skimage.data may download
     photo = imread(Path(skimage.__file__).parent / "data" / file)
     return rgb2gray(photo) if photo.ndim == 3 else img_as_float(photo)
+
+
+def _blurring(image_shape, blur):
+    return GaussianBlur(image_shape, blur) if blur else eye_array(prod(image_shape), format="csr")
 
 
 def _random_patch(photos, size, rng):
