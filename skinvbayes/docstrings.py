@@ -32,7 +32,10 @@ prior_bandwidth : "auto" or float, default="auto"
     Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
     and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,
     a nearest neighbour's distance for each coordinate where they do not, and at least so much that
-    the network can hold the score of signals that hardly vary in some direction.
+    the network can hold the score of signals that hardly vary in some direction; with "conv" it is
+    half of the noise of a pixel. To reconstruct
+    takes less smoothing than to learn a score: the reconstruction loss takes half of it, with
+    "conv" none.
 residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
     perceptron, the gradient of a strongly convex function of images with the same filters at every
@@ -54,7 +57,8 @@ solver : {"auto", "lbfgs", "adam"}, default="auto"
     in X, unless few pairs need a bandwidth.
 max_iter : int, default=200
     Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend half
-    (L-BFGS) or three quarters (Adam) of them on the divergence loss, a cheap first guess.
+    (L-BFGS) or three quarters (Adam; with "conv" one quarter) of them on the divergence loss, a
+    cheap first guess.
 tol : float, default=1e-5
     Least improvement of the loss that counts, relative to its size.
 batch_size : "auto" or int, default="auto"
@@ -84,7 +88,7 @@ network_ : IResNet
 operator_ : Operator or None
     The operator, given or estimated; None for the original problem z = y.
 epsilon_, noise_level_, prior_bandwidth_ : float
-    The values used.
+    The values used, in the end.
 loss_curve_, validation_loss_curve_ : list of float
     The loss above after every iteration, in the user's units. For all losses but the
     reconstruction's, a linear operator lets E[z|x] stand in for z: the optimum is the same and

@@ -22,6 +22,8 @@ _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X .
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
 _PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
 _START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
+_RECONSTRUCTION_SHARE = 0.5  # of the bandwidth that a score needs; measured on digits
+_START_SHARE_OF_FILTERS = 0.25  # the same with residual="conv", whose few parameters learn fast
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
 _TAIL_SAMPLES = 10_000  # from here on the decay falls faster: its bias, in the tails, would remain
@@ -53,8 +55,6 @@ class TrainingMixin:
             history = self._run(objective, split, solver, max_iter, task)
             if history.interrupted:
                 break
-        if objective.bandwidth == 0:  # the last stage did without
-            self.prior_bandwidth_ = self._problem.bandwidth = 0.0
         self._record(history if name == self._loss else type(history)(), objective.loss)
 
     def _train_pass(self, X, Y, weight, first):
@@ -95,6 +95,16 @@ class TrainingMixin:
         epsilon = getattr(self, "epsilon", "auto")
         self.epsilon_ = self.noise_level_**2 if epsilon == "auto" else float(epsilon)
 
+    def _bandwidth(self, loss):
+        """The bandwidth for a loss: a score needs more smoothing than a reconstruction.
+
+        The few parameters of filters need none to reconstruct.
+        """
+        bandwidth = self._problem.bandwidth
+        if not isinstance(self.prior_bandwidth, str) or not loss.expects_noise:
+            return bandwidth
+        return 0.0 if self.residual == "conv" else _RECONSTRUCTION_SHARE * bandwidth
+
     @property
     def _max_condition(self):
         """The largest slope of one block over its smallest: (1 + L)/(1 − L)."""
@@ -104,7 +114,9 @@ class TrainingMixin:
         """The losses to train with, one after the other, and their iterations."""
         if self._start is None or warm or self.max_iter == 1:
             return [(self._loss, self.max_iter)]
-        n_start = max(1, int(_START_SHARE[solver] * self.max_iter))
+        conv = self.residual == "conv"
+        share = _START_SHARE_OF_FILTERS if conv else _START_SHARE[solver]
+        n_start = max(1, int(share * self.max_iter))
         return [(self._start, n_start), (self._loss, self.max_iter - n_start)]
 
     def _objective(self, name, X, Y, weight, n_seen, solver):
@@ -115,9 +127,7 @@ class TrainingMixin:
         Z = problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
         w = units.from_targets(Z)
         forward, constant = problem.unit_forward, 0.0
-        # few filters learn to reconstruct without smoothing; the score of images needs it
-        bandwidth = problem.unit_bandwidth
-        bandwidth = 0.0 if self.residual == "conv" and loss.expects_noise else bandwidth
+        self.prior_bandwidth_ = self._bandwidth(loss)
         if self.network_.knows_forward and not loss.expects_noise:
             # what is known of φ(x) − z drops out, and the operator with it
             w -= units.from_targets(problem.forward_targets(X))
@@ -133,7 +143,7 @@ class TrainingMixin:
             self._rounded(units.from_signals(X), dtype),
             self._rounded(w, dtype),
             self._tensor(weight / weight.mean(), dtype),
-            bandwidth,
+            self.prior_bandwidth_ / units.signal_scale,
             forward,
             constant,
             decay,

@@ -199,7 +199,7 @@ class PosteriorMixin:
             factor=problem.forward if problem.operator is None else None,
             information=problem.information,
             noise_level=self.noise_level_ if noise_level is None else float(noise_level),
-            bandwidth=problem.bandwidth,
+            bandwidth=self.prior_bandwidth_,
         )
         if uncertain:
             self._warn_if_tempered(noise_level)
