@@ -34,9 +34,10 @@ _FAST_STEPS = 30
 _PATIENCE = 4  # steps of the fast method, in which the largest residual has to fall ...
 _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
 _MATRIX_FREE = 1e-5  # default tolerance where there are no matrices: products are dear
+_MATRIX_FREE_FORCING = 0.2
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
-_MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 1e-3, 1e-2  # the same in training
+_MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 1e-2, 5e-2  # the same in training
 _TRAINING_TOLERANCE = {torch.float32: 50, torch.float64: 100}  # the same in training
 _ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
@@ -382,7 +383,7 @@ def _direction(block, x):
             return solve(block.product_from(slopes), residual)[0]
         # single precision will do for a step
         product = block.product_from(slopes, torch.float32)
-        return conjugate_gradients(product, residual.float(), tol=_FORCING)[0].to(x)
+        return conjugate_gradients(product, residual.float(), tol=_MATRIX_FREE_FORCING)[0].to(x)
 
     return by_products
 
