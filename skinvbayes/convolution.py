@@ -14,6 +14,9 @@ from .blocks import MonotoneBlock
 __all__ = ["ConvBlock", "fitting_dilations", "support"]
 
 
+_STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of the prior's part
+
+
 class ConvBlock(MonotoneBlock):
     """The gradient of a strongly convex function of images, by convolution.
 
@@ -92,9 +95,11 @@ class ConvBlock(MonotoneBlock):
     most_features_of_matrices = 0
 
     def initialize(self, mean, deviations, slope):
-        """Keep the filters; the identity is in G or, without it, in s."""
+        """Responses as steep as the mean slope; the identity is in G or, without it, in s."""
         with torch.no_grad():
             self.slope.fill_(0.0 if self.known_bounds[1] else 1.0)
+            self.log_steep.fill_(float((_STEEP * slope.mean()).log()))
+            self.log_falling.fill_(float((_FALLING * slope.mean()).log()))
 
     def forward(self, x):
         """φ(x)."""
