@@ -130,6 +130,7 @@ class ResidualBlock(nn.Module):
         return
 
     positive_definite = False  # whether all Jacobians are symmetric and so
+    tolerance = 0.0  # relative residual that an inversion stops at, if rounding does not before
     matrix_free = False  # whether products with Jacobians are to be taken, never their matrices
 
     def adjoint_product(self, x):

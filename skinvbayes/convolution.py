@@ -91,6 +91,7 @@ class ConvBlock(MonotoneBlock):
         self.log_sharpness = nn.Parameter(sharpness.log())
         self.log_ratio = nn.Parameter(torch.full((n_filters,), math.log(7.0)))
 
+    tolerance = 1e-5  # far below the noise of images
     matrix_free = True
     most_features_of_matrices = 0
 

@@ -1,6 +1,7 @@
 """The conduct of training: which problem, which network, which losses one after the other."""
 
 import math
+import numbers
 
 import numpy as np
 import torch
@@ -280,14 +281,15 @@ class TrainingMixin:
     def _image_shape(self, least):
         """The image shape, checked: no side may be below the least."""
         d, shape = self.n_features_in_, self.image_shape
-        valid = shape is not None and len(shape) == 2 and all(isinstance(n, int) for n in shape)
+        valid = shape is not None and len(shape) == 2
+        valid = valid and all(isinstance(n, numbers.Integral) for n in shape)
         if not valid or math.prod(shape) != d or min(shape) < least:
             raise ValueError(
                 f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
                 f"number of features, and no side below {least}, for the filters of kernel_size="
                 f"{self.kernel_size}; got {shape!r}."
             )
-        return tuple(shape)
+        return tuple(map(int, shape))
 
     def _resize(self):
         """Take up another image shape and operator with the network at hand."""

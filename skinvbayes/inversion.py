@@ -33,7 +33,6 @@ _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
 _PATIENCE = 4  # steps of the fast method, in which the largest residual has to fall ...
 _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
-_MATRIX_FREE = 1e-5  # default tolerance where there are no matrices: products are dear
 _MATRIX_FREE_FORCING = 0.2
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
@@ -88,7 +87,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or
         to the terms that φ(x) is the sum of where these are larger; by default 1e-6 in single and
-        2e-14 in double precision, 1e-5 where no matrices are formed.
+        2e-14 in double precision, and no less than the ``tolerance`` of the block.
     max_iter : int, default=200
         Largest number of steps for each block.
 
@@ -100,8 +99,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     if method not in _METHODS:
         raise ValueError(f"method must be one of {sorted(_METHODS)}; got {method!r}.")
     if tol is None:
-        tol = _TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps
-        tol = max(tol, _MATRIX_FREE) if network.blocks[0].matrix_free else tol
+        tol = max(_TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps, network.blocks[0].tolerance)
     size = max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // network.blocks[0].width(z.shape[1])))
     parts = z.split(size)
     guesses = len(parts) * [None] if start is None else start.split(size)

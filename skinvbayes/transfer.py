@@ -66,6 +66,11 @@ class TransferredNetwork(nn.Module):
         """Size of the terms that the map is the sum of."""
         return self.ratio * self.network.magnitude()
 
+    @property
+    def tolerance(self):
+        """As the trained block."""
+        return self.network.blocks[0].tolerance
+
     def width(self, n_features):
         """As the trained block."""
         return self.network.blocks[0].width(n_features)
