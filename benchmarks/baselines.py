@@ -25,7 +25,8 @@ from skinvbayes.operators import as_operator
 
 ALPHAS = np.logspace(-3, 3, 13)  # of Ridge
 NEIGHBOURS = (3, 5, 10, 20, 40)
-TIKHONOV = np.logspace(-4, 0, 17)
+TIKHONOV = np.logspace(-5, 0, 21)
+DISCREPANCY = 1.05  # of ‖A x − y‖ from δ √m: above one, lest noise be fitted
 N_HINDSIGHT = 50
 FILTERS = ("ramp", "shepp-logan", "cosine", "hamming", "hann")
 
@@ -55,7 +56,7 @@ def regression(name, X, Y, seed=0):
         return GridSearchCV(estimator, grid, cv=split, scoring=scoring).fit(Y, X).predict
 
 
-def patch_regression(name, X, Y, image_shape, size=8, n_patches=40_000, seed=0):
+def patch_regression(name, X, Y, image_shape, size=8, n_patches=20_000, seed=0):
     """A tuned regressor from patches to patches, whose overlapping results are averaged."""
     n_each = max(1, n_patches // len(X))
     pairs = np.stack([X, Y], axis=-1).reshape(-1, *image_shape, 2)
@@ -106,10 +107,10 @@ def tikhonov(Y, operator, alpha, mean=0.0):
 
 
 def discrepancy_principle(Y, operator, noise_level, mean=0.0, n_steps=10):
-    """Tikhonov's reconstruction whose residual is that of the noise, ``‖A x − y‖ = δ √m``."""
+    """Tikhonov's reconstruction whose residual is that of the noise, a bit above ``δ √m``."""
     operator = as_operator(operator)
-    expected = noise_level * np.sqrt(Y.shape[1])
-    low, high = (np.full(len(Y), np.log(alpha)) for alpha in (1e-6, 1e2))
+    expected = DISCREPANCY * noise_level * np.sqrt(Y.shape[1])
+    low, high = (np.full(len(Y), np.log(alpha)) for alpha in (1e-5, 1e2))
     for _ in range(n_steps):  # the residual grows with α
         middle = (low + high) / 2
         found = tikhonov(Y, operator, np.exp(middle), mean)
@@ -125,7 +126,7 @@ def tv_denoising(Y, image_shape, weight, n_iter=200):
     return found.reshape(len(Y), -1)
 
 
-def total_variation(Y, operator, image_shape, weight, n_iter=200):
+def total_variation(Y, operator, image_shape, weight, n_iter=400):
     """``½‖A x − y‖² + weight TV(x)`` for ‖A‖ ≤ 1, by the primal-dual steps of Condat and Vũ."""
     operator = as_operator(operator)
     dual_step = 1 / (8 * len(image_shape))  # half of 1/‖∇‖², so that the primal step may be one

@@ -24,7 +24,7 @@ LIMITS = {  # of the RMSE
     LogDetRegularizedINN: 0.134,
     ReconstructionINN: 0.126,
 }
-TV_WEIGHTS = [0.003, 0.01, 0.02, 0.04]
+TV_WEIGHTS = [0.01, 0.02, 0.03, 0.04, 0.06]
 
 
 def main():

@@ -134,26 +134,33 @@ def draw_images(plt, comparison, first, n_images=3, zoom=None):
     return figure
 
 
-def draw_signals(plt, comparisons, n_signals=3):
-    """Truth and reconstructions of signals in one dimension, a row for each comparison."""
-    size = 4.2 * n_signals, 2.6 * len(comparisons)
+def draw_signals(plt, comparisons):
+    """The first signal of each comparison, a row: the measurement and every reconstruction."""
+    width = max(len(comparison.found) for comparison in comparisons)
     figure, axes = plt.subplots(
-        len(comparisons), n_signals, squeeze=False, figsize=size, layout="constrained"
+        *(len(comparisons), 1 + width),
+        squeeze=False,
+        sharey="row",
+        figsize=(2 + 2 * width, 2.25 * len(comparisons)),
+        layout="constrained",
     )
     for row, comparison in zip(axes, comparisons, strict=True):
-        for i, ax in enumerate(row):
-            ax.plot(comparison.Y[i], ".", color="0.7", markersize=3, label="measurement")
-            ax.plot(comparison.X[i], color="black", linewidth=2, label="truth")
-            for name, images in comparison.found.items():
-                psnr = _psnr(comparison, i, images[i])
-                ax.plot(images[i], linewidth=1, label=f"{name}, {psnr:.1f} dB")
-            ax.set_title(f"{comparison.name}, signal {i + 1}", fontsize=9)
-            ax.legend(fontsize=5)
+        row[0].set_ylabel(comparison.name.replace(", δ", "\nδ"), fontsize=8)
+        for ax in row[1 + len(comparison.found) :]:
+            ax.set_axis_off()
+        columns = {"measurement": comparison.Y, **comparison.found}
+        for ax, (name, signals) in zip(row, columns.items(), strict=False):
+            ax.plot(comparison.X[0], color="black", linewidth=1)
+            ax.plot(signals[0], color="tab:red", linewidth=1)
+            ax.set_ylim(comparison.X[0].min() - 0.4, comparison.X[0].max() + 0.4)
+            ax.tick_params(labelsize=6)
+            ax.set_title(_title(name, comparison, 0, signals[0], short=False), fontsize=9)
     return figure
 
 
 def _title(name, comparison, i, image, short):
-    lines = [] if short else [name.replace("INN", "").replace("Regularized", "\nregularized")]
+    name = name.replace("Regularized", "\nRegularized").replace(", ", ",\n").replace(" on", "\non")
+    lines = [] if short else [name]
     if image.shape == comparison.X[i].shape and name != "truth":
         lines.append(f"{_psnr(comparison, i, image):.2f} dB")
     return "\n".join(lines)

@@ -81,6 +81,16 @@ class Report:
 
     def finish(self, draw=None):
         """Write JSON and a picture, name the failures, and exit with status 1 if there are any."""
+        self.write()
+        if draw is not None:
+            self.draw(draw, self.name)
+        print(f"\npeak memory of the process: {peak_memory():.0f} MiB")
+        for failure in self.failures:
+            print(f"past its threshold: {failure}")
+        sys.exit(bool(self.failures))
+
+    def write(self):
+        """Write JSON."""
         OUTPUT.mkdir(exist_ok=True)
         versions = {
             name: metadata.version(name)
@@ -96,12 +106,6 @@ class Report:
         }
         path = OUTPUT / f"{self.name}.json"
         path.write_text(json.dumps(record, indent=1, ensure_ascii=False))
-        if draw is not None:
-            self.draw(draw, self.name)
-        print(f"\npeak memory of the process: {peak_memory():.0f} MiB")
-        for failure in self.failures:
-            print(f"past its threshold: {failure}")
-        sys.exit(bool(self.failures))
 
     def draw(self, draw, name):
         """Write the picture ``draw(pyplot, rows)`` to a file of this name."""
