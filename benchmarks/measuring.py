@@ -1,8 +1,9 @@
-"""How the benchmarks of speed measure, and how they report."""
+"""How the benchmarks measure, and how they report."""
 
 import argparse
 import json
 import platform
+import resource
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -14,11 +15,13 @@ import torch
 OUTPUT = Path(__file__).parent / "results"
 
 
-def arguments(description):
-    """The options that all benchmarks of speed have."""
+def arguments(description, **more):
+    """The options that all have, and more: their names with the arguments of add_argument."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer problems, shorter timings")
     parser.add_argument("--threads", type=int, default=1, help="threads of torch, for everybody")
+    for name, properties in more.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **properties)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     return options
@@ -36,6 +39,12 @@ def medians(functions, seconds):
             function()
             times[name].append(perf_counter() - start)
     return {name: median(values) for name, values in times.items()}
+
+
+def peak_memory():
+    """The most memory that this process has held so far, in MiB."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 class Report:
@@ -63,10 +72,25 @@ class Report:
     def require(self, what, value, limit):
         """Note a figure that is past its threshold."""
         if not value <= limit:
-            self.failures.append(f"{what}: {value:.3g}, above {limit:g}")
+            self.failures.append(f"{what}: {value:.4g}, above {limit:.4g}")
+
+    def require_at_least(self, what, value, limit):
+        """Note a figure that is below its threshold."""
+        if not value >= limit:
+            self.failures.append(f"{what}: {value:.4g}, below {limit:.4g}")
 
     def finish(self, draw=None):
         """Write JSON and a picture, name the failures, and exit with status 1 if there are any."""
+        self.write()
+        if draw is not None:
+            self.draw(draw, self.name)
+        print(f"\npeak memory of the process: {peak_memory():.0f} MiB")
+        for failure in self.failures:
+            print(f"past its threshold: {failure}")
+        sys.exit(bool(self.failures))
+
+    def write(self):
+        """Write JSON."""
         OUTPUT.mkdir(exist_ok=True)
         versions = {
             name: metadata.version(name)
@@ -76,23 +100,21 @@ class Report:
             "machine": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
             "versions": versions,
+            "peak memory, MiB": peak_memory(),
             "rows": self.rows,
             "failures": self.failures,
         }
         path = OUTPUT / f"{self.name}.json"
         path.write_text(json.dumps(record, indent=1, ensure_ascii=False))
-        if draw is not None:
-            self._draw(draw)
-        for failure in self.failures:
-            print(f"past its threshold: {failure}")
-        sys.exit(bool(self.failures))
 
-    def _draw(self, draw):
+    def draw(self, draw, name):
+        """Write the picture ``draw(pyplot, rows)`` to a file of this name."""
         import matplotlib
 
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
 
+        OUTPUT.mkdir(exist_ok=True)
         figure = draw(plt, self.rows)
-        figure.savefig(OUTPUT / f"{self.name}.png", dpi=120, bbox_inches="tight")
+        figure.savefig(OUTPUT / f"{name}.png", dpi=120, bbox_inches="tight")
         plt.close(figure)

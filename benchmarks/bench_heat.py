@@ -1,0 +1,97 @@
+"""Which method finds the heat's past best, and how does that depend on the noise?
+
+Backward conduction of heat on a rod of 64 cells and on a plate of 32×32 at three noise levels, and
+as an extra a sensor that saturates, a nonlinear problem beyond the theory. Prints a table and exits
+with status 1 when, at one of the noise levels, Tikhonov's best reconstructions in hindsight are
+better than ours.
+"""
+
+from functools import partial
+
+import numpy as np
+from baselines import TIKHONOV, discrepancy_principle, tikhonov, total_variation
+from comparing import COLUMNS, NOTHING, Comparison, draw_images, draw_signals
+from measuring import Report, arguments
+
+from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import make_backward_heat, make_saturating_sensor
+
+SETTINGS = {  # for each problem; the loss with the log-determinant needs matrices
+    "rod": {
+        DivergenceRegularizedINN: {},
+        LogDetRegularizedINN: {},
+        ReconstructionINN: {},
+    },
+    "plate": {DivergenceRegularizedINN: {}, ReconstructionINN: {}},
+    "sensor": {DivergenceRegularizedINN: {}, ReconstructionINN: {}},
+}
+PLACES = {(64,): "rod", (32, 32): "plate"}
+QUICK = {"max_iter": 5}
+NOISE_LEVELS = (0.005, 0.02, 0.05)
+N_TRAIN = 2000
+TV_WEIGHTS = [0.001, 0.003, 0.01, 0.03, 0.1]
+DATA_RANGE = 4.0  # of temperatures and of light
+
+
+def compare(report, name, data, settings, quick):
+    """All methods on one problem; those that need an operator only where there is one."""
+    pairs = data.X_train, data.Y_train
+    if data.operator is not None:  # a matrix of this size is faster than steps in time
+        data.operator = data.operator @ np.eye(data.X_train.shape[1])
+    comparison = Comparison(report, name, data.X_test, data.Y_test, data.image_shape, DATA_RANGE)
+    comparison.add_regressors(*pairs)
+    if data.operator is not None:
+        add_classical(comparison, data)
+    given = {"operator": data.operator, "noise_level": data.noise_level}
+    comparison.add_ours(settings, *pairs, **given | (QUICK if quick else {}))
+    return comparison
+
+
+def add_classical(comparison, data):
+    centred = {"operator": data.operator, "mean": data.X_train.mean(axis=0)}
+    principle = partial(discrepancy_principle, noise_level=data.noise_level, **centred)
+    comparison.add("Tikhonov, discrepancy principle", NOTHING, lambda: principle)
+    comparison.add_in_hindsight("Tikhonov", tikhonov, {"alpha": TIKHONOV}, **centred)
+    variation = {"operator": data.operator, "image_shape": data.image_shape}
+    comparison.add_in_hindsight(
+        "total variation", total_variation, {"weight": TV_WEIGHTS}, **variation
+    )
+
+
+def problems(n_train, n_test, only):
+    """Names, data and settings."""
+    for shape in PLACES:
+        for noise_level in NOISE_LEVELS if only in (None, PLACES[shape]) else ():
+            data = make_backward_heat(n_train, n_test, shape=shape, noise_level=noise_level)
+            name = f"heat, {'×'.join(map(str, shape))}, δ = {noise_level}"
+            yield name, data, SETTINGS[PLACES[shape]]
+    if only in (None, "sensor"):
+        data = make_saturating_sensor(n_train, n_test)
+        yield f"EXTRA: saturating sensor, δ = {data.noise_level}", data, SETTINGS["sensor"]
+
+
+def main():
+    options = arguments(
+        __doc__.splitlines()[0], only={"choices": list(SETTINGS), "help": "one of the problems"}
+    )
+    report = Report("heat", COLUMNS)
+    done = []
+    for name, data, settings in problems(
+        *((200, 20) if options.quick else (N_TRAIN, 200)), options.only
+    ):
+        comparison = compare(report, name, data, settings, options.quick)
+        done.append(comparison)
+        if data.operator is not None and not options.quick:
+            ours = comparison.best(cls.__name__ for cls in settings)
+            report.require(f"RMSE, {name}", ours, comparison.rmse["Tikhonov"])
+    plates, lines = ([c for c in done if len(c.image_shape) == n] for n in (2, 1))
+    if plates:
+        middle = plates[1]
+        report.draw(
+            lambda plt, rows: draw_images(plt, middle, ("measurement", middle.Y)), "heat_plate"
+        )
+    report.finish((lambda plt, rows: draw_signals(plt, lines)) if lines else None)
+
+
+if __name__ == "__main__":
+    main()
