@@ -24,15 +24,15 @@ from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import load_photos
 
 PATCH = 40
-DATA = {"patch_size": PATCH, "n_patches": 2000}
+DATA = {"patch_size": PATCH, "n_patches": 1500}
 QUICK_DATA = {"patch_size": PATCH, "n_patches": 100, "test_size": 96}
 CONV = {
     "residual": "conv",
     "image_shape": (PATCH, PATCH),
-    "prior_bandwidth": 0.04,
+    "hidden_layer_sizes": 60,
     "learning_rate_init": 0.02,
-    "batch_size": 4,
-    "max_iter": 4,
+    "batch_size": 2,
+    "max_iter": 3,
 }
 SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV}
 ABOVE_TV, ABOVE_NLM = 0.7, -0.2  # dB

@@ -25,8 +25,7 @@ DATA = {"n_train": 500, "n_test": 100, "image_size": 64}
 QUICK_DATA = {"n_train": 50, "n_test": 5, "image_size": 32}
 CONV = {
     "residual": "conv",
-    "prior_bandwidth": 0.03,
-    "batch_size": 4,
+    "batch_size": 2,
     "learning_rate_init": 0.02,
     "max_iter": 4,
 }
