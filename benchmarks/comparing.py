@@ -124,7 +124,7 @@ def draw_images(plt, comparison, first, n_images=3, zoom=None):
     figure, axes = plt.subplots(
         n_images, len(columns), squeeze=False, figsize=size, layout="constrained"
     )
-    low, high = comparison.X.min(), comparison.X.max()
+    low, high = comparison.X[:n_images].min(), comparison.X[:n_images].max()
     for i, row in enumerate(axes):
         for ax, (name, images) in zip(row, columns.items(), strict=True):
             image = images[i].reshape(comparison.image_shape)
