@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+import rich
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
@@ -127,8 +128,8 @@ def test_without_scikit_learns_callbacks(pairs, monkeypatch):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
-def test_progress_shows_losses_and_time_left(solver, pairs, capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "160")
+def test_progress_shows_losses_and_time_left(solver, pairs, capsys):
+    rich.reconfigure(width=160)
     options = {"solver": solver, "early_stopping": True, "max_iter": 3, "random_state": 0}
     ReconstructionINN(verbose=True, **options).fit(*pairs)
     printed = capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Solvers over any loss: what they record, restore and say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -114,14 +116,16 @@ def test_a_loss_that_is_never_finite_is_an_error(solver):
 
 
 def test_jitter_moves_signals_and_targets_together():
-    forward = torch.tensor([[1.0, 2.0], [0.0, 3.0]]).double()
-    _, problem = make_problem(bandwidth=0.5, forward=forward)
+    matrix = torch.tensor([[1.0, 2.0], [0.0, 3.0]]).double()
+    _, problem = make_problem(bandwidth=0.5, forward=lambda rows: rows @ matrix.T)
     moved = problem.jittered(torch.Generator().manual_seed(0))
     jitter = moved.x - problem.x
-    torch.testing.assert_close(moved.z - problem.z, jitter @ forward.T)
+    torch.testing.assert_close(moved.z - problem.z, jitter @ matrix.T)
     assert jitter.std().item() == pytest.approx(0.5, rel=0.1)
     again = problem.jittered(torch.Generator().manual_seed(0))
     assert torch.equal(moved.x, again.x)
+    stays = replace(problem, forward=None).jittered(torch.Generator().manual_seed(0))
+    assert torch.equal(stays.x, moved.x) and torch.equal(stays.z, problem.z)
 
 
 def test_progress_is_called_after_every_iteration():
