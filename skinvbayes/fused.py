@@ -1,6 +1,6 @@
 """The gradient branch and its divergence as one operation, for the inner loop of training.
 
-It computes what :meth:`skinvbayes.blocks.GradientBlock.call_and_divergence` spells out, with the
+It computes what :meth:`skinvbayes.gradient.GradientBlock.call_and_divergence` spells out, with the
 derivatives written down: at the sizes of a mini-batch, half of a step goes into the book-keeping of
 automatic differentiation.
 """

@@ -205,6 +205,19 @@ def test_a_wrong_adjoint_is_noticed(data):
         DivergenceRegularizedINN(operator=shift).fit(data[0], data[0])
 
 
+def test_few_pairs_say_little(recwarn):
+    """Fewer pairs than features: the noise cannot be told, and is said so; monotone it may be."""
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((20, 40))
+    Y = X + 0.5 * rng.standard_normal(X.shape)
+    with pytest.warns(UserWarning, match="noise level cannot be told from 20 pairs"):
+        DivergenceRegularizedINN(max_iter=1, random_state=0).fit(X, Y)
+    DivergenceRegularizedINN(max_iter=1, noise_level=0.5, random_state=0).fit(X, Y)
+    assert not any("monotone" in str(warning.message) for warning in recwarn)
+    with pytest.warns(UserWarning, match="far from monotone"):
+        DivergenceRegularizedINN(max_iter=1, noise_level=0.5, random_state=0).fit(X, -Y)
+
+
 # ------------------------------------------------------------------------------------ the network
 
 
