@@ -17,7 +17,7 @@ from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_backward_heat, make_saturating_sensor
 
 # heat conduction is so ill-posed that steps must be small and L near one
-SLOW = {"learning_rate_init": 1e-4, "prior_bandwidth": 0.03, "lipschitz": 0.9999}
+SLOW = {"learning_rate_init": 1e-4, "prior_bandwidth": 0.03, "lipschitz": 0.9999, "max_iter": 100}
 CONV = {
     "residual": "conv",
     "image_shape": (32, 32),
@@ -33,7 +33,7 @@ SETTINGS = {
 PLACES = {(64,): "rod", (32, 32): "plate"}
 QUICK = {"max_iter": 5}
 NOISE_LEVELS = (0.005, 0.02, 0.05)
-N_TRAIN = 2000
+N_TRAIN = 8000
 TV_WEIGHTS = [0.001, 0.003, 0.01, 0.03, 0.1]
 DATA_RANGE = 4.0  # of temperatures and of light
 

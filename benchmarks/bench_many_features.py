@@ -22,7 +22,7 @@ def main():
     options = arguments(__doc__.splitlines()[0])
     problem = make_tomography(**(QUICK_DATA if options.quick else DATA))
     estimator = DivergenceRegularizedINN(
-        operator=problem.operator, noise_level=problem.noise_level, random_state=0
+        operator=problem.operator, noise_level=problem.noise_level, max_iter=100, random_state=0
     )
     start = perf_counter()
     estimator.fit(problem.X_train, problem.Y_train)
