@@ -4,10 +4,8 @@
 status 1 when one of ours is past its threshold or above a regressor of scikit-learn.
 """
 
-from functools import partial
-
-from baselines import TIKHONOV, discrepancy_principle, regressors, tikhonov, total_variation
-from comparing import COLUMNS, NOTHING, Comparison, draw_images
+from baselines import regressors
+from comparing import COLUMNS, Comparison, draw_images
 from measuring import Report, arguments
 
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
@@ -37,15 +35,8 @@ def main():
     report = Report("digits", COLUMNS)
     comparison = Comparison(report, "digits", X, Y, data.image_shape)
     comparison.add_regressors(*train)
-    centred = {"operator": data.operator, "mean": train[0].mean(axis=0)}
-    principle = partial(discrepancy_principle, noise_level=data.noise_level, **centred)
-    comparison.add("Tikhonov, discrepancy principle", NOTHING, lambda: principle)
-    comparison.add_in_hindsight("Tikhonov", tikhonov, {"alpha": TIKHONOV}, **centred)
-    comparison.add_in_hindsight(
-        *("total variation", total_variation, {"weight": TV_WEIGHTS}),
-        operator=data.operator,
-        image_shape=data.image_shape,
-    )
+    known = data.operator, data.noise_level
+    comparison.add_classical(*known, train[0].mean(axis=0), TV_WEIGHTS)
     given = {"operator": data.operator, "noise_level": data.noise_level}
     comparison.add_ours(SETTINGS, *train, **given | (QUICK if options.quick else {}))
 

@@ -6,11 +6,8 @@ with status 1 when, at one of the noise levels, Tikhonov's best reconstructions 
 better than ours.
 """
 
-from functools import partial
-
 import numpy as np
-from baselines import TIKHONOV, discrepancy_principle, tikhonov, total_variation
-from comparing import COLUMNS, NOTHING, Comparison, draw_images, draw_signals
+from comparing import COLUMNS, Comparison, draw_images, draw_signals
 from measuring import Report, arguments
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
@@ -46,21 +43,11 @@ def compare(report, name, data, settings, quick):
     comparison = Comparison(report, name, data.X_test, data.Y_test, data.image_shape, DATA_RANGE)
     comparison.add_regressors(*pairs)
     if data.operator is not None:
-        add_classical(comparison, data)
+        known = data.operator, data.noise_level
+        comparison.add_classical(*known, data.X_train.mean(axis=0), TV_WEIGHTS)
     given = {"operator": data.operator, "noise_level": data.noise_level}
     comparison.add_ours(settings, *pairs, **given | (QUICK if quick else {}))
     return comparison
-
-
-def add_classical(comparison, data):
-    centred = {"operator": data.operator, "mean": data.X_train.mean(axis=0)}
-    principle = partial(discrepancy_principle, noise_level=data.noise_level, **centred)
-    comparison.add("Tikhonov, discrepancy principle", NOTHING, lambda: principle)
-    comparison.add_in_hindsight("Tikhonov", tikhonov, {"alpha": TIKHONOV}, **centred)
-    variation = {"operator": data.operator, "image_shape": data.image_shape}
-    comparison.add_in_hindsight(
-        "total variation", total_variation, {"weight": TV_WEIGHTS}, **variation
-    )
 
 
 def problems(n_train, n_test, only):

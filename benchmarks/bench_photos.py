@@ -8,17 +8,12 @@ ours is not as far above total variation, or as near to non-local means, as the 
 from functools import partial
 
 from baselines import (
-    TIKHONOV,
-    discrepancy_principle,
     non_local_means,
     patch_regression,
-    tikhonov,
-    total_variation,
     tv_denoising,
 )
 from comparing import COLUMNS, NOTHING, VALIDATION, Comparison, draw_images
 from measuring import Report, arguments
-from scipy.sparse import eye_array
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import load_photos
@@ -60,19 +55,6 @@ def add_denoisers(comparison, noise_level, quick):
         comparison.add_in_hindsight(name, non_local_means, grid, **known)
 
 
-def add_deblurring(comparison, problem):
-    known = {"operator": problem.operator_test}
-    mean = problem.X_train.mean()
-    principle = partial(discrepancy_principle, noise_level=problem.noise_level, mean=mean, **known)
-    comparison.add("Tikhonov, discrepancy principle", NOTHING, lambda: principle)
-    comparison.add_in_hindsight("Tikhonov", tikhonov, {"alpha": TIKHONOV}, mean=mean, **known)
-    comparison.add_in_hindsight(
-        *("total variation", total_variation, {"weight": TV_WEIGHTS}),
-        image_shape=comparison.image_shape,
-        **known,
-    )
-
-
 def add_patch_regressors(comparison, problem):
     for name in ("Ridge", "MLPRegressor"):
 
@@ -86,13 +68,10 @@ def add_patch_regressors(comparison, problem):
 
 def fit_ours(cls, settings, problem, image_shape):
     """The prediction for whole photos of an estimator trained on patches."""
-    operators = problem.operator, problem.operator_test
-    if problem.operator is None:
-        operators = (eye_array(X.shape[1]) for X in (problem.X_train, problem.X_test))
-    operator, operator_test = operators
-    estimator = cls(operator=operator, noise_level=problem.noise_level, random_state=0, **settings)
+    known = {"operator": problem.operator, "noise_level": problem.noise_level}
+    estimator = cls(**known, random_state=0, **settings)
     estimator.fit(problem.X_train, problem.Y_train)
-    return estimator.at_image_shape(image_shape, operator=operator_test).predict
+    return estimator.at_image_shape(image_shape, operator=problem.operator_test).predict
 
 
 def main():
@@ -107,7 +86,8 @@ def main():
     comparison = Comparison(report, f"photos, {task}", problem.X_test, problem.Y_test, shape)
     add_patch_regressors(comparison, problem)
     if options.blur:
-        add_deblurring(comparison, problem)
+        known = problem.operator_test, problem.noise_level
+        comparison.add_classical(*known, problem.X_train.mean(), TV_WEIGHTS)
     else:
         add_denoisers(comparison, problem.noise_level, options.quick)
     for cls, settings in SETTINGS.items():

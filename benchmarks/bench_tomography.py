@@ -5,17 +5,11 @@ when the best of ours is not 2 dB above filtered back-projection and above Tikho
 reconstructions in hindsight.
 """
 
-from functools import partial
-
 from baselines import (
     FILTERS,
-    TIKHONOV,
-    discrepancy_principle,
     filtered_back_projection,
-    tikhonov,
-    total_variation,
 )
-from comparing import COLUMNS, NOTHING, Comparison, draw_images
+from comparing import COLUMNS, Comparison, draw_images
 from measuring import Report, arguments
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
@@ -48,15 +42,8 @@ def main():
         problem=problem,
     )
     comparison.add_regressors(*pairs)
-    centred = {"operator": problem.operator, "mean": pairs[0].mean(axis=0)}
-    principle = partial(discrepancy_principle, noise_level=problem.noise_level, **centred)
-    comparison.add("Tikhonov, discrepancy principle", NOTHING, lambda: principle)
-    comparison.add_in_hindsight("Tikhonov", tikhonov, {"alpha": TIKHONOV}, **centred)
-    comparison.add_in_hindsight(
-        *("total variation", total_variation, {"weight": TV_WEIGHTS}),
-        operator=problem.operator,
-        image_shape=problem.image_shape,
-    )
+    known = problem.operator, problem.noise_level
+    comparison.add_classical(*known, pairs[0].mean(axis=0), TV_WEIGHTS)
     comparison.add_ours(
         {cls: chosen | (QUICK if options.quick else {}) for cls, chosen in SETTINGS.items()},
         *pairs,

@@ -5,7 +5,15 @@ from functools import partial
 from time import perf_counter
 
 import numpy as np
-from baselines import in_hindsight, regression, regressors
+from baselines import (
+    TIKHONOV,
+    discrepancy_principle,
+    in_hindsight,
+    regression,
+    regressors,
+    tikhonov,
+    total_variation,
+)
 from skimage.metrics import structural_similarity
 
 COLUMNS = [
@@ -74,6 +82,16 @@ class Comparison:
         self.add(
             method, HINDSIGHT, in_hindsight, partial(function, **constants), grid, self.Y, self.X
         )
+
+    def add_classical(self, operator, noise_level, mean, tv_weights):
+        """Tikhonov's regularisation around the mean signal, and total variation."""
+        centred = {"operator": operator, "mean": mean}
+        principle = partial(discrepancy_principle, noise_level=noise_level, **centred)
+        self.add("Tikhonov, discrepancy principle", NOTHING, lambda: principle)
+        self.add_in_hindsight("Tikhonov", tikhonov, {"alpha": TIKHONOV}, **centred)
+        grid, shape = {"weight": tv_weights}, self.image_shape
+        variation = {"operator": operator, "image_shape": shape}
+        self.add_in_hindsight("total variation", total_variation, grid, **variation)
 
     def add_ours(self, settings, X, Y, **given):
         """Our estimators with their settings, each fitted to the training pairs."""

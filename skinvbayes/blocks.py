@@ -176,6 +176,7 @@ class ResidualBlock(nn.Module):
             the mean slope of the rest.
         """
 
+    stationary = False  # whether φ is the same at every feature, as it is with filters
     known = None  # a linear part of φ that is not learned; only where a subclass knows of it
     known_bounds = 0.0, 0.0  # of its spectrum
     most_features_of_matrices = math.inf  # beyond, a known part is never a matrix

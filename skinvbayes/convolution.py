@@ -93,6 +93,7 @@ class ConvBlock(MonotoneBlock):
 
     tolerance = 1e-5  # far below the noise of images
     matrix_free = True
+    stationary = True
     most_features_of_matrices = 0
 
     def initialize(self, mean, deviations, slope):
@@ -109,7 +110,7 @@ class ConvBlock(MonotoneBlock):
     def call_and_divergence(self, x):
         """φ(x), and div φ(x) = tr G + s n + Σ_j ‖w_j‖² Σ ψ_j'(w_j * x)."""
         k = self._current_constants()
-        image, slopes = self.call_and_slopes(x)
+        image, slopes = self._evaluate(k, x)
         divergence = x.shape[1] * k.slope + (0.0 if self.known is None else self.known.trace())
         for scale, part in zip(k.scales, slopes, strict=True):
             divergence = divergence + part.sum((2, 3)) @ scale.squares
@@ -124,7 +125,9 @@ class ConvBlock(MonotoneBlock):
 
     def call_and_slopes(self, x):
         """φ(x), and for each scale the slopes ψ_j'(w_j * x) where the filter fits."""
-        k = self._current_constants()
+        return self._evaluate(self._current_constants(), x)
+
+    def _evaluate(self, k, x):
         image, slopes = k.slope * x + self.shift, []
         for scale in k.scales:
             value, slope = _Response.apply(self._features(scale, x), *scale.response)

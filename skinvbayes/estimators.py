@@ -384,7 +384,7 @@ class _BaseINN(
         (1, 600)
         """
         check_is_fitted(self)
-        if self.residual != "conv":
+        if not self._block.stationary:
             raise ValueError(
                 'Only residual="conv" serves images of other sizes; this estimator was fitted with '
                 f"residual={self.residual!r}."

@@ -83,7 +83,7 @@ class TrainingMixin:
             operator=self.operator,
             noise_level=self.noise_level,
             bandwidth=self.prior_bandwidth,
-            stationary=self.residual == "conv",
+            stationary=self._block.stationary,
             max_condition=self._max_condition,
             random_state=rng,
         )
@@ -104,7 +104,7 @@ class TrainingMixin:
         bandwidth = self._problem.bandwidth
         if not isinstance(self.prior_bandwidth, str) or not loss.expects_noise:
             return bandwidth
-        return 0.0 if self.residual == "conv" else _RECONSTRUCTION_SHARE * bandwidth
+        return 0.0 if self._block.stationary else _RECONSTRUCTION_SHARE * bandwidth
 
     @property
     def _max_condition(self):
@@ -115,8 +115,8 @@ class TrainingMixin:
         """The losses to train with, one after the other, and their iterations."""
         if self._start is None or warm or self.max_iter == 1:
             return [(self._loss, self.max_iter)]
-        conv = self.residual == "conv"
-        share = _START_SHARE_OF_FILTERS if conv else _START_SHARE[solver]
+        filters = self._block.stationary
+        share = _START_SHARE_OF_FILTERS if filters else _START_SHARE[solver]
         n_start = max(1, int(share * self.max_iter))
         return [(self._start, n_start), (self._loss, self.max_iter - n_start)]
 
@@ -209,7 +209,7 @@ class TrainingMixin:
     def _batch_size(self):
         if self.batch_size != "auto":
             return self.batch_size
-        if self.residual != "conv":
+        if not self._block.stationary:
             return 128
         return int(np.clip(_BATCH_PIXELS // self.n_features_in_, 4, 128))
 
@@ -221,15 +221,20 @@ class TrainingMixin:
 
     # --------------------------------------------------------------------------------- the network
 
+    @property
+    def _block(self):
+        """The class of the residual blocks, checked."""
+        if isinstance(self.residual, str):
+            return RESIDUALS[self.residual]
+        if isinstance(self.residual, type) and issubclass(self.residual, ResidualBlock):
+            return self.residual
+        raise ValueError(
+            'residual must be "gradient", "mlp", "conv" or a subclass of '
+            f"skinvbayes.networks.ResidualBlock; got {self.residual!r}."
+        )
+
     def _network_config(self):
         """The parameters of the network, checked."""
-        if not isinstance(self.residual, str) and not (
-            isinstance(self.residual, type) and issubclass(self.residual, ResidualBlock)
-        ):
-            raise ValueError(
-                'residual must be "gradient", "mlp", "conv" or a subclass of '
-                f"skinvbayes.networks.ResidualBlock; got {self.residual!r}."
-            )
         return {
             "n_features": self.n_features_in_,
             "known_bounds": self._problem.unit_bounds if self._knows_forward else None,
@@ -241,9 +246,9 @@ class TrainingMixin:
         }
 
     def _block_options(self):
-        if self.residual != "conv":
+        if not self._block.stationary:
             return {}
-        if self.operator_ is None or isinstance(self.operator, (str, type(None))):
+        if self.operator is None or isinstance(self.operator, str):
             raise ValueError(
                 'residual="conv" needs the operator; for denoising give the identity, '
                 f"scipy.sparse.eye_array({self.n_features_in_})."
@@ -259,9 +264,9 @@ class TrainingMixin:
         return {"image_shape": shape, "kernel_size": self.kernel_size, "dilations": dilations}
 
     def _hidden_sizes(self):
-        if isinstance(self.hidden_layer_sizes, str) and self.residual == "conv":
-            return (min(48, self.kernel_size**2 - 1),)
         if isinstance(self.hidden_layer_sizes, str):
+            if self._block.stationary:
+                return (min(48, self.kernel_size**2 - 1),)
             width = int(np.clip(8 * self.n_features_in_, 32, 512))
             return (width, width) if self.residual == "mlp" else (width,)
         sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
@@ -274,8 +279,7 @@ class TrainingMixin:
     @property
     def _knows_forward(self):
         """Whether the operator is a part of the network, which learns the rest of φ alone."""
-        block = RESIDUALS.get(self.residual, ResidualBlock)
-        large = self.n_features_in_ > block.most_features_of_matrices
+        large = self.n_features_in_ > self._block.most_features_of_matrices
         return self.operator_ is not None and self.n_blocks == 1 and large
 
     def _image_shape(self, least):
