@@ -1,6 +1,6 @@
 """Backward heat conduction: what was the temperature before?"""
 
-from functools import cached_property, reduce
+from functools import cached_property, partial, reduce
 from math import prod
 
 import numpy as np
@@ -8,7 +8,7 @@ from scipy.sparse import diags_array, identity, kronsum
 from scipy.sparse.linalg import LinearOperator, splu
 from sklearn.utils import check_random_state
 
-from .pairs import check_integer, check_number, forward_of, split_problem
+from .pairs import check_integer, check_number, draw_signals, forward_of, split_problem
 from .profiles import random_profiles
 
 __all__ = ["HeatFlow", "make_backward_heat"]
@@ -47,15 +47,12 @@ def make_backward_heat(
     >>> problem.X_train.shape, problem.Y_test.shape
     ((10, 320), (5, 320))
     """
-    check_integer("n_train", n_train, 1)
-    check_integer("n_test", n_test, 1)
     check_number("time", time, positive=True)
     rng = check_random_state(random_state)
     operator = HeatFlow(_check_shape(shape), time)
-    X_train, X_test = np.split(random_profiles(n_train + n_test, shape, rng), [n_train])
+    sample = partial(random_profiles, shape=operator.grid_shape, rng=rng)
     return split_problem(
-        X_train,
-        X_test,
+        *draw_signals(sample, n_train, n_test),
         forward_of(operator),
         noise_level,
         rng,

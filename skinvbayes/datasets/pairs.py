@@ -3,11 +3,26 @@
 from math import inf
 from numbers import Integral, Real
 
+import numpy as np
 from sklearn.utils import Bunch
 
 from ..operators import as_operator
 
-__all__ = ["add_noise", "check_integer", "check_number", "forward_of", "split_problem"]
+__all__ = [
+    "add_noise",
+    "check_integer",
+    "check_number",
+    "draw_signals",
+    "forward_of",
+    "split_problem",
+]
+
+
+def draw_signals(sample, n_train, n_test):
+    """Signals to train and to test, from ``sample(n_samples)``."""
+    check_integer("n_train", n_train, 1)
+    check_integer("n_test", n_test, 1)
+    return np.split(sample(n_train + n_test), [n_train])
 
 
 def split_problem(X_train, X_test, forward, noise_level, rng, /, *, forward_test=None, **contents):

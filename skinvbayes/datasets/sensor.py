@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .blur import GaussianBlur
-from .pairs import check_integer, check_number, forward_of, split_problem
+from .pairs import check_integer, check_number, draw_signals, forward_of, split_problem
 from .profiles import random_profiles
 
 __all__ = ["make_saturating_sensor", "saturating_response"]
@@ -60,18 +60,15 @@ def make_saturating_sensor(
     >>> bool((problem.forward(problem.X_test) == problem.Y_test).all())
     True
     """
-    check_integer("n_train", n_train, 1)
-    check_integer("n_test", n_test, 1)
     check_integer("n_pixels", n_pixels, 2)
     check_number("blur", blur)
     check_number("saturation", saturation, positive=True)
     rng = check_random_state(random_state)
-    X_train, X_test = np.split(random_profiles(n_train + n_test, (n_pixels,), rng), [n_train])
+    sample = partial(random_profiles, shape=(n_pixels,), rng=rng)
     blurring = GaussianBlur((n_pixels,), blur)
     forward = partial(saturating_response, blurring=blurring, saturation=saturation)
     return split_problem(
-        X_train,
-        X_test,
+        *draw_signals(sample, n_train, n_test),
         forward,
         noise_level,
         rng,

@@ -1,5 +1,6 @@
 """Sparse-view tomography: sections of a body from few projections."""
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -7,7 +8,7 @@ from scipy.sparse import coo_array
 from sklearn.utils import check_random_state
 
 from ..operators import as_operator
-from .pairs import check_integer, forward_of, split_problem
+from .pairs import check_integer, draw_signals, forward_of, split_problem
 
 __all__ = ["make_tomography", "radon_matrix", "random_phantoms"]
 
@@ -55,8 +56,6 @@ def make_tomography(
     >>> problem.X_train.shape, problem.Y_train.shape, problem.sinogram_shape
     ((10, 1024), (10, 384), (32, 12))
     """
-    check_integer("n_train", n_train, 1)
-    check_integer("n_test", n_test, 1)
     check_integer("image_size", image_size, 8)
     check_integer("n_angles", n_angles, 1)
     rng = check_random_state(random_state)
@@ -64,10 +63,9 @@ def make_tomography(
     radon = radon_matrix(image_size, angles)
     scale = as_operator(radon).norm()
     operator = radon / scale
-    X_train, X_test = np.split(random_phantoms(n_train + n_test, image_size, rng), [n_train])
+    sample = partial(random_phantoms, image_size=image_size, rng=rng)
     return split_problem(
-        X_train,
-        X_test,
+        *draw_signals(sample, n_train, n_test),
         forward_of(operator),
         noise_level,
         rng,
