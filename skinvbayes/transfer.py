@@ -8,7 +8,9 @@ the posterior stays log-concave; beyond, several x have the same φ_r(x).
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
 
 from .forward_map import ForwardMap
@@ -16,6 +18,7 @@ from .inversion import invert
 
 __all__ = ["TransferredMap", "TransferredNetwork"]
 
+_ROUGHLY, _RESTARTS = 1e-2, 20  # tolerance and length of Lanczos' method
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
@@ -54,8 +57,39 @@ class TransferredNetwork(nn.Module):
 
     @property
     def positive_definite(self):
-        """Whether all Jacobians are known to be: where G is a part of ψ, the rest of ψ is so."""
+        """Whether equations are solved as if all Jacobians were so: those without matrices."""
         return self.matrix_free
+
+    def surely_monotone(self):
+        """Whether the bounds of ψ and of G say that ψ_r is strictly monotone everywhere."""
+        block = self.network.blocks[0]
+        lowest = block.known_bounds[0]
+        return self.matrix_free and bool(lowest + self.ratio * (block.bounds()[0] - lowest) > 0)
+
+    def lowest_slopes(self, u):
+        """The lowest eigenvalues of the symmetric parts of Dψ_r(u), of shape (n_samples,).
+
+        Without matrices by Lanczos' method; −∞ where that does not converge.
+        """
+        if self.matrix_free:
+            return torch.stack([self._lowest_by_products(row) for row in u])
+        J = self.jacobian(u)
+        return torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0]
+
+    def _lowest_by_products(self, row):
+        product, n = self.adjoint_product(row[None]), len(row)
+
+        def multiply(v):
+            return product(torch.from_numpy(v.reshape(1, n)).to(row))[0].cpu().numpy()
+
+        options = {"which": "SA", "tol": _ROUGHLY, "maxiter": _RESTARTS}
+        start = np.random.RandomState(0).standard_normal(n)
+        try:
+            operator = LinearOperator((n, n), multiply, dtype=np.float64)
+            (lowest,) = eigsh(operator, k=1, v0=start, return_eigenvectors=False, **options)
+        except ArpackNoConvergence:
+            lowest = -math.inf
+        return row.new_tensor(lowest)
 
     @property
     def matrix_free(self):
@@ -134,9 +168,8 @@ class TransferredMap(ForwardMap):
         for step in range(1, n_steps + 1):
             network = TransferredNetwork(trained, known, ratio ** (step / n_steps))
             found = invert(network, w, start=found.x)
-        if ratio > 1 and not self.network.positive_definite:
+        if ratio > 1 and not self.network.surely_monotone():
             for share in (0.0, 0.5, 1.0):
-                J = self.network.jacobian(start + share * (found.x - start))
-                lowest = torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0]
-                found.converged &= lowest > 0
+                points = start + share * (found.x - start)
+                found.converged &= self.network.lowest_slopes(points) > 0
         return found

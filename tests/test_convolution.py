@@ -9,6 +9,7 @@ from scipy.signal import convolve2d, correlate2d
 from scipy.sparse import eye_array
 from scipy.sparse.linalg import aslinearoperator
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 
 from skinvbayes import (
     ApproximationINN,
@@ -283,6 +284,20 @@ def test_std_and_other_noise_levels(trained):
     less, more = (estimator.predict(Y, noise_level=d) for d in (0.1, 0.4))
     roughness = [np.diff(found.reshape(2, 12, 12)).std() for found in (less, more)]
     assert roughness[0] > roughness[1]
+
+
+def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):
+    """The prior's part of the map has slopes below zero, which G makes up for at this weight."""
+    estimator = trained["divergence"]
+    _, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(3))
+    network = estimator._map_at(2.0).network
+    u = torch.from_numpy(estimator._problem.units.from_signals(Y))
+    exact = torch.linalg.eigvalsh(network.jacobian(u))[:, 0]
+    torch.testing.assert_close(network.lowest_slopes(u), exact, rtol=2e-2, atol=2e-2)
+    assert (exact < 0).any() and not network.surely_monotone()
+    assert estimator._map_at(0.1).network.surely_monotone()
+    with pytest.warns(ConvergenceWarning, match="not monotone there at this noise level"):
+        estimator.predict(Y, noise_level=2.0)
 
 
 def test_reconstruction_is_trained_without_smoothing(trained):
