@@ -10,7 +10,7 @@ demo: $(READY)  ## four networks become four estimators; then real digits
 	$(BIN)/python -m skinvbayes $(ARGS)
 
 test: $(READY)  ## the test suite with the doctests
-	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 bench: .venv/.ready-bench  ## speed, beside the packages one could take instead
 	status=0; for name in $(BENCHES); do $(BIN)/python benchmarks/bench_$$name.py $(ARGS) || status=1; done; exit $$status
