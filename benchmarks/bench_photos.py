@@ -24,14 +24,14 @@ QUICK_DATA = {"patch_size": PATCH, "n_patches": 100, "test_size": 96}
 CONV = {
     "residual": "conv",
     "image_shape": (PATCH, PATCH),
-    "hidden_layer_sizes": 60,
+    "hidden_layer_sizes": 30,
     "learning_rate_init": 0.02,
     "batch_size": 2,
     "max_iter": 3,
 }
 SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV}
 ABOVE_TV, ABOVE_NLM = 0.7, -0.2  # dB
-TV_DENOISING = [0.04, 0.06, 0.08, 0.1, 0.12, 0.15]
+TV_DENOISING = [0.04, 0.06, 0.08, 0.085, 0.09, 0.1, 0.12, 0.15]
 TV_WEIGHTS = [0.002, 0.004, 0.008, 0.015, 0.03]
 NLM = {  # h in units of the noise level
     "non-local means, fast": {

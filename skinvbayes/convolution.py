@@ -7,11 +7,20 @@ import torch
 from torch import nn
 from torch.autograd import Function
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_weight
 
 from .blocks import MonotoneBlock
+from .filters import (
+    Adjoint,
+    correlation,
+    first_filters,
+    folded,
+    mirrored,
+    row_squares,
+    smoothed,
+    support,
+)
 
-__all__ = ["ConvBlock", "fitting_dilations", "support"]
+__all__ = ["ConvBlock"]
 
 
 _STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of the prior's part
@@ -20,8 +29,8 @@ _STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of t
 class ConvBlock(MonotoneBlock):
     """The gradient of a strongly convex function of images, by convolution.
 
-    φ(x) = G x + s x + Σ_j w_jᵀ * ψ_j(w_j * x) + t with a known part G, filters w_j of mean zero
-    that are applied wherever they fit into the image, on a fine and on coarser scales, and
+    φ(x) = G x + s x + Σ_j w_jᵀ * ψ_j(w_j * x) + t with a known part G, filters w_j of mean zero, on
+    a fine and on coarser scales, on images that go on mirrored beyond their borders, and
 
         ψ_j(h) = (ν_j + μ_j) h / √(1 + (β_j h)²) − μ_j h / √(1 + (γ_j h)²),  β_j ≥ γ_j:
 
@@ -33,16 +42,17 @@ class ConvBlock(MonotoneBlock):
 
         a = λ_min(G) + s − max_ω Σ_j μ_j |ŵ_j(ω)|²,  b = λ_max(G) + s + max_ω Σ_j ν_j |ŵ_j(ω)|²,
 
-    as the filters where they fit are a part of a convolution in the whole plane. The maxima over
-    all frequencies are bounded by those over a grid (Ehlich and Zeller). s is raised as far as
-    (b − a)/(b + a) ≤ L demands.
+    for any image: with its mirror images it fills the plane periodically, and every filter is odd
+    or even and comes with its own mirror image and the same response, so that all copies of the
+    image have the same share in Σ_j μ_j ‖w_j * x‖². The maxima over all frequencies are bounded by
+    those over a grid (Ehlich and Zeller). s is raised as far as (b − a)/(b + a) ≤ L demands.
 
     Parameters
     ----------
     n_features : int
         Number of pixels.
     hidden_layer_sizes : tuple of int
-        Number of filters.
+        Number of filters, each with its mirror image.
     max_lipschitz : float
         The bound L to respect, in (0, 1).
     generator : torch.Generator
@@ -50,7 +60,7 @@ class ConvBlock(MonotoneBlock):
     image_shape : tuple of int
         Height and width of the images.
     kernel_size : int
-        Height and width of the filters.
+        Height and width of the filters, odd.
     dilations : tuple of int, default=(1,)
         Powers of two: half of the filters are for the first scale and the rest for the others, with
         so many pixels from one weight to the next, on images smoothed accordingly.
@@ -79,8 +89,11 @@ class ConvBlock(MonotoneBlock):
         del self.log_scale  # s takes its place
         (n_filters,) = hidden_layer_sizes
         self.sizes = _shares(n_filters, len(self.dilations))
-        first = [_first_filters(n, kernel_size, generator) for n in self.sizes]
-        first[0] = first[0] * torch.linspace(0.75, 2.0, len(first[0]))[:, None, None]
+        first, signs = zip(
+            *(first_filters(n, kernel_size, generator) for n in self.sizes), strict=True
+        )
+        first[0].mul_(torch.linspace(0.75, 2.0, len(first[0]))[:, None, None])
+        self.register_buffer("signs", torch.cat(signs))
         scales = zip(self.sizes, self.dilations, strict=True)
         sharpness = torch.cat([torch.full((n,), 85.0 * d) for n, d in scales])
         self.shift = nn.Parameter(torch.zeros(()))
@@ -108,12 +121,13 @@ class ConvBlock(MonotoneBlock):
         return self.call_and_slopes(x)[0]
 
     def call_and_divergence(self, x):
-        """φ(x), and div φ(x) = tr G + s n + Σ_j ‖w_j‖² Σ ψ_j'(w_j * x)."""
+        """φ(x), and div φ(x) = tr G + s n + Σ_j Σ_p ‖(w_j * ·)_p‖² ψ_j'((w_j * x)_p)."""
         k = self._current_constants()
         image, slopes = self._evaluate(k, x)
         divergence = x.shape[1] * k.slope + (0.0 if self.known is None else self.known.trace())
         for scale, part in zip(k.scales, slopes, strict=True):
-            divergence = divergence + part.sum((2, 3)) @ scale.squares
+            squares = row_squares(scale.filters[:, 0], scale.dilation, self.image_shape)
+            divergence = divergence + torch.einsum("njkl,jkl->n", part, squares)
         return image, divergence
 
     def call_and_logabsdet(self, x, n_exact):
@@ -124,7 +138,7 @@ class ConvBlock(MonotoneBlock):
         )
 
     def call_and_slopes(self, x):
-        """φ(x), and for each scale the slopes ψ_j'(w_j * x) where the filter fits."""
+        """φ(x), and for each scale the slopes ψ_j'(w_j * x)."""
         return self._evaluate(self._current_constants(), x)
 
     def _evaluate(self, k, x):
@@ -158,19 +172,23 @@ class ConvBlock(MonotoneBlock):
         return product
 
     def constants(self):
-        """s, and for each scale its filters and what makes up ψ."""
+        """s, and for each scale its filters, with their mirror images, and what makes up ψ."""
         filters = self._filters()
         steep, falling, sharpness, ratio = self._shape_of_response()
         columns = torch.stack([steep + falling, falling, sharpness, sharpness / ratio])
         scales = [
-            _Scale(dilation, part[:, None], *response[:, :, None, None])
+            _Scale(
+                dilation,
+                torch.cat([part, part.flip(2)])[:, None],
+                *response.repeat(1, 2)[:, :, None, None],
+            )
             for dilation, part, response in self._by_scales(filters, columns)
         ]
         return _ConvConstants(self._slope(), scales)
 
     def width(self, n_features):
         """A number for each filter at each pixel."""
-        return n_features * len(self.filters)
+        return n_features * 2 * len(self.filters)
 
     def magnitude(self):
         """Largest slope of φ."""
@@ -191,8 +209,9 @@ class ConvBlock(MonotoneBlock):
         degree = max(support(d, self.filters.shape[1]) for d in self.dilations) - 1
         total = 0.0
         for dilation, filters, weight in self._by_scales(self._filters(), weights):
-            correlation = _correlation(filters, weight, dilation)
-            total = total + F.pad(correlation, 4 * (degree - correlation.shape[1] // 2,))
+            part = correlation(filters, weight, dilation)
+            total = total + F.pad(part, 4 * (degree - part.shape[1] // 2,))
+        total = total + total.flip(2)  # of the mirror images
         n_grid = 2 ** math.ceil(math.log2(16 * degree))
         spectra = torch.fft.rfft2(total, s=2 * (n_grid,)).abs()
         return spectra.flatten(1) / math.cos(math.pi * degree / n_grid) ** 2
@@ -203,7 +222,9 @@ class ConvBlock(MonotoneBlock):
         return zip(self.dilations, *parts, strict=True)
 
     def _filters(self):
-        return (self.filters - self.filters.mean((1, 2), keepdim=True)) / self.filters.shape[1]
+        """Odd or even, and of mean zero."""
+        symmetric = (self.filters + self.signs[:, None, None] * self.filters.flip(1, 2)) / 2
+        return (symmetric - symmetric.mean((1, 2), keepdim=True)) / self.filters.shape[1]
 
     def _shape_of_response(self):
         """ν, μ, β and β/γ ≥ 1."""
@@ -212,13 +233,13 @@ class ConvBlock(MonotoneBlock):
 
     def _features(self, scale, x):
         """w_j * x, of shape (n_samples, n_filters, height, width)."""
-        smooth = _smoothed(x.unflatten(1, self.image_shape)[:, None], scale.dilation)
-        return F.conv2d(smooth, scale.filters, dilation=scale.dilation)
+        smooth = smoothed(x.unflatten(1, self.image_shape)[:, None], scale.dilation)
+        return F.conv2d(mirrored(smooth, scale.reach), scale.filters, dilation=scale.dilation)
 
     def _adjoint(self, scale, h):
         """Σ_j w_jᵀ * h_j."""
-        image = _Adjoint.apply(h, scale.filters, scale.dilation)
-        return _smoothed(image, scale.dilation, full=True).flatten(1)
+        image = Adjoint.apply(h, scale.filters, scale.dilation)
+        return smoothed(folded(image, scale.reach), scale.dilation).flatten(1)
 
 
 class _Scale(NamedTuple):
@@ -235,12 +256,9 @@ class _Scale(NamedTuple):
         return self[2:]
 
     @property
-    def squares(self):
-        """‖w_j‖² of the filters in the image."""
-        one_each = torch.eye(len(self.filters)).to(self.filters)
-        correlation = _correlation(self.filters[:, 0], one_each, self.dilation)
-        middle = correlation.shape[1] // 2
-        return correlation[:, middle, middle]
+    def reach(self):
+        """Pixels that the filters look at on each side."""
+        return self.dilation * (self.filters.shape[2] // 2)
 
 
 class _ConvConstants(NamedTuple):
@@ -284,84 +302,7 @@ class _Response(Function):
         return of_h, of_total, of_falling, of_sharpness, of_width
 
 
-class _Adjoint(Function):
-    """Σ_j w_jᵀ * h_j: faster than torch's own, which is made for many channels."""
-
-    @staticmethod
-    def forward(ctx, h, filters, dilation):
-        ctx.save_for_backward(h, filters)
-        ctx.dilation = dilation
-        n, n_filters, height, width = h.shape
-        size = filters.shape[2]
-        pieces = filters.reshape(n_filters, -1).T @ h.flatten(2)
-        pieces = pieces.view(n, size, size, height, width)
-        reach = dilation * (size - 1)
-        rows = h.new_zeros(n, size, height + reach, width)
-        image = h.new_zeros(n, height + reach, width + reach)
-        for i in range(size):
-            rows[:, :, dilation * i :][:, :, :height] += pieces[:, i]
-        for j in range(size):
-            image[:, :, dilation * j :][:, :, :width] += rows[:, j]
-        return image[:, None]
-
-    @staticmethod
-    def backward(ctx, gradient):
-        h, filters = ctx.saved_tensors
-        options = {"dilation": ctx.dilation}
-        of_filters = conv2d_weight(gradient, filters.shape, h, **options)
-        return F.conv2d(gradient, filters, **options), of_filters, None
-
-
-def _smoothed(images, dilation, full=False):
-    """Images smoothed for a dilated filter, where they are known all around or with zeros there."""
-    weights = torch.tensor([0.25, 0.5, 0.25]).to(images)
-    binomial = torch.outer(weights, weights)[None, None]
-    step = 1
-    while step < dilation:
-        images = F.conv2d(images, binomial, dilation=step, padding=2 * step if full else 0)
-        step *= 2
-    return images
-
-
-def support(dilation, kernel_size):
-    """Height and width of a filter with its smoothing."""
-    return dilation * (kernel_size - 1) + 2 * (dilation - 1) + 1
-
-
-def _correlation(filters, weights, dilation):
-    """Weighted sums of the filters' correlations with themselves, smoothing included."""
-    size = filters.shape[1]
-    options = {"padding": size - 1, "groups": len(filters)}  # every filter with itself
-    own = F.conv2d(filters[None], filters[:, None], **options)[0]
-    sums = torch.einsum("ij,jkl->ikl", weights, own)
-    spread = sums.new_zeros(len(sums), *2 * (dilation * (own.shape[1] - 1) + 1,))
-    spread[:, ::dilation, ::dilation] = sums
-    for _ in range(2):
-        spread = _smoothed(spread[:, None], dilation, full=True)[:, 0]
-    return spread
-
-
-def fitting_dilations(image_shape, kernel_size):
-    """The dilations whose filters have as many places along each side as they have weights."""
-    largest = min(image_shape) - kernel_size + 1
-    fitting = [d for d in (2, 4) if support(d, kernel_size) <= largest]
-    return 1, *fitting
-
-
 def _shares(n_filters, n_scales):
     """Half of the filters for the first scale, the rest in equal shares for the others."""
     others = n_filters // (2 * (n_scales - 1)) if n_scales > 1 else 0
     return [n_filters - others * (n_scales - 1)] + (n_scales - 1) * [others]
-
-
-def _first_filters(n_filters, size, generator):
-    """The two-dimensional cosine transform without its constant, the slow waves first."""
-    position = torch.arange(size) + 0.5
-    waves = torch.cos(math.pi / size * torch.arange(size)[:, None] * position)
-    waves = F.normalize(waves, dim=1)
-    pairs = sorted((i * i + j * j, i, j) for i in range(size) for j in range(size) if i + j > 0)
-    filters = [torch.outer(waves[i], waves[j]) for _, i, j in pairs[:n_filters]]
-    while len(filters) < n_filters:
-        noise = torch.randn(size, size, generator=generator)
-        filters.append((noise - noise.mean()) / noise.norm())
-    return torch.stack(filters)

@@ -44,11 +44,12 @@ n_blocks : int, default=1
     Number of residual blocks.
 hidden_layer_sizes : "auto", int or tuple of int, default="auto"
     Units of each branch; "auto" takes 8 for each feature, between 32 and 512. With "conv" the
-    number of filters; "auto" takes 48, or ``kernel_size``² − 1 if that is less.
+    number of filters, each with its mirror image; "auto" takes 24, or ``kernel_size``²/2 if that is
+    less.
 image_shape : tuple of two int, default=None
     Height and width of the images that the rows of X are, for ``residual="conv"``.
 kernel_size : int, default=7
-    Height and width of the filters of ``residual="conv"``.
+    Height and width of the filters of ``residual="conv"``, an odd number.
 lipschitz : float, default=0.999
     Bound L of the Lipschitz constant of each branch, in (0, 1). The smallest slope of the
     forward map is about (1 − L)/2 of its largest.

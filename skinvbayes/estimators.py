@@ -69,7 +69,7 @@ class _BaseINN(
         "n_blocks": [Interval(numbers.Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [StrOptions({"auto"}), "array-like", numbers.Integral],
         "image_shape": [None, "array-like"],
-        "kernel_size": [Interval(numbers.Integral, 2, None, closed="left")],
+        "kernel_size": [Interval(numbers.Integral, 3, None, closed="left")],
         "lipschitz": [Interval(numbers.Real, 0, 1, closed="neither")],
         "solver": [StrOptions({"auto", "lbfgs", "adam"})],
         "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],

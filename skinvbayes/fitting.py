@@ -9,7 +9,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from torch.nn import functional as F
 
-from .convolution import fitting_dilations, support
+from .filters import fitting_dilations, support
 from .losses import LOSSES, DivergenceLoss
 from .networks import RESIDUALS, IResNet, ResidualBlock
 from .problem import InverseProblem
@@ -259,6 +259,11 @@ class TrainingMixin:
                 "hidden_layer_sizes one number, that of the filters; got "
                 f"n_blocks={self.n_blocks} and {self.hidden_layer_sizes!r}."
             )
+        if self.kernel_size % 2 == 0:
+            raise ValueError(
+                "kernel_size must be odd, so that filters have a pixel in their middle; got "
+                f"{self.kernel_size}."
+            )
         shape = self._image_shape(self.kernel_size)
         dilations = fitting_dilations(shape, self.kernel_size)
         return {"image_shape": shape, "kernel_size": self.kernel_size, "dilations": dilations}
@@ -266,7 +271,7 @@ class TrainingMixin:
     def _hidden_sizes(self):
         if isinstance(self.hidden_layer_sizes, str):
             if self._block.stationary:
-                return (min(48, self.kernel_size**2 - 1),)
+                return (min(24, self.kernel_size**2 // 2),)
             width = int(np.clip(8 * self.n_features_in_, 32, 512))
             return (width, width) if self.residual == "mlp" else (width,)
         sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())

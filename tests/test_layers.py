@@ -18,7 +18,8 @@ ROOMS = {
     "blocks": {"jacobians"},
     "gradient": {"activations", "blocks", "fused", "hidden_form", "jacobians", "spectra"},
     "mlp": {"activations", "blocks", "hidden_form", "jacobians", "spectra"},
-    "convolution": {"blocks"},
+    "filters": set(),
+    "convolution": {"blocks", "filters"},
     "threads": set(),
     "training": set(),
     "reporting": set(),
@@ -39,7 +40,7 @@ ROOMS = {
     "forward_term": {"operators"},
     "transfer": {"forward_map", "inversion"},
     "posterior": {"threads", "uncertainty"},
-    "fitting": {"convolution", "losses", "networks", "problem", "reporting", "spectra", "training"},
+    "fitting": {"filters", "losses", "networks", "problem", "reporting", "spectra", "training"},
     "estimators": {
         *("callbacks", "docstrings", "fitting", "forward_map", "networks", "persistence"),
         *("posterior", "threads", "transfer"),

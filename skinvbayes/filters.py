@@ -1,0 +1,179 @@
+"""Filters on images that go on mirrored beyond their borders.
+
+The pixels of the border come twice (half-sample symmetry). Filters are odd or even; a dilated one
+has so many pixels from one weight to the next and works on images that were smoothed accordingly.
+"""
+
+import math
+from itertools import zip_longest
+
+import torch
+from torch.autograd import Function
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
+
+__all__ = [
+    "Adjoint",
+    "correlation",
+    "first_filters",
+    "fitting_dilations",
+    "folded",
+    "mirrored",
+    "row_squares",
+    "smoothed",
+    "support",
+]
+
+
+class Adjoint(Function):
+    """Σ_j w_jᵀ * h_j: faster than torch's own, which is made for many channels."""
+
+    @staticmethod
+    def forward(ctx, h, filters, dilation):
+        ctx.save_for_backward(h, filters)
+        ctx.dilation = dilation
+        n, n_filters, height, width = h.shape
+        size = filters.shape[2]
+        pieces = filters.reshape(n_filters, -1).T @ h.flatten(2)
+        pieces = pieces.view(n, size, size, height, width)
+        reach = dilation * (size - 1)
+        rows = h.new_zeros(n, size, height + reach, width)
+        image = h.new_zeros(n, height + reach, width + reach)
+        for i in range(size):
+            rows[:, :, dilation * i :][:, :, :height] += pieces[:, i]
+        for j in range(size):
+            image[:, :, dilation * j :][:, :, :width] += rows[:, j]
+        return image[:, None]
+
+    @staticmethod
+    def backward(ctx, gradient):
+        h, filters = ctx.saved_tensors
+        options = {"dilation": ctx.dilation}
+        of_filters = conv2d_weight(gradient, filters.shape, h, **options)
+        return F.conv2d(gradient, filters, **options), of_filters, None
+
+
+def mirrored(images, reach):
+    """Images with so many pixels of their mirror images on every side, the border twice."""
+    for dim in (2, 3) if reach else ():
+        size = images.shape[dim]
+        before, after = images.narrow(dim, 0, reach), images.narrow(dim, size - reach, reach)
+        images = torch.cat([before.flip(dim), images, after.flip(dim)], dim)
+    return images
+
+
+def folded(images, reach):
+    """The adjoint of :func:`mirrored`."""
+    for dim in (2, 3) if reach else ():
+        size = images.shape[dim] - 2 * reach
+        before, middle, after = images.split([reach, size, reach], dim)
+        gap = list(images.shape)
+        gap[dim] = size - reach
+        gap = images.new_zeros(gap)
+        images = middle + torch.cat([before.flip(dim), gap], dim)
+        images = images + torch.cat([gap, after.flip(dim)], dim)
+    return images
+
+
+def _surrounded(images, reach):
+    """Images with twice as many zeros on every side."""
+    return F.pad(images, 4 * (2 * reach,))
+
+
+def smoothed(images, dilation, extend=mirrored):
+    """Images smoothed by binomials for a dilated filter, with what is said around them."""
+    weights = torch.tensor([0.25, 0.5, 0.25]).to(images)
+    binomial = torch.outer(weights, weights)[None, None]
+    step = 1
+    while step < dilation:
+        images = F.conv2d(extend(images, step), binomial, dilation=step)
+        step *= 2
+    return images
+
+
+def support(dilation, kernel_size):
+    """Height and width of a filter with its smoothing."""
+    return dilation * (kernel_size - 1) + 2 * (dilation - 1) + 1
+
+
+def _on_pixels(filters, dilation):
+    """The filters with gaps and smoothing, of size :func:`support`."""
+    size = dilation * (filters.shape[1] - 1) + 1
+    spread = filters.new_zeros(len(filters), 1, size, size)
+    spread[:, 0, ::dilation, ::dilation] = filters
+    return smoothed(spread, dilation, _surrounded)[:, 0]
+
+
+def correlation(filters, weights, dilation):
+    """Weighted sums of the filters' correlations with themselves, smoothing included."""
+    filters = _on_pixels(filters, dilation)
+    shape = 2 * (2 * filters.shape[1] - 1,)
+    power = torch.view_as_real(torch.fft.rfft2(filters, s=shape)).square().sum(-1)
+    sums = torch.einsum("ij,jkl->ikl", weights, power)
+    return torch.fft.fftshift(torch.fft.irfft2(sums, s=shape), dim=(1, 2))
+
+
+def row_squares(filters, dilation, image_shape):
+    """The square sums of the rows of x ↦ w_j * x, of shape (n_filters, height, width).
+
+    A row is the filter around a pixel, folded back at the borders. Squared, it is the filter times
+    itself and, near the borders, its mirror images: of an odd or even filter, values of
+    convolutions with itself.
+    """
+    filters = _on_pixels(filters, dilation)
+    down, across = (_lags(n, filters.shape[1]).to(filters) for n in image_shape)
+    vertical = _self_convolution(filters, (1,)).sum(2) @ down
+    horizontal = _self_convolution(filters, (2,)).sum(1) @ across
+    inside = filters.square().sum((1, 2))[:, None, None]
+    corners = down.T @ _self_convolution(filters, (1, 2)) @ across
+    return inside + vertical[:, :, None] + horizontal[:, None, :] + corners
+
+
+def _lags(n_pixels, size):
+    """Where a filter around each pixel meets its mirror images, of shape (2 size − 1, n_pixels)."""
+    lag, pixel = torch.arange(1 - size, size)[:, None], torch.arange(n_pixels)
+    return (lag == 2 * pixel + 1) | (lag == 2 * (pixel - n_pixels) + 1)
+
+
+def _self_convolution(filters, dims):
+    """The filters' convolutions with themselves along these axes."""
+    shape = len(dims) * (2 * filters.shape[1] - 1,)
+    spectrum = torch.fft.rfftn(filters, s=shape, dim=dims)
+    return torch.fft.irfftn(spectrum.square(), s=shape, dim=dims)
+
+
+def fitting_dilations(image_shape, kernel_size):
+    """The dilations whose filters fit into the image."""
+    return tuple(d for d in (1, 2, 4) if support(d, kernel_size) <= min(image_shape))
+
+
+def first_filters(n_filters, size, generator):
+    """Filters of a cosine transform without its constant, the slow waves first, and their signs.
+
+    They are odd (−1) or even (1): sums of two products of waves, and the differences their mirror
+    images.
+    """
+    position = torch.arange(size) + 0.5
+    waves = torch.cos(math.pi / size * torch.arange(size)[:, None] * position)
+    waves = F.normalize(waves, dim=1)
+
+    def products(row, column):
+        """Of waves that are even (0) or odd (1) along each axis, the slow ones first."""
+        pairs = [(i, j) for i in range(row, size, 2) for j in range(column, size, 2) if i + j]
+        pairs.sort(key=lambda pair: pair[0] ** 2 + pair[1] ** 2)
+        return [(i * i + j * j, torch.outer(waves[i], waves[j])) for i, j in pairs]
+
+    found = []
+    for sign, parities in (-1, ((0, 1), (1, 0))), (1, ((0, 0), (1, 1))):
+        for several in zip_longest(*(products(*parity) for parity in parities)):
+            frequencies, parts = zip(*filter(None, several), strict=True)
+            found.append((sum(frequencies) / len(parts), sign, sum(parts) / math.sqrt(2)))
+    found.sort(key=lambda entry: entry[0])
+    while len(found) < n_filters:
+        sign = (-1) ** len(found)
+        noise = torch.randn(size, size, generator=generator)
+        noise = noise + sign * noise.flip(0, 1)
+        noise = noise - noise.mean()
+        found.append((math.inf, sign, noise / noise.norm()))
+    _, signs, filters = zip(*found[:n_filters], strict=True)
+    return torch.stack(filters), torch.tensor(signs, dtype=filters[0].dtype)
