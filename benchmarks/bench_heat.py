@@ -18,7 +18,7 @@ SLOW = {"learning_rate_init": 1e-4, "prior_bandwidth": 0.03, "lipschitz": 0.9999
 CONV = {
     "residual": "conv",
     "image_shape": (32, 32),
-    "batch_size": 4,
+    "batch_size": 2,
     "learning_rate_init": 0.02,
     "max_iter": 3,
 }
@@ -30,7 +30,7 @@ SETTINGS = {
 PLACES = {(64,): "rod", (32, 32): "plate"}
 QUICK = {"max_iter": 5}
 NOISE_LEVELS = (0.005, 0.02, 0.05)
-N_TRAIN = 8000
+N_TRAIN = {"rod": 8000, "plate": 1000, "sensor": 8000}
 TV_WEIGHTS = [0.001, 0.003, 0.01, 0.03, 0.1]
 DATA_RANGE = 4.0  # of temperatures and of light
 
@@ -52,13 +52,14 @@ def compare(report, name, data, settings, quick):
 
 def problems(n_train, n_test, only):
     """Names, data and settings."""
-    for shape in PLACES:
-        for noise_level in NOISE_LEVELS if only in (None, PLACES[shape]) else ():
-            data = make_backward_heat(n_train, n_test, shape=shape, noise_level=noise_level)
+    for shape, place in PLACES.items():
+        for noise_level in NOISE_LEVELS if only in (None, place) else ():
+            options = {"shape": shape, "noise_level": noise_level}
+            data = make_backward_heat(n_train[place], n_test, **options)
             name = f"heat, {'×'.join(map(str, shape))}, δ = {noise_level}"
-            yield name, data, SETTINGS[PLACES[shape]]
+            yield name, data, SETTINGS[place]
     if only in (None, "sensor"):
-        data = make_saturating_sensor(n_train, n_test)
+        data = make_saturating_sensor(n_train["sensor"], n_test)
         yield f"EXTRA: saturating sensor, δ = {data.noise_level}", data, SETTINGS["sensor"]
 
 
@@ -69,7 +70,7 @@ def main():
     report = Report("heat", COLUMNS)
     done = []
     for name, data, settings in problems(
-        *((200, 20) if options.quick else (N_TRAIN, 200)), options.only
+        *((dict.fromkeys(N_TRAIN, 200), 20) if options.quick else (N_TRAIN, 200)), options.only
     ):
         comparison = compare(report, name, data, settings, options.quick)
         done.append(comparison)

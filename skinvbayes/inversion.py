@@ -36,8 +36,9 @@ _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is 
 _MATRIX_FREE_FORCING = 0.2
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
-_MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 1e-2, 5e-2  # the same in training
 _TRAINING_TOLERANCE = {torch.float32: 50, torch.float64: 100}  # the same in training
+# in training by products alone, of the residual at the start, and of the equations for the gradient
+_MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 5e-2, 5e-2
 _ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
@@ -133,8 +134,7 @@ def implicit_inverse(network, z, start):
         Preimages, differentiable in the parameters of φ.
     """
     with network.frozen(gradient=True):
-        tol = _TRAINING_TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps
-        tol = _MATRIX_FREE_TRAINING if network.blocks[0].matrix_free else tol
+        tol = _training_tolerance(network, z, start)
         preimages = [invert(network, z, start=start, tol=tol).x]  # of the output of every block
         with torch.no_grad():
             for block in network.blocks[:-1]:
@@ -142,6 +142,16 @@ def implicit_inverse(network, z, start):
         for block, x in zip(reversed(network.blocks), reversed(preimages), strict=True):
             z = _ImplicitStep.apply(block(x), z, x, block)
     return z
+
+
+@torch.no_grad()
+def _training_tolerance(network, z, start):
+    tol = _TRAINING_TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps
+    if not network.blocks[0].matrix_free:
+        return tol
+    # the start is the truth, from which the noise leads away: a part of that, however small it is
+    share = (network(start) - z).norm() / z.norm().clamp(min=_tiny(z))
+    return max(tol, _MATRIX_FREE_TRAINING * float(share))
 
 
 class _ImplicitStep(torch.autograd.Function):

@@ -211,6 +211,16 @@ def test_inverse(case):
     torch.testing.assert_close(found.x, x, rtol=1e-8, atol=1e-8)
 
 
+def test_training_finds_what_little_noise_changes(case):
+    """It starts at the truth, and must not stop there because the noise is small beside z."""
+    network, x = case
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(6), dtype=x.dtype)
+    z = network(x).detach() + 1e-4 * noise
+    exact = invert(network, z, tol=1e-12).x
+    left = implicit_inverse(network, z, x) - exact
+    assert left.norm() < 0.2 * (exact - x).norm()
+
+
 def test_implicit_gradient(case, monkeypatch):
     """Of the reconstruction loss, against central differences of the solution."""
     for name in ("_MATRIX_FREE_TRAINING", "_MATRIX_FREE_ADJOINT"):  # in training they are loose
