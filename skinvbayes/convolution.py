@@ -199,8 +199,8 @@ class ConvBlock(MonotoneBlock):
 
     def _free_bounds(self, slope):
         down, up = self._spectra()
-        lower = self.known_bounds[0] + slope - down
-        return lower, self.known_bounds[1] + slope + up.max()
+        lower = self.known_bounds[0] + slope - down.max()
+        return lower[None], self.known_bounds[1] + slope + up.max()
 
     def _spectra(self):
         """Σ μ|ŵ|² and Σ ν|ŵ|² on a grid of frequencies, enlarged to bound what lies between."""
