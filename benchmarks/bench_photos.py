@@ -27,7 +27,7 @@ CONV = {
     "hidden_layer_sizes": 30,
     "learning_rate_init": 0.02,
     "batch_size": 2,
-    "max_iter": 3,
+    "max_iter": 2,
 }
 SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV}
 ABOVE_TV, ABOVE_NLM = 0.7, -0.2  # dB

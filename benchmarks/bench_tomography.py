@@ -21,7 +21,8 @@ CONV = {
     "residual": "conv",
     "batch_size": 2,
     "learning_rate_init": 0.02,
-    "max_iter": 4,
+    "lipschitz": 0.9999,  # so few projections: there are directions that they hardly see
+    "max_iter": 3,
 }
 SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV}
 QUICK = {"max_iter": 2}

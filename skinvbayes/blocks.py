@@ -129,6 +129,7 @@ class ResidualBlock(nn.Module):
         """The block seen from its hidden units, if it has fewer of them than features, or None."""
         return
 
+    majorant = None  # products with matrices that majorise Dφ, see those of filters
     positive_definite = False  # whether all Jacobians are symmetric and so
     tolerance = 0.0  # relative residual that an inversion stops at, if rounding does not before
     matrix_free = False  # whether products with Jacobians are to be taken, never their matrices

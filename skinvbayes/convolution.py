@@ -171,6 +171,18 @@ class ConvBlock(MonotoneBlock):
 
         return product
 
+    def majorant(self, x, dtype):
+        """Multiplication by a matrix H(x) with which x ↦ x − H⁻¹ (φ(x) − z) lowers the potential.
+
+        The potential of ψ_j, less a convex function that is replaced by its tangent, is concave in
+        h²; so its majorising parabola has the slope (ν_j + μ_j) / √(1 + (β_j h)²).
+        """
+        slopes = []
+        for scale in self._current_constants().scales:
+            h = self._features(scale, x)
+            slopes.append((h * scale.sharpness).square_().add_(1).rsqrt_().mul_(scale.total))
+        return self.product_from(slopes, dtype)
+
     def constants(self):
         """s, and for each scale its filters, with their mirror images, and what makes up ψ."""
         filters = self._filters()

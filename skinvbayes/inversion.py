@@ -5,7 +5,7 @@ A fast method goes first, a robust one takes over the rows that it leaves.
 1. Fast: Newton's method without a step-length test where Jacobians cost next to nothing; else the
    chord method, Newton's with one averaged Jacobian for all rows, and Anderson's mixing with the
    step before. Of fewer hidden units than features it iterates on the units
-   (:class:`skinvbayes.hidden_form.HiddenForm`).
+   (:class:`skinvbayes.hidden_form.HiddenForm`); by products alone it majorises and minimises.
 2. Robust: Newton's method with a step-length test; of many features and with symmetric positive
    definite Jacobians by conjugate gradients.
 
@@ -13,7 +13,8 @@ References
 ----------
 D. G. Anderson (1965), "Iterative procedures for nonlinear integral equations", Journal of the ACM;
 J. M. Ortega and W. C. Rheinboldt (1970), "Iterative solution of nonlinear equations in several
-variables".
+variables"; D. R. Hunter and K. Lange (2004), "A tutorial on MM algorithms", The American
+Statistician.
 """
 
 from dataclasses import dataclass
@@ -33,12 +34,12 @@ _FEW_FEATURES = 8  # up to so many, Jacobians of all rows cost next to nothing
 _FAST_STEPS = 30
 _PATIENCE = 4  # steps of the fast method, in which the largest residual has to fall ...
 _GAIN, _GAIN_BEFORE_CHEAP = 0.5, 0.05  # ... so far, where the robust method is dear or cheap
-_MATRIX_FREE_FORCING = 0.2
+_MAJORISING_STEPS, _MATRIX_FREE_FORCING = 6, 0.3  # by products alone
 _FORCING = 0.05  # relative residual of Newton's equations by conjugate gradients
 _TOLERANCE = {torch.float32: 8, torch.float64: 100}  # default, in units of rounding
 _TRAINING_TOLERANCE = {torch.float32: 50, torch.float64: 100}  # the same in training
 # in training by products alone, of the residual at the start, and of the equations for the gradient
-_MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 5e-2, 5e-2
+_MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 1e-2, 5e-2
 _ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equations for the gradient
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
@@ -227,9 +228,12 @@ _METHODS = {"newton": _newton, "fixed_point": _fixed_point}
 def _approach(block, z, start, threshold, max_iter):
     """As far as the fast method gets: the points, the steps taken and the residuals."""
     if block.matrix_free:
-        start = start.clone()
-        n_iter = torch.zeros(len(start), dtype=torch.int64, device=start.device)
-        return start, n_iter, (block(start) - z).norm(dim=1)
+
+        def function(x, rows):
+            return block(x) - z[rows], x
+
+        n_steps = min(max_iter, _MAJORISING_STEPS) if block.majorant else 0
+        return _march(function, _majorising(block), start, threshold, n_steps, gain=1.0)
     form = block.hidden_form()
     if form is not None:
         h = form.preactivation(start)
@@ -342,6 +346,25 @@ def _chord(inverse, product_from=None):
     return solver
 
 
+def _majorising(block):
+    """Steps −H⁻¹ F that lower the convex function of which F is the gradient.
+
+    H is the Hessian of a quadratic function above that one, which it touches where the step starts:
+    the length of the step needs no test.
+    """
+
+    def solver(residual, x, last):
+        return -_solve_loosely(block.majorant(x, torch.float32), residual), None
+
+    return solver
+
+
+def _solve_loosely(product, residual):
+    """By conjugate gradients in single precision, which will do for a step."""
+    found, _ = conjugate_gradients(product, residual.float(), tol=_MATRIX_FREE_FORCING)
+    return found.to(residual)
+
+
 def _preconditioner(block, x):
     """Multiplication by the inverse of the averaged Jacobian, unless that is too large to have."""
     if block.matrix_free or block.hidden_form() is not None:
@@ -389,9 +412,7 @@ def _direction(block, x):
         if not block.matrix_free:
             solve = partial(conjugate_gradients, tol=_FORCING, precondition=precondition)
             return solve(block.product_from(slopes), residual)[0]
-        # single precision will do for a step
-        product = block.product_from(slopes, torch.float32)
-        return conjugate_gradients(product, residual.float(), tol=_MATRIX_FREE_FORCING)[0].to(x)
+        return _solve_loosely(block.product_from(slopes, torch.float32), residual)
 
     return by_products
 

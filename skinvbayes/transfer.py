@@ -131,12 +131,20 @@ class TransferredNetwork(nn.Module):
 
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dψ_r(u) from the slopes at u, without forming it."""
-        product = self.network.blocks[0].product_from(slopes, dtype)
-        return lambda v: self._weighted(product(v), self.known(v))
+        return self._weighted_product(self.network.blocks[0].product_from(slopes, dtype))
+
+    @property
+    def majorant(self):
+        """As the trained block."""
+        trained = self.network.blocks[0].majorant
+        return trained and (lambda u, dtype: self._weighted_product(trained(u, dtype)))
 
     def adjoint_product(self, u):
         """Multiplication of rows by Dψ_r(u) where that is symmetric, without forming it."""
         return self.product_from(self.call_and_slopes(u)[1])
+
+    def _weighted_product(self, product):
+        return lambda v: self._weighted(product(v), self.known(v))
 
     def _weighted(self, trained, linear):
         return linear + self.ratio * (trained - linear)
