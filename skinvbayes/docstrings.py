@@ -59,13 +59,14 @@ solver : {"auto", "lbfgs", "adam"}, default="auto"
 max_iter : int, default=200
     Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend half
     (L-BFGS) or three quarters (Adam; with "conv" one quarter) of them on the divergence loss, a
-    cheap first guess.
+    cheap first guess. With "conv" a thousand steps teach most of what there is to learn: of a
+    thousand pairs or more take a few epochs.
 tol : float, default=1e-5
     Least improvement of the loss that counts, relative to its size.
 batch_size : "auto" or int, default="auto"
     Pairs in each step of Adam; "auto" is 128, with "conv" as many as have 2¹⁴ pixels.
 learning_rate_init : float, default=0.003
-    First step size of Adam; it falls to zero along a cosine.
+    First step size of Adam; it falls to zero along a cosine. With "conv" 0.02 is better.
 early_stopping : bool, default=False
     Set pairs aside, stop when their loss no longer improves, and restore the best weights.
 validation_fraction : float, default=0.1
