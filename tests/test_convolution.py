@@ -181,6 +181,14 @@ def test_lower_bound_is_nearly_reached():
     assert a <= lowest <= a + 0.2 * response
 
 
+def test_what_the_bound_allows_is_used():
+    """Where more is asked for, a is no larger than L demands."""
+    network = make_network((9, 9), 5, 12, (1, 2), lipschitz=0.999)
+    with torch.no_grad():
+        network.blocks[0].slope.fill_(-1.0)
+    assert 0.998 < network.blocks[0].lipschitz() <= 0.999
+
+
 @pytest.mark.parametrize("dilations", [(1,), (1, 2), (1, 2, 4)])
 def test_bounds_cover_what_lies_between_the_grid(dilations):
     network = make_network((9, 9), 5, 12, dilations)
@@ -323,6 +331,17 @@ def test_std_and_other_noise_levels(trained):
     less, more = (estimator.predict(Y, noise_level=d) for d in (0.1, 0.4))
     roughness = [np.diff(found.reshape(2, 12, 12)).std() for found in (less, more)]
     assert roughness[0] > roughness[1]
+
+
+def test_majorant_at_another_noise_level(trained):
+    _, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(3))
+    estimator = trained["divergence"]
+    network = estimator._map_at(0.4).network
+    u = torch.from_numpy(estimator._problem.units.from_signals(Y))
+    product = network.majorant(u, torch.float64)
+    H = torch.stack([product(v.expand_as(u)) for v in torch.eye(144).to(u)], dim=2)
+    difference = torch.linalg.eigvalsh(H - network.jacobian(u))
+    assert difference.min() > -1e-8 * difference.max() and difference.max() > 0.1
 
 
 def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):
