@@ -20,7 +20,8 @@ CONV = {
     "image_shape": (32, 32),
     "batch_size": 2,
     "learning_rate_init": 0.02,
-    "max_iter": 3,
+    "lipschitz": 0.9999,
+    "max_iter": 2,
 }
 SETTINGS = {
     "rod": {DivergenceRegularizedINN: SLOW, ReconstructionINN: SLOW},
@@ -30,7 +31,7 @@ SETTINGS = {
 PLACES = {(64,): "rod", (32, 32): "plate"}
 QUICK = {"max_iter": 5}
 NOISE_LEVELS = (0.005, 0.02, 0.05)
-N_TRAIN = {"rod": 8000, "plate": 1000, "sensor": 8000}
+N_TRAIN = {"rod": 8000, "plate": 500, "sensor": 8000}
 TV_WEIGHTS = [0.001, 0.003, 0.01, 0.03, 0.1]
 DATA_RANGE = 4.0  # of temperatures and of light
 
