@@ -85,10 +85,10 @@ class ConvBlock(MonotoneBlock):
         dilations=(1,),
     ):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
-        self.image_shape, self.dilations = tuple(image_shape), tuple(dilations)
+        self.image_shape = tuple(image_shape)
         del self.log_scale  # s takes its place
         (n_filters,) = hidden_layer_sizes
-        self.sizes = _shares(n_filters, len(self.dilations))
+        self.dilations, self.sizes = _shares(n_filters, dilations)
         first, signs = zip(
             *(first_filters(n, kernel_size, generator) for n in self.sizes), strict=True
         )
@@ -314,7 +314,10 @@ class _Response(Function):
         return of_h, of_total, of_falling, of_sharpness, of_width
 
 
-def _shares(n_filters, n_scales):
-    """Half of the filters for the first scale, the rest in equal shares for the others."""
-    others = n_filters // (2 * (n_scales - 1)) if n_scales > 1 else 0
-    return [n_filters - others * (n_scales - 1)] + (n_scales - 1) * [others]
+def _shares(n_filters, dilations):
+    """The scales and how many filters each has: half the first, the others equal shares, if any."""
+    n_others = len(dilations) - 1
+    share = n_filters // (2 * n_others) if n_others else 0
+    if share == 0:
+        return (dilations[0],), (n_filters,)
+    return tuple(dilations), (n_filters - share * n_others, *n_others * (share,))

@@ -385,6 +385,15 @@ def test_bad_parameters(changes, message):
         ApproximationINN(max_iter=1, **options).fit(X, Y)
 
 
+def test_few_filters_have_one_scale():
+    X, Y = blocks_of_grey(10, (12, 12), np.random.RandomState(0))
+    options = dict(OPTIONS, operator=eye_array(144), image_shape=(12, 12), max_iter=2)
+    estimator = DivergenceRegularizedINN(hidden_layer_sizes=1, **options).fit(X, Y)
+    assert estimator.predict(Y).shape == X.shape
+    X, Y = blocks_of_grey(2, (20, 8), np.random.RandomState(1))
+    assert estimator.at_image_shape((20, 8), operator=eye_array(160)).predict(Y).shape == (2, 160)
+
+
 def test_log_determinant_is_refused():
     X, Y = blocks_of_grey(10, (12, 12), np.random.RandomState(0))
     options = dict(OPTIONS, operator=eye_array(144), image_shape=(12, 12), max_iter=4)
