@@ -173,6 +173,7 @@ def draw_signals(plt, comparisons):
             ax.set_ylim(comparison.X[0].min() - 0.4, comparison.X[0].max() + 0.4)
             ax.tick_params(labelsize=6)
             ax.set_title(_title(name, comparison, 0, signals[0], short=False), fontsize=9)
+            ax.set_xlabel("cell", fontsize=8)
     return figure
 
 
