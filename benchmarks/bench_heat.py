@@ -20,12 +20,13 @@ CONV = {
     "image_shape": (32, 32),
     "batch_size": 2,
     "learning_rate_init": 0.02,
-    "lipschitz": 0.9999,
-    "max_iter": 2,
 }
 SETTINGS = {
     "rod": {DivergenceRegularizedINN: SLOW, ReconstructionINN: SLOW},
-    "plate": {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV},
+    "plate": {
+        DivergenceRegularizedINN: CONV | {"max_iter": 6},
+        ReconstructionINN: CONV | {"max_iter": 3},
+    },
     "sensor": {DivergenceRegularizedINN: {}, ReconstructionINN: {}},
 }
 PLACES = {(64,): "rod", (32, 32): "plate"}
