@@ -7,11 +7,7 @@ ours is not as far above total variation, or as near to non-local means, as the 
 
 from functools import partial
 
-from baselines import (
-    non_local_means,
-    patch_regression,
-    tv_denoising,
-)
+from baselines import non_local_means, patch_regression, tv_denoising
 from comparing import COLUMNS, NOTHING, VALIDATION, Comparison, draw_images
 from measuring import Report, arguments
 

@@ -5,10 +5,7 @@ when the best of ours is not 2 dB above filtered back-projection and above Tikho
 reconstructions in hindsight.
 """
 
-from baselines import (
-    FILTERS,
-    filtered_back_projection,
-)
+from baselines import FILTERS, filtered_back_projection
 from comparing import COLUMNS, Comparison, draw_images
 from measuring import Report, arguments
 

@@ -210,12 +210,12 @@ class ConvBlock(MonotoneBlock):
         return self.slope + self._raise(*self._free_bounds(self.slope))
 
     def _free_bounds(self, slope):
-        down, up = self._spectra()
-        lower = self.known_bounds[0] + slope - down.max()
-        return lower[None], self.known_bounds[1] + slope + up.max()
+        down, up = self._largest_responses()
+        lower = self.known_bounds[0] + slope - down
+        return lower[None], self.known_bounds[1] + slope + up
 
-    def _spectra(self):
-        """Σ μ|ŵ|² and Σ ν|ŵ|² on a grid of frequencies, enlarged to bound what lies between."""
+    def _largest_responses(self):
+        """Σ μ|ŵ|² and Σ ν|ŵ|² at most, on a grid of frequencies and then between them."""
         steep, falling, _, _ = self._shape_of_response()
         weights = torch.stack([falling, steep])
         degree = max(support(d, self.filters.shape[1]) for d in self.dilations) - 1
@@ -226,7 +226,7 @@ class ConvBlock(MonotoneBlock):
         total = total + total.flip(2)  # of the mirror images
         n_grid = 2 ** math.ceil(math.log2(16 * degree))
         spectra = torch.fft.rfft2(total, s=2 * (n_grid,)).abs()
-        return spectra.flatten(1) / math.cos(math.pi * degree / n_grid) ** 2
+        return spectra.amax((1, 2)) / math.cos(math.pi * degree / n_grid) ** 2
 
     def _by_scales(self, filters, columns):
         """The dilation, the filters and the columns of each scale."""

@@ -6,6 +6,7 @@ has so many pixels from one weight to the next and works on images that were smo
 
 import math
 from itertools import zip_longest
+from operator import itemgetter
 
 import torch
 from torch.autograd import Function
@@ -55,7 +56,7 @@ class Adjoint(Function):
 
 def mirrored(images, reach):
     """Images with so many pixels of their mirror images on every side, the border twice."""
-    for dim in (2, 3) if reach else ():
+    for dim in (2, 3):
         size = images.shape[dim]
         before, after = images.narrow(dim, 0, reach), images.narrow(dim, size - reach, reach)
         images = torch.cat([before.flip(dim), images, after.flip(dim)], dim)
@@ -64,14 +65,12 @@ def mirrored(images, reach):
 
 def folded(images, reach):
     """The adjoint of :func:`mirrored`."""
-    for dim in (2, 3) if reach else ():
+    for dim in (2, 3):
         size = images.shape[dim] - 2 * reach
         before, middle, after = images.split([reach, size, reach], dim)
-        gap = list(images.shape)
-        gap[dim] = size - reach
-        gap = images.new_zeros(gap)
-        images = middle + torch.cat([before.flip(dim), gap], dim)
-        images = images + torch.cat([gap, after.flip(dim)], dim)
+        images = middle.clone()
+        images.narrow(dim, 0, reach).add_(before.flip(dim))
+        images.narrow(dim, size - reach, reach).add_(after.flip(dim))
     return images
 
 
@@ -160,15 +159,15 @@ def first_filters(n_filters, size, generator):
     def products(row, column):
         """Of waves that are even (0) or odd (1) along each axis, the slow ones first."""
         pairs = [(i, j) for i in range(row, size, 2) for j in range(column, size, 2) if i + j]
-        pairs.sort(key=lambda pair: pair[0] ** 2 + pair[1] ** 2)
-        return [(i * i + j * j, torch.outer(waves[i], waves[j])) for i, j in pairs]
+        found = [(i * i + j * j, torch.outer(waves[i], waves[j])) for i, j in pairs]
+        return sorted(found, key=itemgetter(0))
 
     found = []
     for sign, parities in (-1, ((0, 1), (1, 0))), (1, ((0, 0), (1, 1))):
         for several in zip_longest(*(products(*parity) for parity in parities)):
             frequencies, parts = zip(*filter(None, several), strict=True)
             found.append((sum(frequencies) / len(parts), sign, sum(parts) / math.sqrt(2)))
-    found.sort(key=lambda entry: entry[0])
+    found.sort(key=itemgetter(0))
     while len(found) < n_filters:
         sign = (-1) ** len(found)
         noise = torch.randn(size, size, generator=generator)
