@@ -11,6 +11,7 @@ from statistics import median
 from time import perf_counter
 
 import torch
+from threadpoolctl import threadpool_limits
 
 OUTPUT = Path(__file__).parent / "results"
 
@@ -24,6 +25,7 @@ def arguments(description, **more):
         parser.add_argument(f"--{name.replace('_', '-')}", **properties)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    threadpool_limits(options.threads)
     return options
 
 

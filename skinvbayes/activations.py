@@ -6,9 +6,15 @@ The derivatives work in place: for a mini-batch, fresh memory costs more than th
 import torch
 from torch.nn import functional as F
 
-__all__ = ["softplus", "softplus_with_slope", "softplus_with_slope_", "tanh_with_slope"]
+__all__ = [
+    "MAX_LOG_SHARPNESS",
+    "softplus",
+    "softplus_with_slope",
+    "softplus_with_slope_",
+    "tanh_with_slope",
+]
 
-
+MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
 _LOWEST = -80.0  # both are zero below; the slope is still a normal number in single precision
 
 

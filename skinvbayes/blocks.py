@@ -13,8 +13,16 @@ from torch.func import vjp
 from torch.nn import functional as F
 
 from . import jacobians
+from .raising import lacking
 
-__all__ = ["MonotoneBlock", "ResidualBlock", "add_identity", "estimate", "every"]
+__all__ = [
+    "MonotoneBlock",
+    "ResidualBlock",
+    "add_identity",
+    "estimate",
+    "every",
+    "with_derivatives",
+]
 
 _MARGIN = 1e-5  # relative distance kept from the bound, above float32 rounding
 _SAMPLE_ROWS = 32  # whose Jacobians are averaged
@@ -236,9 +244,11 @@ class MonotoneBlock(ResidualBlock):
         raise NotImplementedError(f"{type(self).__name__} must define _free_bounds(slope).")
 
     def _raise(self, lower, b):
-        smooth_a = -self.SMOOTHING * torch.logsumexp(-lower / self.SMOOTHING, 0)  # ≤ a
-        lacking = (self._ratio * b - smooth_a) / (1 - self._ratio)
-        return self.SMOOTHING * F.softplus(lacking / self.SMOOTHING)  # ≥ max(lacking, 0)
+        """The multiple of the identity that is lacking, or a little more."""
+        arrays = (tensor.detach().cpu().numpy() for tensor in (lower, b))
+        found = lacking(*arrays, self._ratio, self.SMOOTHING)
+        value, *derivatives = (torch.as_tensor(number).to(lower) for number in found)
+        return with_derivatives(value, zip((lower, b), derivatives, strict=True))
 
     @property
     def _ratio(self):
@@ -261,3 +271,25 @@ def add_identity(matrices):
     """``I + M`` in the memory of a batch of matrices M."""
     matrices.diagonal(dim1=1, dim2=2).add_(1)
     return matrices
+
+
+def with_derivatives(value, pairs):
+    """A number with its derivative in every tensor of pairs (tensor, derivative)."""
+    tensors, derivatives = zip(*pairs, strict=True)
+    return _WithDerivatives.apply(value, derivatives, *tensors)
+
+
+class _WithDerivatives(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value, derivatives, *tensors):
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[1])
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return None, None, *(gradient * derivative for derivative in ctx.saved_tensors)

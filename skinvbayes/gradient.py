@@ -9,11 +9,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import jacobians
-from .activations import softplus, softplus_with_slope, softplus_with_slope_
-from .blocks import MonotoneBlock, add_identity, estimate
+from .activations import MAX_LOG_SHARPNESS, softplus, softplus_with_slope, softplus_with_slope_
+from .blocks import MonotoneBlock, add_identity, estimate, with_derivatives
 from .fused import gradient_branch_and_divergence
 from .hidden_form import HiddenForm
-from .spectra import norm_bound, small_gram
+from .raising import Raising
 
 __all__ = ["GradientBlock"]
 
@@ -28,16 +28,13 @@ class GradientBlock(MonotoneBlock):
     added to S, the least that respects it; all else stays free.
 
     S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
-    Divergence and Jacobian are in closed form. In training mode the bound is looked at in every
-    eighth step as long as it is far.
+    Divergence and Jacobian are in closed form. In training mode the bound is exact in every fourth
+    step, see :class:`skinvbayes.raising.Raising`.
 
     With a known part G, φ(x) = G x + s x − …, and a and b are those of G more.
     """
 
     DENSE_SLOPE = most_features_of_matrices = 256
-    NEGLIGIBLE = 30.0  # softplus(−30) is beyond rounding
-    TRUSTED_STEPS = 7  # of training, where the bound is far
-    MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
 
     def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
@@ -59,7 +56,12 @@ class GradientBlock(MonotoneBlock):
         self.weight = nn.Parameter(amplitude * direction)
         self.bias = nn.Parameter(torch.zeros(n_units))
         self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
-        self._steps_to_trust = 0  # steps of training until the bound is looked at again
+        self._raising = Raising(self._ratio, self.SMOOTHING, n_units // 2)
+
+    def train(self, mode=True):
+        """Switch to training mode, or back; what was followed is forgotten."""
+        self._raising.forget()
+        return super().train(mode)
 
     def initialize(self, mean, deviations, slope):
         """Start from the linear guess, the kinks of the units spread over the signals."""
@@ -194,7 +196,7 @@ class GradientBlock(MonotoneBlock):
 
     def constants(self):
         """S, and the weights between signals and units."""
-        sharpness = self._sharpness()
+        sharpness = self.log_sharpness.clamp(max=MAX_LOG_SHARPNESS).exp()
         inner = sharpness[:, None] * self.weight
         outer = (self.sign / sharpness)[:, None] * self.weight
         return _GradientConstants(self._slope(), inner, sharpness * self.bias, outer)
@@ -220,67 +222,33 @@ class GradientBlock(MonotoneBlock):
         return (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
 
     def _fused_call_and_divergence(self, x):
-        slope = self._slope()
-        image, units = gradient_branch_and_divergence(
-            x, slope, self.weight, self.bias, self._sharpness(), self.sign, self.shift
+        return gradient_branch_and_divergence(
+            *(x, self.slope, self.weight, self.bias),
+            *(self.log_sharpness, self.sign, self.shift, self._raised()),
         )
-        trace = slope.trace() if slope.ndim else x.shape[1] * slope
-        return image, trace + units
-
-    def _sharpness(self):
-        return self.log_sharpness.clamp(max=self.MAX_LOG_SHARPNESS).exp()
 
     def _slope(self):
         """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
-        slope = self._free_slope()
-        if self.training and self._steps_to_trust > 0:
-            self._steps_to_trust -= 1
+        slope, found = self._free_slope(), self._raised()
+        if found is None:
             return slope
-        within, far_within = self._surely_within(slope)
-        if far_within:
-            self._steps_to_trust = self.TRUSTED_STEPS
-        if within:
-            return slope
-        raised = self._raise(*self._free_bounds(slope))
+        raised, *derivatives = found
+        raised = with_derivatives(raised, zip((self.slope, self.weight), derivatives, strict=True))
         return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
+
+    def _raised(self):
+        """By how much S is raised, with its derivatives, or None where it need not be."""
+        raised = self._raising.followed if self.training else self._raising.exact
+        found = raised(*self._arrays())
+        return found and [torch.as_tensor(part).to(self.weight) for part in found]
 
     def _free_bounds(self, slope):
         """The lowest eigenvalues, a first, and b, before anything is raised."""
-        down, up = self._grams(slope)
-        if slope.ndim:
-            return torch.linalg.eigvalsh(slope - down), torch.linalg.eigvalsh(slope + up)[-1]
-        lowest, highest = (slope + bound for bound in self.known_bounds)
-        highest = highest + torch.linalg.eigvalsh(up)[-1]
-        return lowest - torch.linalg.eigvalsh(down).flip(0), highest
+        return [torch.as_tensor(end).to(slope) for end in self._raising.ends(*self._arrays())]
 
-    @torch.no_grad()
-    def _surely_within(self, slope):
-        """Whether a is so far above its bound that nothing is raised, and whether by 0.1 b more.
-
-        Without any eigenvalue: Cholesky's factor exists only of a positive definite matrix.
-        """
-        down, up = self._grams(slope)
-        identity = torch.eye(len(down)).to(down)
-        if slope.ndim:
-            lower, b = slope - down, norm_bound(slope + up)
-        else:
-            lowest, highest = (slope + bound for bound in self.known_bounds)
-            lower, b = lowest * identity - down, highest + norm_bound(up)
-        least = self._ratio * b + self.SMOOTHING * (self.NEGLIGIBLE + math.log(len(down)))
-
-        def above(bound):
-            return not torch.linalg.cholesky_ex(lower - bound * identity)[1]
-
-        far_within = above(least + 0.1 * b)
-        return far_within or above(least), far_within
-
-    def _grams(self, slope):
-        """Matrices with the eigenvalues of W₊ᵀW₊ and of W₋ᵀW₋, but for zeros where S = s I."""
-        half = len(self.sign) // 2
-        down, up = self.weight[:half], self.weight[half:]
-        if slope.ndim:
-            return down.T @ down, up.T @ up
-        return small_gram(down if half else 0 * up[:1]), small_gram(up)
+    def _arrays(self):
+        slope, weight = (tensor.detach().cpu().numpy() for tensor in (self.slope, self.weight))
+        return slope, weight, self.known_bounds
 
 
 class _GradientConstants(NamedTuple):

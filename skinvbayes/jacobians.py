@@ -5,6 +5,8 @@ These work on any differentiable torch function of one argument, a batch of shap
 :mod:`skinvbayes.networks`) and are tested against them.
 """
 
+from contextlib import nullcontext
+
 import torch
 from torch.func import jacrev, vjp, vmap
 
@@ -28,7 +30,14 @@ def jacobian(function, x):
     jacobian : Tensor of shape (n_samples, n_features, n_features)
         ``D function(x)`` at every point; differentiable in the parameters of the function.
     """
-    return vmap(jacrev(lambda row: function(row[None])[0]))(x)
+    with _frozen(function):
+        return vmap(jacrev(lambda row: function(row[None])[0]))(x)
+
+
+def _frozen(function):
+    """A context in which what depends on the parameters of a network is computed beforehand."""
+    network = getattr(function, "__self__", function)
+    return network.frozen(gradient=True) if hasattr(network, "frozen") else nullcontext()
 
 
 def divergence(function, x):
@@ -130,7 +139,8 @@ def hutchinson_divergence(function, x, *, n_probes=1, generator=None):
     M. F. Hutchinson (1989), "A stochastic estimator of the trace of the influence matrix for
     Laplacian smoothing splines", Communications in Statistics.
     """
-    pull_back = vjp(function, x)[1]
+    with _frozen(function):
+        pull_back = vjp(function, x)[1]
     total = 0
     for _ in range(n_probes):
         sign = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x.dtype)

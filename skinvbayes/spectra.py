@@ -1,8 +1,23 @@
-"""Spectral norms of weight matrices: exact, or followed through training."""
+"""Norms and eigenvalues of small matrices: exact, or followed through training.
 
+What is followed is followed in numpy: at these sizes the book-keeping of torch costs more than the
+arithmetic.
+"""
+
+import numpy as np
 import torch
+from scipy.linalg.lapack import get_lapack_funcs
 
-__all__ = ["NormTracker", "norm_bound", "normalize", "small_gram", "spectral_norm"]
+__all__ = [
+    "LowestEigenpairs",
+    "NormTracker",
+    "cholesky",
+    "eigenpairs",
+    "norm_bound",
+    "normalize",
+    "small_gram",
+    "spectral_norm",
+]
 
 
 def small_gram(matrix):
@@ -33,14 +48,60 @@ def normalize(matrix):
     return matrix / norm if norm > 1 else matrix
 
 
+def eigenpairs(matrix):
+    """Eigenvalues of a symmetric array in ascending order, and eigenvectors in the columns."""
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than numpy's
+    return values.numpy(), vectors.numpy()
+
+
 def norm_bound(matrix):
-    """Upper bound of the spectral norm of a symmetric matrix, without any eigenvalue.
+    """Upper bound of the spectral norm of a symmetric array, without any eigenvalue.
 
     The smaller one of its largest sum of a row, which is tight near multiples of the identity, and
     ``‖M⁴‖^(1/4)`` in the Frobenius norm, which is where few eigenvalues are large.
     """
     square = matrix @ matrix
-    return torch.minimum(matrix.abs().sum(1).max(), (square @ square).norm() ** 0.25)
+    return min(np.abs(matrix).sum(1).max(), np.linalg.norm(square @ square) ** 0.25)
+
+
+def cholesky(matrix, shift):
+    """Cholesky's factor of ``M + shift I``, for :func:`_solve`; None if that is not positive."""
+    shifted = np.array(matrix)
+    shifted.flat[:: len(shifted) + 1] += shift
+    (potrf,) = get_lapack_funcs(("potrf",), (shifted,))
+    factor, failed = potrf(shifted.T, overwrite_a=True, clean=False)
+    return None if failed else factor
+
+
+def _solve(factor, vector):
+    (potrs,) = get_lapack_funcs(("potrs",), (factor,))
+    return potrs(factor, vector)[0]
+
+
+class LowestEigenpairs:
+    """The lowest :func:`eigenpairs` of a symmetric array that changes little from call to call.
+
+    The first call is exact. Later ones look in the space of so many of the lowest eigenvectors of
+    the first (Rayleigh and Ritz): never below the lowest eigenvalue, and off by the square of the
+    change.
+
+    Parameters
+    ----------
+    n_kept : int
+        Dimension of the space.
+    """
+
+    def __init__(self, n_kept):
+        self.n_kept, self.vectors = n_kept, None
+
+    def __call__(self, matrix):
+        """The values, and the vectors in the columns."""
+        if self.vectors is None:
+            values, vectors = eigenpairs(matrix)
+            self.vectors = vectors[:, : self.n_kept]
+            return values, vectors
+        values, rotation = eigenpairs(self.vectors.T @ matrix @ self.vectors)
+        return values, self.vectors @ rotation
 
 
 class NormTracker:
@@ -61,52 +122,52 @@ class NormTracker:
 
     def normalize(self, matrix):
         """``M / max(1, ‖M v‖)``, with its gradient."""
-        with torch.no_grad():
-            if self.n_calls % self.EVERY == 0:
-                self.vector = self._follow(matrix)
-            self.n_calls += 1
-            v = self.vector
-            image = matrix @ v
-            norm = image.norm()
-            self.vector = _right_vector(matrix, image @ matrix)
-        return _Quotient.apply(matrix, v, image, norm) if norm > 1 else matrix
+        M = matrix.detach().cpu().numpy()
+        if self.n_calls % self.EVERY == 0:
+            self.vector = self._follow(M)
+        self.n_calls += 1
+        v, image = self.vector, M @ self.vector
+        norm = np.linalg.norm(image)
+        self.vector = _right_vector(M, image @ M)
+        if norm <= 1:
+            return matrix
+        u, v = (torch.from_numpy(vector).to(matrix) for vector in (image / norm, v))
+        return _Quotient.apply(matrix, u, v, float(norm))
 
-    def _follow(self, matrix):
+    def _follow(self, M):
+        gram = small_gram(M)
         if self.vector is None:
-            return _leading_vector(matrix)
-        image, gram = matrix @ self.vector, small_gram(matrix)
-        shift = (1 + self.TOLERANCE) * image.square().sum()
-        gram.neg_().diagonal().add_(shift)
-        factor, failed = torch.linalg.cholesky_ex(gram)
-        if failed:
-            return _leading_vector(matrix)
-        start = self.vector if len(gram) == matrix.shape[1] else image
-        start = torch.cholesky_solve(start[:, None], factor)
-        start = torch.cholesky_solve(start / start.norm(), factor)
-        return _right_vector(matrix, start[:, 0])
+            return _leading_vector(M, gram)
+        image = M @ self.vector
+        factor = cholesky(-gram, (1 + self.TOLERANCE) * (image @ image))
+        if factor is None:
+            return _leading_vector(M, gram)
+        start = _solve(factor, self.vector if len(gram) == M.shape[1] else image)
+        return _right_vector(M, _solve(factor, start / np.linalg.norm(start)))
 
 
-def _leading_vector(matrix):
-    return _right_vector(matrix, torch.linalg.eigh(small_gram(matrix))[1][:, -1])
+def _leading_vector(M, gram):
+    return _right_vector(M, eigenpairs(gram)[1][:, -1])
 
 
-def _right_vector(matrix, vector):
+def _right_vector(M, vector):
     """Of length one, from an eigenvector of either Gram matrix."""
-    vector = vector if len(vector) == matrix.shape[1] else vector @ matrix
-    return vector / vector.norm()
+    vector = vector if len(vector) == M.shape[1] else vector @ M
+    return vector / np.linalg.norm(vector)
 
 
 class _Quotient(torch.autograd.Function):
-    """M / ‖M v‖; the derivative of the norm is u vᵀ with u = M v / ‖M v‖."""
+    """M / n with the norm n; its derivative is u vᵀ for the singular vectors u and v."""
 
     @staticmethod
-    def forward(ctx, matrix, v, image, norm):
+    def forward(ctx, matrix, u, v, norm):
         quotient = matrix / norm
-        ctx.save_for_backward(quotient, v, image, norm)
+        ctx.norm = norm
+        ctx.save_for_backward(quotient, u, v)
         return quotient
 
     @staticmethod
     def backward(ctx, gradient):
-        quotient, v, image, norm = ctx.saved_tensors
-        change = torch.dot(gradient.flatten(), quotient.flatten()) / norm
-        return (gradient - torch.outer(image * change, v)).div_(norm), None, None, None
+        quotient, u, v = ctx.saved_tensors
+        change = torch.dot(gradient.flatten(), quotient.flatten())
+        return (gradient - torch.outer(u * change, v)).div_(ctx.norm), None, None, None

@@ -1,10 +1,17 @@
 """Norms followed through training, against exact ones."""
 
+import numpy as np
 import pytest
 import torch
 
 from skinvbayes.networks import IResNet
-from skinvbayes.spectra import NormTracker, norm_bound, spectral_norm
+from skinvbayes.spectra import (
+    LowestEigenpairs,
+    NormTracker,
+    cholesky,
+    norm_bound,
+    spectral_norm,
+)
 
 
 def drifting(shape, n_steps, length, seed=0):
@@ -37,13 +44,42 @@ def test_another_vector_that_takes_the_lead_is_noticed():
     torch.testing.assert_close(normalized, matrix / 9)
 
 
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
+def test_lowest_eigenpairs_are_followed(n):
+    """Exact at first, then from above and off by the square of the change."""
+    generator = torch.Generator().manual_seed(n)
+    start, change = torch.randn(2, n, n, generator=generator, dtype=torch.float64) / n**0.5
+    errors = []
+    for length in (0.0, 0.02, 0.01):
+        follow = LowestEigenpairs(4)
+        matrix = start + start.T
+        torch.testing.assert_close(
+            torch.from_numpy(follow(matrix.numpy())[0]), torch.linalg.eigvalsh(matrix)
+        )
+        matrix = (matrix + length * (change + change.T)).numpy()
+        values, vectors = follow(matrix)
+        assert values.shape == (min(n, 4),)
+        assert np.allclose(vectors.T @ matrix @ vectors, np.diag(values))
+        errors.append(values[0] - np.linalg.eigvalsh(matrix)[0])
+    assert abs(errors[0]) < 1e-12
+    assert errors[2] > -1e-12
+    assert n <= 4 or 3 < errors[1] / errors[2] < 5
+
+
+def test_cholesky_says_where_a_matrix_is_not_positive():
+    matrix = np.array([[2.0, 1.0], [1.0, 2.0]])
+    assert cholesky(matrix, -0.99) is not None
+    assert cholesky(matrix, -1.01) is None
+    assert np.array_equal(matrix, [[2, 1], [1, 2]])
+
+
 @pytest.mark.parametrize("n", [1, 2, 30])
 def test_norm_bound(n):
     generator = torch.Generator().manual_seed(n)
     for shift in (0, 10):
         matrix = torch.randn(n, n, generator=generator, dtype=torch.float64)
         matrix = matrix + matrix.T + shift * torch.eye(n)
-        bound, exact = norm_bound(matrix), torch.linalg.matrix_norm(matrix, 2)
+        bound, exact = norm_bound(matrix.numpy()), torch.linalg.matrix_norm(matrix, 2)
         assert exact * (1 - 1e-12) <= bound <= 1.5 * exact
 
 

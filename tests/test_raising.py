@@ -1,0 +1,88 @@
+"""The multiple of the identity that a bound demands, against eigenvalues and finite differences."""
+
+import numpy as np
+import pytest
+
+from skinvbayes.raising import Raising, lacking
+
+RATIO, SMOOTHING = 0.05, 5e-3
+SHAPES = [(1, 1), (2, 6), (6, 2), (12, 9)]  # features, units
+
+
+def weights(n_features, n_units, dense, seed=0):
+    """S and W for which something is lacking."""
+    rng = np.random.default_rng(seed)
+    slope = rng.normal(size=(n_features, n_features)) / 3 + np.eye(n_features)
+    return slope if dense else np.array(0.7), rng.normal(size=(n_units, n_features))
+
+
+def ends(slope, weight, n_down, known):
+    """a and b from all eigenvalues."""
+    S = (slope + slope.T) / 2 if slope.ndim else slope * np.eye(weight.shape[1])
+    down, up = weight[:n_down], weight[n_down:]
+    a = np.linalg.eigvalsh(S - down.T @ down)[0]
+    return a + known[0], np.linalg.eigvalsh(S + up.T @ up)[-1] + known[1]
+
+
+@pytest.mark.parametrize("b", [0.5, 4.0, 40.0])
+def test_lacking_is_enough_and_little_more(b):
+    lower = np.array([0.1, 0.102, 0.5, 3.0])
+    raised, of_lower, of_b = lacking(lower, b, RATIO, SMOOTHING)
+    exact = max(0.0, (RATIO * b - 0.1) / (1 - RATIO))
+    assert exact <= raised <= exact + 2.5 * SMOOTHING
+    for i, step in enumerate(1e-6 * np.eye(4)):
+        values = [lacking(lower + sign * step, b, RATIO, SMOOTHING)[0] for sign in (1, -1)]
+        assert np.isclose(of_lower[i], (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-9)
+    values = [lacking(lower, b + sign * 1e-6, RATIO, SMOOTHING)[0] for sign in (1, -1)]
+    assert np.isclose(of_b, (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("dense", [True, False], ids=["matrix", "number"])
+@pytest.mark.parametrize(("n_features", "n_units"), SHAPES)
+def test_exact(n_features, n_units, dense):
+    """With it the bound holds, not much more than that, and the derivatives are right."""
+    known = (0.0, 0.0) if dense else (0.1, 0.4)
+    slope, weight = weights(n_features, n_units, dense)
+    n_down = n_units // 2
+    raising = Raising(RATIO, SMOOTHING, n_down)
+    found = raising.exact(slope, weight, known)
+    a, b = ends(slope, weight, n_down, known)
+    if found is None:
+        assert a > RATIO * b
+        return
+    raised, *derivatives = found
+    excess = a + raised - RATIO * (b + raised)
+    assert -1e-12 < excess < SMOOTHING * (np.log(n_features) + 1)
+    for array, derivative in zip((slope, weight), derivatives, strict=True):
+        direction = np.random.default_rng(1).normal(size=array.shape)
+        values = []
+        for length in (1e-6, -1e-6):
+            moved = [slope, weight]
+            moved[0 if array is slope else 1] = array + length * direction
+            values.append(raising.exact(*moved, known)[0])
+        difference = (values[0] - values[1]) / 2e-6
+        assert np.isclose((derivative * direction).sum(), difference, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("dense", [True, False], ids=["matrix", "number"])
+def test_followed_in_training(dense):
+    """Exact in every fourth step; in between never above, and close."""
+    slope, weight = weights(12, 30, dense)
+    raising, rng = Raising(RATIO, SMOOTHING, 15), np.random.default_rng(0)
+    for step in range(12):
+        exact = raising.exact(slope, weight, (0.0, 0.0))
+        found = raising.followed(slope, weight, (0.0, 0.0))
+        tolerance = 1e-12 if step % 4 == 0 else 1e-2 * exact[0]
+        for part, exact_part in zip(found[:1], exact[:1], strict=True):
+            assert exact_part - tolerance <= part <= exact_part + 1e-12
+        slope = slope + 1e-3 * rng.normal(size=slope.shape)
+        weight = weight + 1e-3 * rng.normal(size=weight.shape)
+
+
+def test_a_far_bound_is_left_alone_until_the_next_look():
+    far, near = 100 * np.eye(3), 0.1 * np.eye(3)
+    weight = np.ones((4, 3))
+    raising = Raising(RATIO, SMOOTHING, 2)
+    found = [raising.followed(slope, weight, (0.0, 0.0)) for slope in (far, near, near, near, near)]
+    assert found[:4] == 4 * [None]
+    assert found[4][0] == raising.exact(near, weight, (0.0, 0.0))[0]
