@@ -96,6 +96,13 @@ class MLPBlock(ResidualBlock):
         slopes = [(1 - a.square())[:, None, :] for a in activations]
         return self._jacobian_transposed(weights, slopes).transpose(1, 2)
 
+    def mean_jacobian(self, x):
+        """Dφ averaged over some of the rows."""
+        first, *middle, last = self._current_constants()
+        slopes = [1 - a.square() for a in self._activations(x[:: every(x)], [first, *middle])]
+        residual = self.max_lipschitz * last @ _mean_slope(middle, slopes) @ first
+        return self.scale() * (torch.eye(len(residual)).to(residual) - residual)
+
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x)ᵀ."""
         form = self._hidden_form()
@@ -128,11 +135,7 @@ class MLPBlock(ResidualBlock):
             return product
 
         def mean_slope(h):
-            first, *rest = [1 - a.square() for a in activations(h[:: every(h)])]
-            slopes = torch.diag_embed(first)
-            for weight, slope in zip(middle, rest, strict=True):
-                slopes = (slopes @ weight.T) * slope[:, None, :]
-            return slopes.mean(0)
+            return _mean_slope(middle, [1 - a.square() for a in activations(h[:: every(h)])]).T
 
         return HiddenForm(
             divide=lambda v: v / scale,
@@ -171,3 +174,17 @@ class MLPBlock(ResidualBlock):
         for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
             directions = slope * F.linear(directions, weight)
         return self.scale() * add_identity(F.linear(directions, -self.max_lipschitz * weights[-1]))
+
+
+def _mean_slope(middle, slopes):
+    """D_k W_k … W_2 D_1 averaged over the rows, of which slopes are the diagonals."""
+    first, *rest = slopes
+    if not rest:
+        return torch.diag(first.mean(0))
+    (weight, *middle), (slope, *rest) = middle, rest
+    if not rest:  # the entries are those of W_2, each times a product of two slopes
+        return weight * (slope.T @ first / len(first))
+    product = slope[:, :, None] * weight * first[:, None, :]
+    for weight, slope in zip(middle, rest, strict=True):
+        product = slope[:, :, None] * (weight @ product)
+    return product.mean(0)
