@@ -231,6 +231,18 @@ class MonotoneBlock(ResidualBlock):
         """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
         raise NotImplementedError(f"{type(self).__name__} must define product_from(slopes).")
 
+    def corrected_inverse(self, inverse):
+        """From rows and slopes to the product with ``P (2 I − Dφ P)``, P near the inverse of Dφ.
+
+        One step of the iterative refinement of P, a symmetric matrix.
+        """
+
+        def product(rows, slopes):
+            image = rows @ inverse
+            return image + (rows - self.product_from(slopes)(image)) @ inverse
+
+        return product
+
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x), which is symmetric."""
         return self.product_from(self.call_and_slopes(x)[1])

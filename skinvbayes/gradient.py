@@ -150,6 +150,16 @@ class GradientBlock(MonotoneBlock):
 
         return product
 
+    def corrected_inverse(self, inverse):
+        """P (2 I − Dφ P) with two products less: 2 P − P S P and W P are computed beforehand."""
+        slope, units = self._current_constants().slope, self.weight @ inverse
+        fixed = 2 * inverse - (inverse @ slope if slope.ndim else slope * inverse) @ inverse
+
+        def product(rows, slopes):
+            return torch.addmm(rows @ fixed, (rows @ units.T).mul_(slopes), units, alpha=-1)
+
+        return product
+
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x), which is symmetric."""
         return self.product_from(self._unit_slopes(self._current_constants().preactivation(x)))

@@ -249,17 +249,17 @@ def _approach(block, z, start, threshold, max_iter):
 
         solver = _chord(torch.linalg.inv(block.mean_jacobian(start).T))
     else:
+        few = start.shape[1] <= _FEW_FEATURES
+        inverse = None if few else torch.linalg.inv(block.mean_jacobian(start))
 
         def function(x, rows):
             image, slopes = block.call_and_slopes(x)
-            return image.sub_(z[rows]), slopes
+            return image.sub_(z[rows]), block.jacobian_from(slopes) if few else slopes
 
-        if start.shape[1] <= _FEW_FEATURES:
+        def newton(residual, jacobian, last):
+            return -solve(jacobian, residual), None
 
-            def solver(residual, slopes, last):
-                return -solve(block.jacobian_from(slopes), residual), None
-        else:
-            solver = _chord(torch.linalg.inv(block.mean_jacobian(start)), block.product_from)
+        solver = newton if few else _chord(inverse, block.corrected_inverse(inverse))
     gain = _GAIN_BEFORE_CHEAP if block.positive_definite else _GAIN
     return _march(function, solver, start, threshold, max_iter, gain=gain)
 
@@ -325,16 +325,14 @@ def _march(function, solver, start, threshold, max_iter, *, gain=_GAIN, leave=Tr
     raise AssertionError("unreachable")
 
 
-def _chord(inverse, product_from=None):
+def _chord(inverse, corrected=None):
     """Steps −F J̄⁻¹, mixed with the step before as makes the next F smaller if F is linear.
 
-    Where products with the Jacobians themselves are known, one corrects the step.
+    A better inverse than J̄⁻¹ may be known, which depends on the point.
     """
 
     def solver(residual, known, last):
-        image = residual @ inverse
-        if product_from is not None:
-            image += (residual - product_from(known)(image)) @ inverse
+        image = residual @ inverse if corrected is None else corrected(residual, known)
         if last is None:
             return -image, (-image, image)
         step, old_image = last
