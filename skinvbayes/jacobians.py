@@ -111,7 +111,8 @@ def _cholesky(matrices, invert):
 def _lu(matrices, invert):
     factors, pivots = torch.linalg.lu_factor(matrices)
     identity = torch.eye(matrices.shape[1]).to(matrices).expand_as(matrices)
-    inverse = torch.linalg.lu_solve(factors, pivots, identity) if invert else None
+    # from the right, which is almost twice as fast for small matrices
+    inverse = torch.linalg.lu_solve(factors, pivots, identity, left=False) if invert else None
     return factors.diagonal(dim1=1, dim2=2), inverse
 
 

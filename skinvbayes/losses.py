@@ -25,7 +25,7 @@ __all__ = [
     "ReconstructionLoss",
 ]
 
-_EXACT_ROWS = 8  # of a mini-batch at least, with exact log-determinants
+_EXACT_ROWS = 4  # of a mini-batch at least, with exact log-determinants
 
 
 class Loss:

@@ -19,6 +19,8 @@ __all__ = [
     "spectral_norm",
 ]
 
+_TINY = 16  # eigenvalues of matrices of this size take less time than a call of torch
+
 
 def small_gram(matrix):
     """``MᵀM`` or ``MMᵀ``, whichever is smaller: both have the squared singular values."""
@@ -50,7 +52,10 @@ def normalize(matrix):
 
 def eigenpairs(matrix):
     """Eigenvalues of a symmetric array in ascending order, and eigenvectors in the columns."""
-    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than numpy's
+    if len(matrix) <= _TINY:
+        (syevd,) = get_lapack_funcs(("syevd",), (matrix,))
+        return syevd(matrix)[:2]
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than SciPy's
     return values.numpy(), vectors.numpy()
 
 
