@@ -46,13 +46,14 @@ class HiddenForm:
         return torch.nn.functional.linear(x, self.inner, self.bias)
 
     def equation(self, z, start):
-        """F(h) = h + K g(h) − U B⁻¹(z − t) − b, and the inverse of its averaged Jacobian."""
-        fixed, coupling = self.preactivation(self.divide(z - self.shift)), self._coupling()
+        """h + K g(h) and what it has to be, U B⁻¹(z − t) + b; the inverse of its mean Jacobian."""
+        coupling = self._coupling()
 
-        def function(h, rows):
-            return h - fixed[rows] + self.response(h) @ coupling, None
+        def function(h):
+            return torch.addmm(h, self.response(h), coupling)
 
-        return function, _inverse(self.mean_slope(start) @ coupling)
+        target = self.preactivation(self.divide(z - self.shift))
+        return function, target, _inverse(self.mean_slope(start) @ coupling)
 
     def solution(self, z, h):
         """x = B⁻¹(z − t − V g(h))."""
@@ -63,14 +64,14 @@ class HiddenForm:
         return self.outer.norm()
 
     def adjoint_equation(self, h, r):
-        """F(y) = y + Kᵀ (Dg)ᵀ y − Vᵀ B⁻¹ r, and the inverse of its averaged Jacobian."""
-        fixed, coupling = self.divide(r) @ self.outer.T, self._coupling().T
-        pull_back = self.pull_back(h)
+        """The same for y: y + Kᵀ (Dg)ᵀ y = Vᵀ B⁻¹ r."""
+        coupling, pull_back = self._coupling().T, self.pull_back(h)
 
         def function(y):
-            return y - fixed + pull_back(y) @ coupling
+            return torch.addmm(y, pull_back(y), coupling)
 
-        return function, _inverse(self.mean_slope(h).T @ coupling)
+        target = self.divide(r) @ self.outer.T
+        return function, target, _inverse(self.mean_slope(h).T @ coupling)
 
     def adjoint_solution(self, h, r, y):
         """λ = B⁻¹(r − Uᵀ (Dg)ᵀ y)."""

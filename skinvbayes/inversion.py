@@ -228,44 +228,42 @@ _METHODS = {"newton": _newton, "fixed_point": _fixed_point}
 def _approach(block, z, start, threshold, max_iter):
     """As far as the fast method gets: the points, the steps taken and the residuals."""
     if block.matrix_free:
-
-        def function(x, rows):
-            return block(x) - z[rows], x
-
         n_steps = min(max_iter, _MAJORISING_STEPS) if block.majorant else 0
-        return _march(function, _majorising(block), start, threshold, n_steps, gain=1.0)
+        solver = _majorising(block)
+        return _march(lambda x: (block(x), x), z, solver, start, threshold, n_steps, gain=1.0)
     form = block.hidden_form()
     if form is not None:
         h = form.preactivation(start)
-        function, inverse = form.equation(z, h)
+        function, target, inverse = form.equation(z, h)
         limit = torch.maximum(threshold / form.amplification(), _rounding(h))
-        h, n_iter, _ = _march(function, _chord(inverse), h, limit, max_iter)
+        h, n_iter, _ = _march(_alone(function), target, _chord(inverse), h, limit, max_iter)
         x = form.solution(z, h)
         return x, n_iter, (block(x) - z).norm(dim=1)
     if not block.positive_definite:
-
-        def function(x, rows):
-            return block(x) - z[rows], None
-
-        solver = _chord(torch.linalg.inv(block.mean_jacobian(start).T))
+        function, solver = _alone(block), _chord(torch.linalg.inv(block.mean_jacobian(start).T))
     else:
         few = start.shape[1] <= _FEW_FEATURES
         inverse = None if few else torch.linalg.inv(block.mean_jacobian(start))
 
-        def function(x, rows):
+        def function(x):
             image, slopes = block.call_and_slopes(x)
-            return image.sub_(z[rows]), block.jacobian_from(slopes) if few else slopes
+            return image, block.jacobian_from(slopes) if few else slopes
 
         def newton(residual, jacobian, last):
             return -solve(jacobian, residual), None
 
         solver = newton if few else _chord(inverse, block.corrected_inverse(inverse))
     gain = _GAIN_BEFORE_CHEAP if block.positive_definite else _GAIN
-    return _march(function, solver, start, threshold, max_iter, gain=gain)
+    return _march(function, z, solver, start, threshold, max_iter, gain=gain)
 
 
-def _march(function, solver, start, threshold, max_iter, *, gain=_GAIN, leave=True):
-    """Solve F(v) = 0 for all rows together, without safeguards but for these.
+def _alone(function):
+    """With nothing that the solver needs to know."""
+    return lambda v: (function(v), None)
+
+
+def _march(function, target, solver, start, threshold, max_iter, *, gain=_GAIN, leave=True):
+    """Solve F(v) = function(v) − target = 0 for all rows, without safeguards but for these.
 
     Rows leave when a quarter of the batch has converged; a row that did not come closer to a
     solution comes back as it was; all ends where the largest residual does not fall fast enough.
@@ -273,8 +271,10 @@ def _march(function, solver, start, threshold, max_iter, *, gain=_GAIN, leave=Tr
     Parameters
     ----------
     function : callable
-        From points and the indices of their rows to F and what the solver needs to know, a Tensor
-        with the same rows or None.
+        From points to its values and what the solver needs to know, a Tensor with the same rows or
+        None.
+    target : Tensor of shape (n_samples, n)
+        The values to reach.
     solver : callable
         From F, what it needs to know, and its own last step and memory to the next ones.
     start : Tensor of shape (n_samples, n)
@@ -298,7 +298,8 @@ def _march(function, solver, start, threshold, max_iter, *, gain=_GAIN, leave=Tr
         The norms of F there.
     """
     solution, rows = start.clone(), torch.arange(len(start), device=start.device)
-    v, (residual, known) = start, function(start, rows)
+    v, (image, known) = start, function(start)
+    residual = image - target
     size = first = residual.norm(dim=1)
     n_iter, sizes = torch.zeros_like(rows), size.clone()
     largest, last = [], None
@@ -315,12 +316,14 @@ def _march(function, solver, start, threshold, max_iter, *, gain=_GAIN, leave=Tr
             n_iter[rows] = n_steps
             if end:
                 return solution, n_iter, sizes
-            rows, v, residual, first = rows[going], v[going], residual[going], first[going]
+            rows, v, target = rows[going], v[going], target[going]
+            residual, first = residual[going], first[going]
             known = None if known is None else known[going]
             last = None if last is None else tuple(part[going] for part in last)
         step, last = solver(residual, known, last)
         v = v + step
-        residual, known = function(v, rows)
+        image, known = function(v)
+        residual = image - target
         size = residual.norm(dim=1)
     raise AssertionError("unreachable")
 
@@ -462,11 +465,11 @@ def _solve_adjoint(block, x, gradient):
     threshold = torch.finfo(x.dtype).eps ** _ADJOINT * gradient.norm(dim=1).max()
     if form is None:
         inverse = torch.linalg.inv(block.mean_jacobian(x))
-        adjoint = _solve_linear(lambda v: product(v) - gradient, inverse, threshold, gradient)
+        adjoint = _solve_linear(product, gradient, inverse, threshold)
     else:
         h = form.preactivation(x)
         equation = form.adjoint_equation(h, gradient)
-        y = _solve_linear(*equation, threshold / form.inner.norm(), gradient @ form.outer.T)
+        y = _solve_linear(*equation, threshold / form.inner.norm())
         adjoint = form.adjoint_solution(h, gradient, y)
     left = ~((product(adjoint) - gradient).norm(dim=1) <= 10 * threshold)
     if left.any():
@@ -475,14 +478,11 @@ def _solve_adjoint(block, x, gradient):
     return adjoint
 
 
-def _solve_linear(function, inverse, threshold, like):
+def _solve_linear(function, target, inverse, threshold):
     """By the chord method from zero."""
-    start, chord = torch.zeros_like(like), _chord(inverse)
-
-    def affine(v, rows):
-        return function(v), None
-
-    return _march(affine, chord, start, threshold, _FAST_STEPS, leave=False)[0]
+    start, solver = torch.zeros_like(target), _chord(inverse)
+    function = _alone(function)
+    return _march(function, target, solver, start, threshold, _FAST_STEPS, leave=False)[0]
 
 
 def _by_products(block, x, gradient):

@@ -35,11 +35,11 @@ def test_the_robust_method_takes_over(case, monkeypatch):
     """Where the fast method runs away, its rows come back as they were."""
     network, x = case
 
-    def away(function, solver, start, *arguments, **options):
+    def away(function, target, solver, start, *arguments, **options):
         def runs_away(residual, known, last):
             return 1e3 * residual, None
 
-        return march(function, runs_away, start, *arguments, **options)
+        return march(function, target, runs_away, start, *arguments, **options)
 
     march = inversion._march
     monkeypatch.setattr(inversion, "_march", away)
