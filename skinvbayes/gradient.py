@@ -202,7 +202,7 @@ class GradientBlock(MonotoneBlock):
             shift=self.shift,
             response=softplus,
             pull_back=lambda h: partial(torch.mul, torch.sigmoid(h)),
-            mean_slope=lambda h: torch.diag(torch.sigmoid(h).mean(0)),
+            mean_slope=lambda h: torch.diag(torch.sigmoid(h[:: every(h)]).mean(0)),
         )
 
     def constants(self):

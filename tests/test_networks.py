@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from skinvbayes import jacobians
+from skinvbayes.blocks import MonotoneBlock, every
 from skinvbayes.inversion import implicit_inverse, invert
 from skinvbayes.networks import IResNet, ResidualBlock
 
@@ -262,6 +263,50 @@ def test_hutchinson_is_unbiased_and_reproducible(case):
 def test_batched_solve_above_the_size_where_two_threads_hang():
     network, x = make_network("mlp", 1, (8,), 160, spread=0.02)
     assert invert(network, network(x).detach()).converged.all()
+
+
+def test_sharpness_is_limited_in_training_mode_too():
+    """Beyond the limit it has no effect, and no gradient."""
+    network, x = make_network("gradient", 1, (7,), 3)
+    log_sharpness = network.blocks[0].log_sharpness
+    with torch.no_grad():
+        log_sharpness[:2] = torch.tensor([9.0, 20.0])
+    gradients = []
+    for training in (False, True):
+        image, divergence = network.train(training).call_and_divergence(x)
+        value = image.square().sum() - divergence.sum()
+        gradients.append(torch.autograd.grad(value, log_sharpness)[0])
+    torch.testing.assert_close(*gradients)
+    assert (gradients[1][:2] == 0).all()
+    assert (gradients[1][2:] != 0).all()
+
+
+def test_averaged_jacobians(case):
+    """The closed forms are averages over the same rows, seen from the hidden units too."""
+    network, x = case
+    block, rows = network.blocks[-1], torch.cat([x, 2 * x, x - 1])
+    average = block.jacobian(rows[:: every(rows)]).mean(0)
+    torch.testing.assert_close(block.mean_jacobian(rows), average)
+    form = block.hidden_form()
+    if form is not None:
+        linear = torch.linalg.inv(form.divide(torch.eye(len(average), dtype=torch.float64)))
+        slope = form.mean_slope(form.preactivation(rows))
+        torch.testing.assert_close(linear + form.outer.T @ slope.T @ form.inner, average)
+
+
+def test_corrected_inverse(case):
+    """With products computed beforehand, the same as step by step; better than what it corrects."""
+    network, x = case
+    block = network.blocks[0]
+    if not block.positive_definite:
+        return
+    inverse = torch.linalg.inv(block.mean_jacobian(x))
+    slopes = block.call_and_slopes(x)[1]
+    fast = block.corrected_inverse(inverse)(x, slopes)
+    torch.testing.assert_close(fast, MonotoneBlock.corrected_inverse(block, inverse)(x, slopes))
+    exact = torch.linalg.solve(block.jacobian(x), x)
+    before, after = ((found - exact).norm() for found in (x @ inverse, fast))
+    assert after < before or before < 1e-12
 
 
 def test_training_mode_gives_the_same(case):
