@@ -292,15 +292,10 @@ def with_derivatives(value, pairs):
 
 
 class _WithDerivatives(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(value, derivatives, *tensors):
+    def forward(ctx, value, derivatives, *tensors):
+        ctx.save_for_backward(*derivatives)
         return value.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[1])
 
     @staticmethod
     def backward(ctx, gradient):
