@@ -155,17 +155,20 @@ class ResidualBlock(nn.Module):
         """Dφ(x), of shape (n_samples, n_features, n_features)."""
         return jacobians.jacobian(self.forward, x)
 
-    def call_and_divergence(self, x):
-        """φ(x), and div φ(x) of shape (n_samples,)."""
+    def call_and_divergence(self, x, n_exact):
+        """φ(x), and div φ(x) of shape (n_samples,).
+
+        With less than all rows exact, it may be an estimate: an approximation, its error in the
+        first rows taken out of the mean, which is unbiased if these are drawn at random.
+        """
         return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
 
     def call_and_logabsdet(self, x, n_exact):
         """φ(x), and log|det Dφ(x)| or an estimate of it, of shape (n_samples,).
 
-        The estimate is exact for the first rows, and its mean is unbiased for the mean if these are
-        drawn at random. The other rows get an approximation that is right to first order around
-        the averaged Jacobian, if the block knows one; what it is off in the first rows is
-        taken out of the mean.
+        The estimate is an approximation that is right to first order around the averaged Jacobian,
+        if the block knows one, its error in the first rows taken out of the mean, which is unbiased
+        if these are drawn at random.
         """
         exact = jacobians.logabsdet(self.jacobian(x[:n_exact]))
         return self(x), exact if n_exact == len(x) else estimate(exact, x.new_zeros(len(x)))

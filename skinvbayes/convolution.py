@@ -120,7 +120,7 @@ class ConvBlock(MonotoneBlock):
         """φ(x)."""
         return self.call_and_slopes(x)[0]
 
-    def call_and_divergence(self, x):
+    def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) = tr G + s n + Σ_j Σ_p ‖(w_j * ·)_p‖² ψ_j'((w_j * x)_p)."""
         k = self._current_constants()
         image, slopes = self._evaluate(k, x)

@@ -4,6 +4,7 @@ import math
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -76,7 +77,7 @@ class GradientBlock(MonotoneBlock):
         k = self._current_constants()
         return self._output(k, x, softplus(k.preactivation(x)))
 
-    def call_and_divergence(self, x):
+    def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
         fusible = self.training and torch.is_grad_enabled() and self._frozen is None
         if fusible and not x.requires_grad:
@@ -251,7 +252,7 @@ class GradientBlock(MonotoneBlock):
         """By how much S is raised, with its derivatives, or None where it need not be."""
         raised = self._raising.followed if self.training else self._raising.exact
         found = raised(*self._arrays())
-        return found and [torch.as_tensor(part).to(self.weight) for part in found]
+        return found and [torch.from_numpy(np.asarray(part)).to(self.weight) for part in found]
 
     def _free_bounds(self, slope):
         """The lowest eigenvalues, a first, and b, before anything is raised."""

@@ -13,6 +13,8 @@ Estimators", arXiv:2510.26704.
 """
 
 import numpy as np
+import torch
+from torch.nn import functional as F
 
 from .inversion import implicit_inverse
 
@@ -25,7 +27,7 @@ __all__ = [
     "ReconstructionLoss",
 ]
 
-_EXACT_ROWS = 4  # of a mini-batch at least, with exact log-determinants
+_EXACT_ROWS = 4  # of a mini-batch at least, with exact divergences or log-determinants
 
 
 class Loss:
@@ -75,7 +77,7 @@ class ApproximationLoss(Loss):
     """½‖φ(x) − z‖²."""
 
     def __call__(self, network, x, z):
-        return _half_square(network(x) - z)
+        return _half_square(network(x), z)
 
 
 class ReconstructionLoss(Loss):
@@ -85,7 +87,7 @@ class ReconstructionLoss(Loss):
     decay = 4.0
 
     def __call__(self, network, x, z):
-        return _half_square(implicit_inverse(network, z, start=x) - x)
+        return _half_square(implicit_inverse(network, z, start=x), x)
 
     def in_user_units(self, value, units):
         return value * units.signal_scale**2
@@ -97,14 +99,9 @@ class LogDetLoss(Loss):
     decay = 8.0  # a steep slope costs only its logarithm: less to hold down than in the divergence
 
     def __call__(self, network, x, z):
-        image, logabsdet = network.call_and_logabsdet(x, self._n_exact(network, x))
-        return _half_square(image - z) - self.epsilon * logabsdet
-
-    @staticmethod
-    def _n_exact(network, x):
-        """Rows whose log-determinant is exact: all, in training so few that they cost little."""
-        n_exact = max(_EXACT_ROWS, len(x) // x.shape[1]) if network.training else len(x)
-        return min(n_exact, len(x))
+        n_exact = _n_exact(network, x, len(x) // x.shape[1])
+        image, logabsdet = network.call_and_logabsdet(x, n_exact)
+        return torch.sub(_half_square(image, z), logabsdet, alpha=self.epsilon)
 
     @staticmethod
     def unit_epsilon(epsilon, units):
@@ -121,8 +118,8 @@ class DivergenceLoss(Loss):
     """½‖φ(x) − z‖² − ε div φ(x)."""
 
     def __call__(self, network, x, z):
-        image, divergence = network.call_and_divergence(x)
-        return _half_square(image - z) - self.epsilon * divergence
+        image, divergence = network.call_and_divergence(x, _n_exact(network, x))
+        return torch.sub(_half_square(image, z), divergence, alpha=self.epsilon)
 
     def value_of_known(self, trace):
         return -self.epsilon * trace
@@ -132,8 +129,14 @@ class DivergenceLoss(Loss):
         return epsilon / (units.signal_scale**2 * units.forward_norm)
 
 
-def _half_square(difference):
-    return 0.5 * difference.square().sum(1)
+def _n_exact(network, x, n_cheap=0):
+    """The number of exact rows: all, in training so few that they cost little."""
+    return min(max(_EXACT_ROWS, n_cheap), len(x)) if network.training else len(x)
+
+
+def _half_square(a, b):
+    """½‖a − b‖², row by row."""
+    return 0.5 * F.mse_loss(a, b, reduction="none").sum(1)
 
 
 LOSSES = {

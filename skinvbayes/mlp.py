@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from . import jacobians
 from .activations import tanh_with_slope
 from .blocks import ResidualBlock, add_identity, estimate, every
+from .fused import mlp_branch_and_divergence
 from .hidden_form import HiddenForm
 from .spectra import NormTracker, normalize
 
@@ -50,10 +51,20 @@ class MLPBlock(ResidualBlock):
         *inner, last = self._current_constants()
         return self._output(x, self._activations(x, inner)[-1], last)
 
-    def call_and_divergence(self, x):
-        """φ(x), and div φ(x); with two hidden layers d₂ᵀ (W₂ ∘ (W₁W₃)ᵀ) d₁ gives its trace."""
+    def call_and_divergence(self, x, n_exact):
+        """φ(x), and div φ(x); with two hidden layers d₂ᵀ (W₂ ∘ (W₁W₃)ᵀ) d₁ gives its trace.
+
+        In training, that is estimated with few exact rows as described in the base class.
+        """
         if len(self.biases) != 2:
-            return super().call_and_divergence(x)
+            return super().call_and_divergence(x, n_exact)
+        fusible = self.training and torch.is_grad_enabled() and self._frozen is None
+        if fusible and not x.requires_grad:
+            norms = [t.norm(W) for t, W in zip(self._trackers, self.weights, strict=True)]
+            return mlp_branch_and_divergence(
+                *(x, self.weights, self.biases, norms),
+                *(self.log_scale, self.shift, self.max_lipschitz, n_exact),
+            )
         first, second, third = self._current_constants()
         hidden, slope_1 = tanh_with_slope(F.linear(x, first, self.biases[0]))
         last, slope_2 = tanh_with_slope(F.linear(hidden, second, self.biases[1]))

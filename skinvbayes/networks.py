@@ -159,7 +159,7 @@ class IResNet(nn.Module):
 
     def divergence(self, x):
         """div φ(x), of shape (n_samples,)."""
-        return self.call_and_divergence(x)[1]
+        return self.call_and_divergence(x, len(x))[1]
 
     @property
     def positive_definite(self):
@@ -175,10 +175,13 @@ class IResNet(nn.Module):
         """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""
         return math.prod(block.magnitude() for block in self.blocks)
 
-    def call_and_divergence(self, x):
-        """φ(x), and div φ(x) of shape (n_samples,): not the sum of the blocks' divergences."""
+    def call_and_divergence(self, x, n_exact):
+        """φ(x), and div φ(x) of shape (n_samples,): not the sum of the blocks' divergences.
+
+        With less than all rows exact, it may be an estimate that is unbiased for the mean.
+        """
         if len(self.blocks) == 1:
-            return self.blocks[0].call_and_divergence(x)
+            return self.blocks[0].call_and_divergence(x, n_exact)
         return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
 
     def logabsdet(self, x):

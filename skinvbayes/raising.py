@@ -3,6 +3,7 @@
 In numpy: at these sizes the book-keeping of torch costs several times the arithmetic.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,11 +39,11 @@ def lacking(lower, b, ratio, smoothing):
     """
     a = lower.min()
     weights = np.exp((a - lower) / smoothing)
-    total = weights.sum()
-    smooth_a = a - smoothing * np.log(total)  # ≤ a
-    scaled = (ratio * b - smooth_a) / ((1 - ratio) * smoothing)
-    share = expit(scaled) / (1 - ratio)
-    return smoothing * np.logaddexp(scaled, 0), weights * (-share / total), ratio * share
+    total = float(weights.sum())
+    smooth_a = float(a) - smoothing * math.log(total)  # ≤ a
+    scaled = (ratio * float(b) - smooth_a) / ((1 - ratio) * smoothing)
+    share = float(expit(scaled)) / (1 - ratio)
+    return smoothing * float(np.logaddexp(scaled, 0)), weights * (-share / total), ratio * share
 
 
 class Raising:
@@ -143,13 +144,16 @@ class _Spectra:
 
     def derivatives(self, V, of_lower, u, of_b):
         """In S and in all weights, from those in the ends."""
-        down, VD = self.down, V * of_lower
+        down, up, VD = self.down, self.up, V * of_lower
+        of_weight = np.empty((len(down) + len(up), up.shape[1]), up.dtype)
         if len(down):
-            down = (down @ VD) @ V.T if len(V) == down.shape[1] else VD @ (V.T @ down)
-        up = np.outer(self.up @ u, u) if len(u) == self.up.shape[1] else np.outer(u, u @ self.up)
-        of_weight = np.concatenate([-2 * down, 2 * of_b * up])
-        of_slope = VD @ V.T + of_b * np.outer(u, u) if self.dense else of_lower.sum() + of_b
-        return of_slope, of_weight
+            rows = (down @ VD, V.T) if len(V) == down.shape[1] else (VD, V.T @ down)
+            np.matmul(-2 * rows[0], rows[1], out=of_weight[: len(down)])
+        rows = (up @ u, u) if len(u) == up.shape[1] else (u, u @ up)
+        np.outer(2 * of_b * rows[0], rows[1], out=of_weight[len(down) :])
+        if not self.dense:
+            return of_lower.sum() + of_b, of_weight
+        return VD @ V.T + np.outer(of_b * u, u), of_weight
 
     def surely_within(self, ratio, smoothing):
         """Whether a is above ``ratio b`` so far that nothing is lacking.

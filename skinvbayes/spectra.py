@@ -15,6 +15,7 @@ __all__ = [
     "eigenpairs",
     "norm_bound",
     "normalize",
+    "of_quotient",
     "small_gram",
     "spectral_norm",
 ]
@@ -70,17 +71,12 @@ def norm_bound(matrix):
 
 
 def cholesky(matrix, shift):
-    """Cholesky's factor of ``M + shift I``, for :func:`_solve`; None if that is not positive."""
+    """Cholesky's factor of ``M + shift I``; None if that is not positive definite."""
     shifted = np.array(matrix)
     shifted.flat[:: len(shifted) + 1] += shift
     (potrf,) = get_lapack_funcs(("potrf",), (shifted,))
     factor, failed = potrf(shifted.T, overwrite_a=True, clean=False)
     return None if failed else factor
-
-
-def _solve(factor, vector):
-    (potrs,) = get_lapack_funcs(("potrs",), (factor,))
-    return potrs(factor, vector)[0]
 
 
 class LowestEigenpairs:
@@ -112,14 +108,13 @@ class LowestEigenpairs:
 class NormTracker:
     """Division by the spectral norm of a matrix that changes little from call to call, in training.
 
-    Every call takes a step of the power method for the singular vector v; every other one takes
-    two steps of inverse iteration before, with a shift just above the squared norm. The Cholesky
-    factor for them exists only if the shift is above all the squared singular values: it certifies
-    that ``‖M v‖`` is less than half of ``TOLERANCE`` (relatively) below the norm. Where it does not
-    exist, the vector is computed anew.
+    Every call takes a step of the power method for the singular vector v. Every other one looks in
+    the space of ``N_DIRECTIONS`` such steps before (Golub, Kahan and Lanczos), or is exact where
+    one side of the matrix is small. ``‖M v‖`` is never above the norm; steps of Adam leave it
+    below by one percent on average, a few at most.
     """
 
-    TOLERANCE = 0.05
+    N_DIRECTIONS = 6
     EVERY = 2
 
     def __init__(self):
@@ -127,45 +122,52 @@ class NormTracker:
 
     def normalize(self, matrix):
         """``M / max(1, ‖M v‖)``, with its gradient."""
+        norm = self.norm(matrix)
+        return matrix if norm is None else _Quotient.apply(matrix, *norm)
+
+    def norm(self, matrix):
+        """``‖M v‖``, a float, with its derivative u vᵀ in two factors; None if it is below one."""
         M = matrix.detach().cpu().numpy()
-        if self.n_calls % self.EVERY == 0:
+        if self.vector is None or min(M.shape) <= _TINY:
+            self.vector = _leading_vector(M)
+        elif self.n_calls % self.EVERY == 0:
             self.vector = self._follow(M)
         self.n_calls += 1
         v, image = self.vector, M @ self.vector
         norm = np.linalg.norm(image)
-        self.vector = _right_vector(M, image @ M)
+        self.vector = _unit(image @ M) if norm > 0 else v
         if norm <= 1:
-            return matrix
+            return None
         u, v = (torch.from_numpy(vector).to(matrix) for vector in (image / norm, v))
-        return _Quotient.apply(matrix, u, v, float(norm))
+        return float(norm), u, v
 
     def _follow(self, M):
-        gram = small_gram(M)
-        if self.vector is None:
-            return _leading_vector(M, gram)
-        image = M @ self.vector
-        factor = cholesky(-gram, (1 + self.TOLERANCE) * (image @ image))
-        if factor is None:
-            return _leading_vector(M, gram)
-        start = _solve(factor, self.vector if len(gram) == M.shape[1] else image)
-        return _right_vector(M, _solve(factor, start / np.linalg.norm(start)))
+        directions = [self.vector]
+        for _ in range(self.N_DIRECTIONS - 1):
+            directions.append(_unit((M @ directions[-1]) @ M))
+        basis = np.linalg.qr(np.array(directions).T)[0]
+        return basis @ eigenpairs(small_gram(M @ basis))[1][:, -1]
 
 
-def _leading_vector(M, gram):
-    return _right_vector(M, eigenpairs(gram)[1][:, -1])
+def _leading_vector(M):
+    """The right singular vector of the largest singular value."""
+    vector = eigenpairs(small_gram(M))[1][:, -1]
+    return vector if len(vector) == M.shape[1] else _unit(vector @ M)
 
 
-def _right_vector(M, vector):
-    """Of length one, from an eigenvector of either Gram matrix."""
-    vector = vector if len(vector) == M.shape[1] else vector @ M
-    return vector / np.linalg.norm(vector)
+def _unit(vector):
+    return vector / max(np.linalg.norm(vector), np.finfo(vector.dtype).tiny)
+
+
+def of_quotient(gradient, quotient, norm, u, v):
+    """The gradient in M of what has this one in M / n, with the norm n of derivative u vᵀ."""
+    change = torch.dot(gradient.flatten(), quotient.flatten())
+    return (gradient - torch.outer(u * change, v)).div_(norm)
 
 
 class _Quotient(torch.autograd.Function):
-    """M / n with the norm n; its derivative is u vᵀ for the singular vectors u and v."""
-
     @staticmethod
-    def forward(ctx, matrix, u, v, norm):
+    def forward(ctx, matrix, norm, u, v):
         quotient = matrix / norm
         ctx.norm = norm
         ctx.save_for_backward(quotient, u, v)
@@ -173,6 +175,5 @@ class _Quotient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):
-        quotient, u, v = ctx.saved_tensors
-        change = torch.dot(gradient.flatten(), quotient.flatten())
-        return (gradient - torch.outer(u * change, v)).div_(ctx.norm), None, None, None
+        quotient, *factors = ctx.saved_tensors
+        return of_quotient(gradient, quotient, ctx.norm, *factors), None, None, None

@@ -30,3 +30,6 @@ def test_in_place():
     value, slope = activations.softplus_with_slope_(h.clone())
     torch.testing.assert_close(value, activations.softplus(h), rtol=1e-6, atol=1e-5)
     torch.testing.assert_close(slope, torch.sigmoid(h))
+    value, slope = activations.tanh_with_slope_(h.clone())
+    torch.testing.assert_close(value, torch.tanh(h), rtol=0, atol=2e-7)
+    torch.testing.assert_close(slope, 1 - torch.tanh(h).square(), rtol=0, atol=4e-7)

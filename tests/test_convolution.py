@@ -120,7 +120,7 @@ def test_derivatives_are_those_of_autograd(case):
     exact = plain_jacobian(network, x)
     torch.testing.assert_close(exact, exact.transpose(1, 2))
     torch.testing.assert_close(network.jacobian(x), exact)
-    image, divergence = network.call_and_divergence(x)
+    image, divergence = network.call_and_divergence(x, len(x))
     torch.testing.assert_close(image, network(x))
     torch.testing.assert_close(divergence, exact.diagonal(dim1=1, dim2=2).sum(1))
     v = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=x.dtype)
@@ -134,7 +134,7 @@ def test_parameter_gradients(case):
     parameters = list(network.parameters())
 
     def value():
-        image, divergence = network.call_and_divergence(x)
+        image, divergence = network.call_and_divergence(x, len(x))
         return image.sin().sum() + 0.3 * divergence.square().sum()
 
     vector = torch.nn.utils.parameters_to_vector(parameters).detach()

@@ -273,7 +273,7 @@ def test_sharpness_is_limited_in_training_mode_too():
         log_sharpness[:2] = torch.tensor([9.0, 20.0])
     gradients = []
     for training in (False, True):
-        image, divergence = network.train(training).call_and_divergence(x)
+        image, divergence = network.train(training).call_and_divergence(x, len(x))
         value = image.square().sum() - divergence.sum()
         gradients.append(torch.autograd.grad(value, log_sharpness)[0])
     torch.testing.assert_close(*gradients)
@@ -314,12 +314,38 @@ def test_training_mode_gives_the_same(case):
     results = []
     for training in (False, True):
         network.train(training)
-        image, divergence = network.call_and_divergence(x)
+        image, divergence = network.call_and_divergence(x, len(x))
         weights = torch.linspace(-1, 1, len(x), dtype=torch.float64)
         value = (image.square().sum(1) + weights * divergence).sum()
         results.append((image, divergence, parameter_gradient(network, value)))
     for exact, fast in zip(*results, strict=True):
         torch.testing.assert_close(fast, exact, rtol=1e-8, atol=1e-8)
+
+
+def test_estimated_divergence_is_unbiased(case):
+    """Value and gradient, averaged over all choices of the exact rows, are those of all exact."""
+    network, x = case
+    x, n_exact = x[:12], 3
+    exact = network.divergence(x).mean()
+    expected = parameter_gradient(network, exact)
+    network.train()
+    mean = 0
+    for turn in range(len(x) // n_exact):
+        _, divergence = network.call_and_divergence(x.roll(n_exact * turn, 0), n_exact)
+        mean = mean + divergence.mean() * n_exact / len(x)
+    torch.testing.assert_close(mean, exact, rtol=1e-9, atol=1e-9)
+    gradient = parameter_gradient(network, mean)
+    torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("n_exact", [1, 4, 12])
+def test_few_rows_suffice_for_the_divergence(n_exact):
+    """The mean is off by little of what the rows differ by; by nothing where all are exact."""
+    network, x = make_network("mlp", 1, (7, 6), 3)
+    exact = network.divergence(x[:12])
+    _, estimate = network.train().call_and_divergence(x[:12], n_exact)
+    error = (estimate.mean() - exact.mean()).abs() / exact.std()
+    assert error < 1e-12 if n_exact == 12 else 1e-9 < error < 0.1
 
 
 def test_estimated_logabsdet_is_unbiased(case):

@@ -33,15 +33,30 @@ def test_norms_are_followed(shape):
         torch.testing.assert_close(tracker.normalize(matrix), exact, rtol=5e-3, atol=1e-9)
 
 
-def test_another_vector_that_takes_the_lead_is_noticed():
-    """The power method alone stays with a vector that is orthogonal to the new leading one."""
-    matrix = torch.diag(torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64))
+@pytest.mark.parametrize("n", [3, 40])
+def test_another_vector_that_takes_the_lead_is_noticed(n):
+    """The power method alone would stay with a vector orthogonal to the new leading one."""
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(torch.randn(n, n, generator=generator, dtype=torch.float64))[0]
+    values = torch.linspace(1, 3, n, dtype=torch.float64)
     tracker = NormTracker()
-    tracker.normalize(matrix)
-    matrix[1, 1] = 9.0
-    for _ in range(NormTracker.EVERY):
+    tracker.normalize(basis.T @ (values[:, None] * basis))
+    values[n // 2] = 9.0
+    matrix = basis.T @ (values[:, None] * basis)
+    for _ in range(3 * NormTracker.EVERY):
         normalized = tracker.normalize(matrix)
     torch.testing.assert_close(normalized, matrix / 9)
+
+
+def test_matrices_of_zeros_are_followed():
+    tracker = NormTracker()
+    for n_rows, n_columns in [(3, 40), (40, 40)]:
+        matrix = torch.zeros(n_rows, n_columns)
+        assert all(tracker.normalize(matrix) is matrix for _ in range(4))
+        tracker = NormTracker()
+    matrix = 3 * torch.eye(40)
+    tracker.normalize(0 * matrix)
+    torch.testing.assert_close(tracker.normalize(matrix), torch.eye(40))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
