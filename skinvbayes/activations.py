@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 __all__ = [
     "MAX_LOG_SHARPNESS",
+    "slope_of_tanh",
     "softplus",
     "softplus_with_slope",
     "softplus_with_slope_",
     "tanh_",
     "tanh_with_slope",
-    "tanh_with_slope_",
 ]
 
 MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
@@ -37,23 +37,24 @@ def softplus_with_slope_(h):
 
 
 def tanh_(h):
-    """``tanh h`` in the memory of h, for use without gradients.
+    """``tanh h``; where no gradient is asked for in the memory of h, in a third of the time.
 
-    As 1 − 2 σ(−2h), with an error of two units of rounding, that takes a third of torch's time.
+    As 1 − 2 σ(−2h) it has an error of two units of rounding.
     """
-    h = h.mul_(-2).sigmoid_()
+    if torch.is_grad_enabled():
+        return torch.tanh(h)
+    h.mul_(-2).sigmoid_()
     return torch.add(h.new_ones(()), h, alpha=-2, out=h)
+
+
+def slope_of_tanh(a):
+    """``1 − a²``, the derivative where ``a = tanh h``."""
+    return torch.addcmul(a.new_ones(()), a, a, value=-1)
 
 
 def tanh_with_slope(h):
     """``a = tanh h``, and its derivative ``1 − a²``."""
     return _Tanh.apply(h)
-
-
-def tanh_with_slope_(h):
-    """The same in the memory of h, for use without gradients."""
-    a = tanh_(h)
-    return a, torch.addcmul(a.new_ones(()), a, a, value=-1)
 
 
 class _Softplus(torch.autograd.Function):
@@ -77,7 +78,8 @@ class _Tanh(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h):
-        a, slope = tanh_with_slope_(h.clone())
+        a = tanh_(h.clone())
+        slope = slope_of_tanh(a)
         ctx.save_for_backward(a, slope)
         return a, slope
 

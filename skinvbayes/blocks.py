@@ -7,6 +7,7 @@ A branch of your own is one subclass of :class:`ResidualBlock`, handed to an est
 import math
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import nn
 from torch.func import vjp
@@ -234,10 +235,11 @@ class MonotoneBlock(ResidualBlock):
         """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
         raise NotImplementedError(f"{type(self).__name__} must define product_from(slopes).")
 
-    def corrected_inverse(self, inverse):
+    def corrected_inverse(self, inverse, x):
         """From rows and slopes to the product with ``P (2 I − Dφ P)``, P near the inverse of Dφ.
 
-        One step of the iterative refinement of P, a symmetric matrix.
+        One step of the iterative refinement of P, a symmetric matrix. The rows are near some of
+        the rows x.
         """
 
         def product(rows, slopes):
@@ -262,7 +264,7 @@ class MonotoneBlock(ResidualBlock):
         """The multiple of the identity that is lacking, or a little more."""
         arrays = (tensor.detach().cpu().numpy() for tensor in (lower, b))
         found = lacking(*arrays, self._ratio, self.SMOOTHING)
-        value, *derivatives = (torch.as_tensor(number).to(lower) for number in found)
+        value, *derivatives = (torch.from_numpy(np.asarray(part)).to(lower) for part in found)
         return with_derivatives(value, zip((lower, b), derivatives, strict=True))
 
     @property

@@ -8,7 +8,7 @@ products of few features are faster with.
 
 import torch
 
-from .activations import MAX_LOG_SHARPNESS, softplus_with_slope_, tanh_with_slope_
+from .activations import MAX_LOG_SHARPNESS, slope_of_tanh, softplus_with_slope_, tanh_
 from .spectra import of_quotient
 
 __all__ = ["gradient_branch_and_divergence", "mlp_branch_and_divergence"]
@@ -127,8 +127,9 @@ class _MLP(torch.autograd.Function):
         scaled = [W if n is None else W / n[0] for W, n in zip((W1, W2, W3), norms, strict=True)]
         first, second, last = scaled[0].T.contiguous(), scaled[1], scaled[2]
         c, coupling = log_scale.exp(), last.T @ first
-        units_1, slopes_1 = tanh_with_slope_(torch.addmm(b1, x, first))
-        units_2, slopes_2 = tanh_with_slope_(torch.addmm(b2, units_1, second.T))
+        units_1 = tanh_(torch.addmm(b1, x, first))
+        units_2 = tanh_(torch.addmm(b2, units_1, second.T))
+        slopes_1, slopes_2 = slope_of_tanh(units_1), slope_of_tanh(units_2)
         outer = (-lipschitz * c) * last
         moved = (c * x).addmm_(units_2, outer.T)
         trace = _Trace(second * coupling, slopes_1, slopes_2, min(n_exact, len(x)))
@@ -189,7 +190,8 @@ class _Trace:
         along_1 = torch.addmv(-of_linear.sum() * self.mean_1, self.slopes_1.T, of_linear)
         of_M = (of_exact * few_2).T @ few_1
         of_M.addr_(of_linear @ self.slopes_2, self.mean_1).addr_(self.mean_2, along_1)
-        of_slopes_1, of_slopes_2 = torch.outer(of_linear, self.of_1), torch.outer(of_linear, self.of_2)
+        of_slopes_1 = torch.outer(of_linear, self.of_1)
+        of_slopes_2 = torch.outer(of_linear, self.of_2)
         of_slopes_1[self.few].addcmul_(of_exact, self.exact_of_1)
         of_slopes_2[self.few].addmm_(of_exact * few_1, self.M.T)
         return of_M, of_slopes_1, of_slopes_2

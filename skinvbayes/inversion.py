@@ -82,7 +82,8 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     z : Tensor of shape (n_samples, n_features)
         Points to invert; never modified.
     start : Tensor of shape (n_samples, n_features), default=None
-        First guess of x; by default every block starts from its output.
+        First guess of x; by default every block starts from its output, or from the solution of its
+        linearisation around the middle of its outputs, where that is cheap.
     method : {"newton", "fixed_point"}, default="newton"
         The chord method and then Newton's, see :mod:`skinvbayes.inversion`, or Banach's iteration
         ``x ← x − (φ(x) − z)/c``, which converges with the factor Lip(f).
@@ -180,7 +181,7 @@ def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
     several = len(network.blocks) > 1
     share = threshold / 2 if several else threshold
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
-        x, steps, residual = method(block, x, x if guess is None else guess, share, max_iter)
+        x, steps, residual = method(block, x, guess, share, max_iter)
         n_iter = n_iter + steps
         if several:  # the block amplifies what is left
             share = share / (2 * block.magnitude()).clamp(min=1)
@@ -190,13 +191,16 @@ def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
             network, z, x, threshold, step, min(max_iter, _POLISHING_STEPS)
         )
         n_iter = n_iter + steps
-    terms = network.magnitude() * x.norm(dim=1)
-    tol = max(tol, _TOLERATED * torch.finfo(z.dtype).eps)
-    return x, residual, n_iter, residual <= torch.maximum(threshold, tol * terms)
+    converged = residual <= threshold
+    if not converged.all():
+        terms = network.magnitude() * x.norm(dim=1)
+        converged |= residual <= max(tol, _TOLERATED * torch.finfo(z.dtype).eps) * terms
+    return x, residual, n_iter, converged
 
 
 def _newton(block, z, start, threshold, max_iter):
-    threshold = torch.maximum(threshold, torch.maximum(_rounding(z), _rounding(start, block)))
+    rounding = torch.maximum(_rounding(z), _rounding(z if start is None else start, block))
+    threshold = torch.maximum(threshold, rounding)
     n_fast = min(_FAST_STEPS, max_iter // 2)
     x, n_iter, residual = _approach(block, z, start, threshold, n_fast)
     left = ~(residual <= threshold)
@@ -216,6 +220,7 @@ def _rounding(rows, block=None):
 
 
 def _fixed_point(block, z, start, threshold, max_iter):
+    start = z if start is None else start
     return _iterate(block, z, start, threshold, _fixed_point_step, max_iter)
 
 
@@ -227,6 +232,8 @@ _METHODS = {"newton": _newton, "fixed_point": _fixed_point}
 
 def _approach(block, z, start, threshold, max_iter):
     """As far as the fast method gets: the points, the steps taken and the residuals."""
+    few, no_guess = z.shape[1] <= _FEW_FEATURES, start is None
+    start = z if no_guess else start
     if block.matrix_free:
         n_steps = min(max_iter, _MAJORISING_STEPS) if block.majorant else 0
         solver = _majorising(block)
@@ -239,22 +246,24 @@ def _approach(block, z, start, threshold, max_iter):
         h, n_iter, _ = _march(_alone(function), target, _chord(inverse), h, limit, max_iter)
         x = form.solution(z, h)
         return x, n_iter, (block(x) - z).norm(dim=1)
+    middle = z.mean(0, keepdim=True)
+    at_once = few and block.positive_definite  # a Jacobian for each row
+    jacobian = block.jacobian(middle)[0] if at_once else block.mean_jacobian(start)
+    inverse = torch.linalg.inv(jacobian).T
+    if no_guess and (few or block.positive_definite):
+        start = middle + (z - block(middle)) @ inverse
     if not block.positive_definite:
-        function, solver = _alone(block), _chord(torch.linalg.inv(block.mean_jacobian(start).T))
-    else:
-        few = start.shape[1] <= _FEW_FEATURES
-        inverse = None if few else torch.linalg.inv(block.mean_jacobian(start))
+        return _march(_alone(block), z, _chord(inverse), start, threshold, max_iter)
 
-        def function(x):
-            image, slopes = block.call_and_slopes(x)
-            return image, block.jacobian_from(slopes) if few else slopes
+    def function(x):
+        image, slopes = block.call_and_slopes(x)
+        return image, block.jacobian_from(slopes) if few else slopes
 
-        def newton(residual, jacobian, last):
-            return -solve(jacobian, residual), None
+    def newton(residual, jacobian, last):
+        return -solve(jacobian, residual), None
 
-        solver = newton if few else _chord(inverse, block.corrected_inverse(inverse))
-    gain = _GAIN_BEFORE_CHEAP if block.positive_definite else _GAIN
-    return _march(function, z, solver, start, threshold, max_iter, gain=gain)
+    solver = newton if few else _chord(inverse, block.corrected_inverse(inverse, start))
+    return _march(function, z, solver, start, threshold, max_iter, gain=_GAIN_BEFORE_CHEAP)
 
 
 def _alone(function):
@@ -297,34 +306,37 @@ def _march(function, target, solver, start, threshold, max_iter, *, gain=_GAIN, 
     size : Tensor of shape (n_samples,)
         The norms of F there.
     """
-    solution, rows = start.clone(), torch.arange(len(start), device=start.device)
+    rows = torch.arange(len(start), device=start.device)
     v, (image, known) = start, function(start)
     residual = image - target
-    size = first = residual.norm(dim=1)
-    n_iter, sizes = torch.zeros_like(rows), size.clone()
+    size = first = torch.linalg.vector_norm(residual, dim=1)
+    found = start.clone(), torch.zeros_like(rows), size.clone()
     largest, last = [], None
     for n_steps in range(max_iter + 1):
-        going = ~(size <= threshold)
+        converged = size <= threshold
+        n_converged = int(converged.sum())
         largest.append(float(size.max()))
         stuck = n_steps >= _PATIENCE and not largest[-1] <= gain * largest[-1 - _PATIENCE]
-        n_going = int(going.sum())
-        end = n_going == 0 or stuck or n_steps == max_iter
-        if end or (leave and 4 * n_going <= 3 * len(rows)):
+        end = n_converged == len(rows) or stuck or n_steps == max_iter
+        if end:
             closer = size < first
-            solution[rows] = torch.where(closer[:, None], v, solution[rows])
-            sizes[rows] = torch.where(closer, size, first)
-            n_iter[rows] = n_steps
+            if not closer.all():
+                v = torch.where(closer[:, None], v, start.index_select(0, rows))
+                size = torch.where(closer, size, first)
+        if end or (leave and 4 * n_converged >= len(rows)):
+            for whole, part in zip(found, (v, torch.full_like(rows, n_steps), size), strict=True):
+                whole.index_copy_(0, rows, part)
             if end:
-                return solution, n_iter, sizes
-            rows, v, target = rows[going], v[going], target[going]
-            residual, first = residual[going], first[going]
-            known = None if known is None else known[going]
-            last = None if last is None else tuple(part[going] for part in last)
+                return found
+            going = (~converged).nonzero()[:, 0]
+            state = (rows, v, target, residual, first, known, *(last or ()))
+            state = (t if t is None else t.index_select(0, going) for t in state)
+            rows, v, target, residual, first, known, *last = state
         step, last = solver(residual, known, last)
         v = v + step
         image, known = function(v)
         residual = image - target
-        size = residual.norm(dim=1)
+        size = torch.linalg.vector_norm(residual, dim=1)
     raise AssertionError("unreachable")
 
 
@@ -336,12 +348,14 @@ def _chord(inverse, corrected=None):
 
     def solver(residual, known, last):
         image = residual @ inverse if corrected is None else corrected(residual, known)
-        if last is None:
-            return -image, (-image, image)
-        step, old_image = last
-        change = image - old_image
-        share = (image * change).sum(1) / change.square().sum(1).clamp(min=_tiny(change))
-        step = (step - change).mul_(-share.clamp(-1, 1)[:, None]).sub_(image)
+        if not last:
+            step = -image
+            return step, (step, image)
+        step, change = last  # their memory is used again
+        torch.sub(image, change, out=change)
+        squares = torch.linalg.vecdot(change, change).clamp_(min=_tiny(change))
+        share = torch.linalg.vecdot(image, change).div_(squares).clamp_(-1, 1).neg_()
+        step.sub_(change).mul_(share[:, None]).sub_(image)
         return step, (step, image)
 
     return solver

@@ -56,7 +56,8 @@ def logabsdet(jacobian, *, positive_definite=False):
         Whether they are known to be symmetric positive definite, which is cheaper.
     """
     if jacobian.shape[1] == 2:
-        return _determinant(jacobian).abs().log()
+        a, b, c, d = jacobian.flatten(1).unbind(1)
+        return (a * d - b * c).abs().log()
     return _LogAbsDet.apply(jacobian, positive_definite)
 
 
@@ -71,17 +72,13 @@ def solve(jacobian, vectors):
         Right-hand sides.
     """
     if jacobian.shape[1] == 2:  # Cramer's rule
-        (a, b), (c, d) = jacobian.permute(1, 2, 0)
-        first, second = vectors.T
-        solution = torch.stack((d * first - b * second, a * second - c * first), dim=1)
-        return solution / _determinant(jacobian)[:, None]
+        (a, b, c, d), (first, second) = jacobian.flatten(1).unbind(1), vectors.unbind(1)
+        solution = torch.empty_like(vectors)
+        torch.addcmul(d * first, b, second, value=-1, out=solution[:, 0])
+        torch.addcmul(a * second, c, first, value=-1, out=solution[:, 1])
+        return solution.div_(torch.addcmul(a * d, b, c, value=-1)[:, None])
     with single_thread():
         return torch.linalg.solve(jacobian, vectors)
-
-
-def _determinant(matrices):
-    (a, b), (c, d) = matrices.permute(1, 2, 0)
-    return a * d - b * c
 
 
 class _LogAbsDet(torch.autograd.Function):

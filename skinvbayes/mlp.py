@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import jacobians
-from .activations import tanh_with_slope
+from .activations import slope_of_tanh, tanh_, tanh_with_slope
 from .blocks import ResidualBlock, add_identity, estimate, every
 from .fused import mlp_branch_and_divergence
 from .hidden_form import HiddenForm
@@ -80,7 +80,7 @@ class MLPBlock(ResidualBlock):
         """
         weights, log_scale = self._current_constants(), x.shape[1] * self.log_scale
         activations = self._activations(x, weights[:-1])
-        exact = self._logabsdet(weights, [(1 - a[:n_exact].square()) for a in activations])
+        exact = self._logabsdet(weights, [slope_of_tanh(a[:n_exact]) for a in activations])
         output = self._output(x, activations[-1], weights[-1])
         return output, exact if n_exact == len(x) else estimate(exact, log_scale.expand(len(x)))
 
@@ -104,13 +104,13 @@ class MLPBlock(ResidualBlock):
         """Dφ(x) = c (I − L W_k D_{k−1} W_{k−1} … D_1 W_1)."""
         weights = self._current_constants()
         activations = self._activations(x, weights[:-1])
-        slopes = [(1 - a.square())[:, None, :] for a in activations]
+        slopes = [slope_of_tanh(a)[:, None, :] for a in activations]
         return self._jacobian_transposed(weights, slopes).transpose(1, 2)
 
     def mean_jacobian(self, x):
         """Dφ averaged over some of the rows."""
         first, *middle, last = self._current_constants()
-        slopes = [1 - a.square() for a in self._activations(x[:: every(x)], [first, *middle])]
+        slopes = [slope_of_tanh(a) for a in self._activations(x[:: every(x)], [first, *middle])]
         residual = self.max_lipschitz * last @ _mean_slope(middle, slopes) @ first
         return self.scale() * (torch.eye(len(residual)).to(residual) - residual)
 
@@ -130,13 +130,13 @@ class MLPBlock(ResidualBlock):
         scale = self.scale()
 
         def activations(h):
-            values = [torch.tanh(h)]
+            values = [tanh_(h.clone())]
             for weight, bias in zip(middle, biases, strict=True):
-                values.append(torch.tanh(F.linear(values[-1], weight, bias)))
+                values.append(tanh_(F.linear(values[-1], weight, bias)))
             return values
 
         def pull_back(h):
-            slopes = [1 - a.square() for a in activations(h)]
+            slopes = [slope_of_tanh(a) for a in activations(h)]
 
             def product(y):
                 for weight, slope in zip(middle[::-1], slopes[:0:-1], strict=True):
@@ -146,7 +146,7 @@ class MLPBlock(ResidualBlock):
             return product
 
         def mean_slope(h):
-            return _mean_slope(middle, [1 - a.square() for a in activations(h[:: every(h)])]).T
+            return _mean_slope(middle, [slope_of_tanh(a) for a in activations(h[:: every(h)])]).T
 
         return HiddenForm(
             divide=lambda v: v / scale,
@@ -170,7 +170,7 @@ class MLPBlock(ResidualBlock):
         """The values of every hidden layer."""
         activations = []
         for weight, bias in zip(inner, self.biases, strict=True):
-            x = torch.tanh(F.linear(x, weight, bias))
+            x = tanh_(F.linear(x, weight, bias))
             activations.append(x)
         return activations
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skinvbayes import jacobians
+from skinvbayes import gradient, jacobians
 from skinvbayes.blocks import MonotoneBlock, every
 from skinvbayes.inversion import implicit_inverse, invert
 from skinvbayes.networks import IResNet, ResidualBlock
@@ -295,17 +295,26 @@ def test_averaged_jacobians(case):
 
 
 @pytest.mark.parametrize("arguments", [case for case in CASES if case[0] == "gradient"], ids=str)
-def test_corrected_inverse(arguments):
-    """With products computed beforehand, the same as step by step; better than what it corrects."""
+def test_corrected_inverse(arguments, monkeypatch):
+    """Better than what it corrects; with all units, the same as step by step."""
     network, x = make_network(*arguments)
     block = network.blocks[0]
     inverse = torch.linalg.inv(block.mean_jacobian(x))
     slopes = block.call_and_slopes(x)[1]
-    fast = block.corrected_inverse(inverse)(x, slopes)
-    torch.testing.assert_close(fast, MonotoneBlock.corrected_inverse(block, inverse)(x, slopes))
     exact = torch.linalg.solve(block.jacobian(x), x)
+    fast = block.corrected_inverse(inverse, x)(x, slopes)
     before, after = ((found - exact).norm() for found in (x @ inverse, fast))
     assert after < before or before < 1e-12
+    monkeypatch.setattr(gradient, "_NEGLIGIBLE", -1.0)
+    fast = block.corrected_inverse(inverse, x)(x, slopes)
+    plain = MonotoneBlock.corrected_inverse(block, inverse, x)(x, slopes)
+    torch.testing.assert_close(fast, plain)
+
+
+def test_units_that_matter():
+    few = gradient._all_but_negligible(torch.tensor([0.0, 5.0, 0.0, 1e-3, 3.0]))
+    assert sorted(few.tolist()) == [1, 4]
+    assert len(gradient._all_but_negligible(torch.zeros(7))) == 7  # where nothing is known
 
 
 def test_training_mode_gives_the_same(case):
