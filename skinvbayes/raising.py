@@ -5,17 +5,20 @@ In numpy: at these sizes the book-keeping of torch costs several times the arith
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from .spectra import LowestEigenpairs, cholesky, eigenpairs, norm_bound, small_gram
+from .spectra import cholesky, eigenpairs, norm_bound
 
 __all__ = ["Raising", "lacking"]
 
 _NEGLIGIBLE = 30.0  # softplus(−30) is beyond rounding
 _FAR = 0.1  # from the bound, in parts of b
 _EVERY = 4  # steps of training from one look at the bound to the next
+_N_FOLLOWED = 8  # lowest eigenvalues in between
 
 
 def lacking(lower, b, ratio, smoothing):
@@ -63,103 +66,163 @@ class Raising:
 
     def forget(self):
         """Begin a training."""
-        self._n_steps, self._followed = 0, None  # both ends of the spectrum, where they are near
+        self._n_steps, self._followed = 0, None  # eigenvectors of both ends, where they are near
 
     def exact(self, slope, weight, known_bounds):
-        """Number to be added, with its derivatives in S and in all weights; None if it is zero."""
+        """The number to be added, with its derivatives.
+
+        Parameters
+        ----------
+        slope : ndarray of shape (n_features, n_features) or ()
+            A matrix, the symmetric part of which is S, or the multiple of the identity that S is.
+        weight : ndarray of shape (n_units, n_features)
+            All weights.
+        known_bounds : tuple of two floats
+            Of the spectrum of what is known and added to a multiple of the identity.
+
+        Returns
+        -------
+        raised, of_slope, of_weight : float and ndarrays of the shapes of slope and weight
+            The number and its derivatives; None instead of all where nothing is lacking.
+        """
         spectra = _Spectra.of(slope, weight, self.n_down, known_bounds)
         if spectra.surely_within(self.ratio, self.smoothing):
             return None
-        return self._raised(spectra, eigenpairs, eigenpairs)
+        return self._raised(spectra, spectra.ends())
 
     def followed(self, slope, weight, known_bounds):
         """The same in training: exact in every fourth step.
 
-        In between, it is left alone if the bound was far, or followed
-        (:class:`skinvbayes.spectra.LowestEigenpairs`).
+        In between, it is left alone if the bound was far, or looked for in the space of some of
+        the lowest eigenvectors and of the highest one (Rayleigh and Ritz): never above the exact
+        one, and off by the square of the change.
         """
         look = self._n_steps % _EVERY == 0
         self._n_steps += 1
         if not look and self._followed is None:
             return None
         spectra = _Spectra.of(slope, weight, self.n_down, known_bounds)
-        if look:
-            far = spectra.surely_within(self.ratio + _FAR, self.smoothing)
-            self._followed = None if far else (LowestEigenpairs(8), LowestEigenpairs(1))
-        return None if self._followed is None else self._raised(spectra, *self._followed)
+        if not look:
+            return self._raised(spectra, spectra.ends_within(*self._followed))
+        self._followed = None
+        if spectra.surely_within(self.ratio + _FAR, self.smoothing):
+            return None
+        ends = spectra.ends()
+        self._followed = ends.V[:, :_N_FOLLOWED], ends.u
+        return self._raised(spectra, ends)
 
     def ends(self, slope, weight, known_bounds):
         """Lower bounds of the spectrum, a the least of them, and b, before anything is added."""
-        spectra = _Spectra.of(slope, weight, self.n_down, known_bounds)
-        (lower, _), (b, _) = spectra.ends(eigenpairs, eigenpairs)
-        return lower, b
+        ends = _Spectra.of(slope, weight, self.n_down, known_bounds).ends()
+        return ends.lower, ends.b
 
-    def _raised(self, spectra, lowest, highest):
-        (lower, V), (b, u) = spectra.ends(lowest, highest)
-        raised, of_lower, of_b = lacking(lower, b, self.ratio, self.smoothing)
-        return raised, *spectra.derivatives(V, of_lower, u, of_b)
+    def _raised(self, spectra, ends):
+        raised, of_lower, of_b = lacking(ends.lower, ends.b, self.ratio, self.smoothing)
+        return raised, *spectra.derivatives(ends, of_lower, of_b)
+
+
+class _Ends(NamedTuple):
+    """Of a spectrum: the lowest eigenvalues, the highest, and their vectors v_i and u."""
+
+    lower: np.ndarray
+    V: np.ndarray
+    FV: np.ndarray
+    b: float
+    u: np.ndarray
+    Gu: np.ndarray
 
 
 @dataclass
 class _Spectra:
-    """S − W₊ᵀW₊ and S + W₋ᵀW₋, seen in the smaller of the spaces of features and of units.
+    """S − FᵀF and S + GᵀG, seen in the smaller of the spaces of features and of units.
 
     Where S is a multiple of the identity that is the space of the units, if they are fewer: the
-    zeros in the spectra of the products never matter.
+    zeros in the spectra of the products never matter. F is W₊ or its transpose, G is W₋ or its.
 
     Attributes
     ----------
-    down, up : ndarrays of shape (n_down, n_features) and (n_up, n_features)
-        W₊ and W₋.
-    lower, upper : ndarrays of shape (n_lower, n_lower) and (n_upper, n_upper)
-        The matrices, but for these multiples of the identity:
+    weight : ndarray of shape (n_units, n_features)
+        W₊, and W₋ below it.
+    n_down : int
+        The number of rows of W₊.
+    F, G : ndarrays of shape (n, n_lower) and (n, n_upper)
+        The factors.
+    S : ndarray of shape (n_features, n_features) or None
+        A matrix, the symmetric part of which is S, or none but for these multiples of the identity:
     low, high : floats
-    dense : bool
-        Whether S is a matrix.
     """
 
-    down: np.ndarray
-    up: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
+    weight: np.ndarray
+    n_down: int
+    F: np.ndarray
+    G: np.ndarray
+    S: np.ndarray | None = None
     low: float = 0.0
     high: float = 0.0
-    dense: bool = True
 
     @classmethod
     def of(cls, slope, weight, n_down, known_bounds):
         """From a matrix, the symmetric part of which is S, or a number, and all weights."""
         down, up = weight[:n_down], weight[n_down:]
         if slope.ndim:
-            slope = (slope + slope.T) / 2
-            return cls(down, up, slope - down.T @ down, slope + up.T @ up)
-        low, high = (slope + bound for bound in known_bounds)
-        lower = -small_gram(down) if n_down else np.zeros_like(up[:1, :1])
-        return cls(down, up, lower, small_gram(up), low, high, dense=False)
+            return cls(weight, n_down, down, up, slope)
+        low, high = (float(slope) + bound for bound in known_bounds)
+        down = down if n_down else np.zeros((1, 1), weight.dtype)
+        return cls(weight, n_down, _narrow(down), _narrow(up), low=low, high=high)
 
-    def ends(self, lowest, highest):
-        """Lower bounds of the spectrum and b, each with eigenvectors."""
-        (lower, V), (upper, U) = lowest(self.lower), highest(-self.upper)
-        return (lower + self.low, V), (self.high - upper[0], U[:, 0])
+    def ends(self):
+        """Both ends of the spectrum, exact."""
+        (lower, V), (upper, U) = map(eigenpairs, self._matrices)
+        u = U[:, -1]
+        return _Ends(lower + self.low, V, self.F @ V, upper[-1] + self.high, u, self.G @ u)
 
-    def derivatives(self, V, of_lower, u, of_b):
+    def ends_within(self, V, u):
+        """The same within the spaces of these vectors (Rayleigh and Ritz)."""
+        FV, Gu = self.F @ V, self.G @ u
+        lower, b = -FV.T @ FV, self.high + Gu @ Gu
+        if self.S is not None:
+            square = V.T @ (self.S @ V)
+            lower += (square + square.T) / 2
+            b += u @ (self.S @ u)
+        values, R = eigenpairs(lower)
+        return _Ends(values + self.low, V @ R, FV @ R, b, u, Gu)
+
+    def derivatives(self, ends, of_lower, of_b):
         """In S and in all weights, from those in the ends."""
-        down, up, VD = self.down, self.up, V * of_lower
-        of_weight = np.empty((len(down) + len(up), up.shape[1]), up.dtype)
-        if len(down):
-            rows = (down @ VD, V.T) if len(V) == down.shape[1] else (VD, V.T @ down)
-            np.matmul(-2 * rows[0], rows[1], out=of_weight[: len(down)])
-        rows = (up @ u, u) if len(u) == up.shape[1] else (u, u @ up)
-        np.outer(2 * of_b * rows[0], rows[1], out=of_weight[len(down) :])
-        if not self.dense:
-            return of_lower.sum() + of_b, of_weight
-        return VD @ V.T + np.outer(of_b * u, u), of_weight
+        _, V, FV, _, u, Gu = ends
+        of_weight, VD = np.zeros_like(self.weight), V * of_lower
+        if self.n_down:
+            down = of_weight[: self.n_down]
+            down[...] = _like(FV @ (-2 * VD.T), down)
+        up = of_weight[self.n_down :]
+        up[...] = _like(np.outer(2 * of_b * Gu, u), up)
+        of_slope = of_lower.sum() + of_b
+        if self.S is not None:
+            of_slope = VD @ V.T + np.outer(of_b * u, u)
+        return of_slope, of_weight
 
     def surely_within(self, ratio, smoothing):
         """Whether a is above ``ratio b`` so far that nothing is lacking.
 
         Without any eigenvalue: Cholesky's factor exists only of a positive definite matrix.
         """
-        b = self.high + norm_bound(self.upper)
-        least = ratio * b + smoothing * (_NEGLIGIBLE + np.log(len(self.lower)))
-        return cholesky(self.lower, self.low - least) is not None
+        lower, upper = self._matrices
+        b = self.high + norm_bound(upper)
+        least = ratio * b + smoothing * (_NEGLIGIBLE + np.log(len(lower)))
+        return cholesky(lower, self.low - least) is not None
+
+    @cached_property
+    def _matrices(self):
+        lower, upper = -self.F.T @ self.F, self.G.T @ self.G
+        if self.S is not None:
+            S = (self.S + self.S.T) / 2
+            lower, upper = S + lower, S + upper
+        return lower, upper
+
+
+def _narrow(matrix):
+    return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+
+
+def _like(matrix, other):
+    return matrix if matrix.shape == other.shape else matrix.T

@@ -9,7 +9,6 @@ import torch
 from scipy.linalg.lapack import get_lapack_funcs
 
 __all__ = [
-    "LowestEigenpairs",
     "NormTracker",
     "cholesky",
     "eigenpairs",
@@ -77,32 +76,6 @@ def cholesky(matrix, shift):
     (potrf,) = get_lapack_funcs(("potrf",), (shifted,))
     factor, failed = potrf(shifted.T, overwrite_a=True, clean=False)
     return None if failed else factor
-
-
-class LowestEigenpairs:
-    """The lowest :func:`eigenpairs` of a symmetric array that changes little from call to call.
-
-    The first call is exact. Later ones look in the space of so many of the lowest eigenvectors of
-    the first (Rayleigh and Ritz): never below the lowest eigenvalue, and off by the square of the
-    change.
-
-    Parameters
-    ----------
-    n_kept : int
-        Dimension of the space.
-    """
-
-    def __init__(self, n_kept):
-        self.n_kept, self.vectors = n_kept, None
-
-    def __call__(self, matrix):
-        """The values, and the vectors in the columns."""
-        if self.vectors is None:
-            values, vectors = eigenpairs(matrix)
-            self.vectors = vectors[:, : self.n_kept]
-            return values, vectors
-        values, rotation = eigenpairs(self.vectors.T @ matrix @ self.vectors)
-        return values, self.vectors @ rotation
 
 
 class NormTracker:

@@ -79,6 +79,27 @@ def test_followed_in_training(dense):
         weight = weight + 1e-3 * rng.normal(size=weight.shape)
 
 
+@pytest.mark.parametrize("dense", [True, False], ids=["matrix", "number"])
+@pytest.mark.parametrize(("n_features", "n_units"), [*SHAPES[1:], (20, 40), (50, 24)])
+def test_errors_in_between_are_of_second_order(n_features, n_units, dense):
+    """And the derivatives are those of the nearest exact ones to first order."""
+    slope, weight = weights(n_features, n_units, dense)
+    weight[: n_units // 2] *= 3
+    errors, rng = [], np.random.default_rng(0)
+    changes = rng.normal(size=slope.shape), rng.normal(size=weight.shape)
+    for length in (2e-4, 1e-4):
+        raising = Raising(RATIO, SMOOTHING, n_units // 2)
+        raising.followed(slope, weight, (0.0, 0.0))
+        moved = slope + length * changes[0], weight + length * changes[1]
+        found = raising.followed(*moved, (0.0, 0.0))
+        exact = raising.exact(*moved, (0.0, 0.0))
+        errors.append(exact[0] - found[0])
+        for part, exact_part in zip(found[1:], exact[1:], strict=True):
+            assert np.abs(part - exact_part).max() < 0.05 * np.abs(exact_part).max()
+    assert errors[1] > -1e-12
+    assert errors[0] < 1e-10 or 3 < errors[0] / errors[1] < 5
+
+
 def test_a_far_bound_is_left_alone_until_the_next_look():
     far, near = 100 * np.eye(3), 0.1 * np.eye(3)
     weight = np.ones((4, 3))
