@@ -29,7 +29,7 @@ def gradient_branch_and_divergence(x, slope, weight, bias, log_sharpness, sign, 
         b, log β and ±1.
     shift : Tensor of shape (n_features,)
         t.
-    raised : tuple of Tensors of shapes (), of slope and of weight
+    raised : tuple of a float and Tensors of the shapes of slope and of weight
         The multiple of the identity in S and its derivatives in slope and weight; or None.
 
     Returns
@@ -46,7 +46,8 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, slope, weight, bias, log_sharpness, sign, shift, raised):
         W, beta = weight.T.contiguous(), log_sharpness.clamp(max=MAX_LOG_SHARPNESS).exp_()
-        inner, outer = W * beta, W * (sign / beta)
+        per_beta = sign / beta
+        inner, outer = W * beta, W * per_beta
         squares = (W * W).sum(0).mul_(sign)
         response, unit_slopes = softplus_with_slope_(torch.addmm(beta * bias, x, inner))
         if slope.ndim:
@@ -59,14 +60,14 @@ class _Gradient(torch.autograd.Function):
             image, trace = torch.addcmul(shift, S, x), S * x.shape[1]
         ctx.raised = raised
         ctx.save_for_backward(
-            *(x, slope, W, bias, log_sharpness, beta, sign),
+            *(x, slope, W, bias, log_sharpness, beta, per_beta, sign),
             *(inner, outer, squares, response, unit_slopes),
         )
         return image.addmm_(response, outer.T), torch.addmv(trace, unit_slopes, squares)
 
     @staticmethod
     def backward(ctx, of_image, of_divergence):
-        x, slope, W, bias, log_sharpness, beta, sign, *rest = ctx.saved_tensors
+        x, slope, W, bias, log_sharpness, beta, per_beta, sign, *rest = ctx.saved_tensors
         inner, outer, squares, response, unit_slopes = rest
         of_h = torch.addcmul(squares, unit_slopes, squares, value=-1).mul_(of_divergence[:, None])
         of_h.addmm_(of_image, outer).mul_(unit_slopes)
@@ -74,8 +75,8 @@ class _Gradient(torch.autograd.Function):
         of_outer, of_squares = of_image.T @ response, of_divergence @ unit_slopes
         of_sharpness = (of_inner * inner).sub_(of_outer * outer).sum(0).addcmul_(of_bias, bias)
         of_sharpness.mul_(log_sharpness <= MAX_LOG_SHARPNESS)
-        of_weight = of_inner.mul_(beta).addcmul_(of_outer, sign / beta)
-        of_weight = of_weight.addcmul_(W, of_squares.mul_(2 * sign)).T
+        of_weight = of_inner.mul_(beta).addcmul_(of_outer, per_beta)
+        of_weight = of_weight.addcmul_(W, of_squares.mul_(sign), value=2).T
         of_trace = of_divergence.sum()
         if slope.ndim:
             of_slope = x.T @ of_image
@@ -85,8 +86,8 @@ class _Gradient(torch.autograd.Function):
             of_slope = torch.dot(x.flatten(), of_image.flatten()) + x.shape[1] * of_trace
         if ctx.raised is not None:
             of_raised = of_slope.trace() if slope.ndim else of_slope
+            of_weight.addcmul_(of_raised, ctx.raised[2])
             of_slope = torch.addcmul(of_slope, of_raised, ctx.raised[1])
-            of_weight = torch.addcmul(of_weight, of_raised, ctx.raised[2])
         return None, of_slope, of_weight, of_bias, of_sharpness, None, of_image.sum(0), None
 
 

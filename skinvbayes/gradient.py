@@ -4,7 +4,6 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -256,14 +255,18 @@ class GradientBlock(MonotoneBlock):
         if found is None:
             return slope
         raised, *derivatives = found
-        raised = with_derivatives(raised, zip((self.slope, self.weight), derivatives, strict=True))
+        pairs = zip((self.slope, self.weight), derivatives, strict=True)
+        raised = with_derivatives(slope.new_tensor(raised), pairs)
         return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
 
     def _raised(self):
         """By how much S is raised, with its derivatives, or None where it need not be."""
         raised = self._raising.followed if self.training else self._raising.exact
         found = raised(*self._arrays())
-        return found and [torch.from_numpy(np.asarray(part)).to(self.weight) for part in found]
+        if found is None:
+            return None
+        raised, *derivatives = found
+        return raised, *(torch.as_tensor(part).to(self.weight) for part in derivatives)
 
     def _free_bounds(self, slope):
         """The lowest eigenvalues, a first, and b, before anything is raised."""

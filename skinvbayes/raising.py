@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import expit
 
 from .spectra import cholesky, eigenpairs, norm_bound
 
@@ -40,13 +39,14 @@ def lacking(lower, b, ratio, smoothing):
     raised, of_lower, of_b : float, ndarray of shape (n,), float
         s, and its derivatives.
     """
-    a = lower.min()
-    weights = np.exp((a - lower) / smoothing)
+    weights = np.exp((lower.min() - lower) / smoothing)
     total = float(weights.sum())
-    smooth_a = float(a) - smoothing * math.log(total)  # ≤ a
+    smooth_a = float(lower.min()) - smoothing * math.log(total)  # ≤ a
     scaled = (ratio * float(b) - smooth_a) / ((1 - ratio) * smoothing)
-    share = float(expit(scaled)) / (1 - ratio)
-    return smoothing * float(np.logaddexp(scaled, 0)), weights * (-share / total), ratio * share
+    small = math.exp(-abs(scaled))
+    share = (1 if scaled > 0 else small) / ((1 + small) * (1 - ratio))
+    raised = smoothing * (max(scaled, 0) + math.log1p(small))
+    return raised, weights * (-share / total), ratio * share
 
 
 class Raising:
@@ -190,16 +190,15 @@ class _Spectra:
     def derivatives(self, ends, of_lower, of_b):
         """In S and in all weights, from those in the ends."""
         _, V, FV, _, u, Gu = ends
-        of_weight, VD = np.zeros_like(self.weight), V * of_lower
+        VD = V * of_lower
+        of_weight = np.empty_like(self.weight.T, order="C").T  # as in training, see fused.py
+        down, up = of_weight[: self.n_down], of_weight[self.n_down :]
         if self.n_down:
-            down = of_weight[: self.n_down]
-            down[...] = _like(FV @ (-2 * VD.T), down)
-        up = of_weight[self.n_down :]
-        up[...] = _like(np.outer(2 * of_b * Gu, u), up)
-        of_slope = of_lower.sum() + of_b
-        if self.S is not None:
-            of_slope = VD @ V.T + np.outer(of_b * u, u)
-        return of_slope, of_weight
+            np.matmul(FV, -2 * VD.T, out=_like(down, self.F))
+        np.multiply(2 * of_b * Gu[:, None], u, out=_like(up, self.G))
+        if self.S is None:
+            return of_lower.sum() + of_b, of_weight
+        return VD @ V.T + (of_b * u)[:, None] * u, of_weight
 
     def surely_within(self, ratio, smoothing):
         """Whether a is above ``ratio b`` so far that nothing is lacking.
@@ -225,4 +224,5 @@ def _narrow(matrix):
 
 
 def _like(matrix, other):
+    """The matrix or its transpose."""
     return matrix if matrix.shape == other.shape else matrix.T

@@ -135,7 +135,7 @@ def _unit(vector):
 def of_quotient(gradient, quotient, norm, u, v):
     """The gradient in M of what has this one in M / n, with the norm n of derivative u vᵀ."""
     change = torch.dot(gradient.flatten(), quotient.flatten())
-    return (gradient - torch.outer(u * change, v)).div_(norm)
+    return torch.addr(gradient, u * change, v, beta=1 / norm, alpha=-1 / norm)
 
 
 class _Quotient(torch.autograd.Function):
