@@ -94,19 +94,22 @@ class ResidualBlock(nn.Module):
         return self.scale() * (x - self.residual(x)) + self.shift
 
     @contextmanager
-    def frozen(self, gradient=False):
+    def frozen(self, gradient=False, constants=None):
         """A context in which the parameters stay as they are; a gradient in them only if so asked.
 
-        What :meth:`constants` gives is computed once then.
+        What :meth:`constants` gives is computed once then, if it is not handed over. The context
+        is entered with it.
         """
         frozen = self._frozen
-        if frozen is None and (gradient or self.training):
+        if constants is not None:
+            self._frozen = constants
+        elif frozen is None and (gradient or self.training):
             with torch.set_grad_enabled(gradient):
                 self._frozen = self.constants()
         elif frozen is None:
             self._frozen = self._remembered_constants()
         try:
-            yield
+            yield self._frozen
         finally:
             self._frozen = frozen
 

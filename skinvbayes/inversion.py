@@ -142,7 +142,8 @@ def implicit_inverse(network, z, start):
             for block in network.blocks[:-1]:
                 preimages.append(block(preimages[-1]))
         for block, x in zip(reversed(network.blocks), reversed(preimages), strict=True):
-            z = _ImplicitStep.apply(block(x), z, x, block)
+            with block.frozen() as constants:
+                z = _ImplicitStep.apply(block(x), z, x, block, constants)
     return z
 
 
@@ -160,17 +161,17 @@ class _ImplicitStep(torch.autograd.Function):
     """The solution x of φ(x) = z as a function of φ(x), at this x, and of z."""
 
     @staticmethod
-    def forward(ctx, image, z, x, block):
-        ctx.block = block
+    def forward(ctx, image, z, x, block, constants):
+        ctx.block, ctx.constants = block, constants
         ctx.save_for_backward(x)
         return x.clone()
 
     @staticmethod
     def backward(ctx, gradient):
         (x,) = ctx.saved_tensors
-        with single_thread(), torch.no_grad(), ctx.block.frozen():
+        with single_thread(), torch.no_grad(), ctx.block.frozen(constants=ctx.constants):
             adjoint = _solve_adjoint(ctx.block, x, gradient)
-        return -adjoint, adjoint, None, None
+        return -adjoint, adjoint, None, None, None
 
 
 def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
@@ -479,13 +480,14 @@ def _solve_adjoint(block, x, gradient):
     threshold = torch.finfo(x.dtype).eps ** _ADJOINT * gradient.norm(dim=1).max()
     if form is None:
         inverse = torch.linalg.inv(block.mean_jacobian(x))
-        adjoint = _solve_linear(product, gradient, inverse, threshold)
+        adjoint, residual = _solve_linear(product, gradient, inverse, threshold)
     else:
         h = form.preactivation(x)
         equation = form.adjoint_equation(h, gradient)
-        y = _solve_linear(*equation, threshold / form.inner.norm())
+        y, _ = _solve_linear(*equation, threshold / form.inner.norm())
         adjoint = form.adjoint_solution(h, gradient, y)
-    left = ~((product(adjoint) - gradient).norm(dim=1) <= 10 * threshold)
+        residual = (product(adjoint) - gradient).norm(dim=1)
+    left = ~(residual <= 10 * threshold)
     if left.any():
         exactly = _by_products if block.positive_definite else partial(_directly, adjoint=True)
         adjoint[left] = exactly(block, x[left], gradient[left])
@@ -493,10 +495,11 @@ def _solve_adjoint(block, x, gradient):
 
 
 def _solve_linear(function, target, inverse, threshold):
-    """By the chord method from zero."""
+    """By the chord method from zero: the points and the residuals."""
     start, solver = torch.zeros_like(target), _chord(inverse)
     function = _alone(function)
-    return _march(function, target, solver, start, threshold, _FAST_STEPS, leave=False)[0]
+    found = _march(function, target, solver, start, threshold, _FAST_STEPS, leave=False)
+    return found[0], found[2]
 
 
 def _by_products(block, x, gradient):
