@@ -104,7 +104,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
     if tol is None:
         tol = max(_TOLERANCE[z.dtype] * torch.finfo(z.dtype).eps, network.blocks[0].tolerance)
     size = max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // network.blocks[0].width(z.shape[1])))
-    parts = z.split(size)
+    parts = z.contiguous().split(size)  # so that sums do not depend on the layout
     guesses = len(parts) * [None] if start is None else start.split(size)
     with single_thread(), network.frozen():
         threshold = tol * z.square().sum(1).mean().sqrt().clamp(min=torch.finfo(z.dtype).tiny)

@@ -151,7 +151,8 @@ def test_scorer_weights_samples(noisy):
     estimator = DivergenceRegularizedINN(max_iter=4, random_state=0).fit(X, Y)
     weight = np.arange(len(X)) < 20
     scorer = reconstruction_scorer("r2")
-    assert scorer(estimator, X, Y, sample_weight=weight) == scorer(estimator, X[:20], Y[:20])
+    few = scorer(estimator, X[:20], Y[:20])  # a first guess of the inverse depends on all rows
+    assert scorer(estimator, X, Y, sample_weight=weight) == pytest.approx(few, rel=1e-12)
     with sklearn.config_context(enable_metadata_routing=True):
         asked = reconstruction_scorer("r2").set_score_request(sample_weight=True)
         estimator.set_fit_request(sample_weight=False)
