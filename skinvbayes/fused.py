@@ -132,20 +132,20 @@ class _MLP(torch.autograd.Function):
         units_2 = tanh_(torch.addmm(b2, units_1, second.T))
         slopes_1, slopes_2 = slope_of_tanh(units_1), slope_of_tanh(units_2)
         outer = (-lipschitz * c) * last
-        moved = (c * x).addmm_(units_2, outer.T)
+        image = torch.addcmul(shift, c, x).addmm_(units_2, outer.T)
         trace = _Trace(second * coupling, slopes_1, slopes_2, min(n_exact, len(x)))
         divergence = c * (x.shape[1] - lipschitz * trace.value)
         ctx.norms, ctx.lipschitz, ctx.trace = norms, lipschitz, trace
         ctx.save_for_backward(
             *(x, first, second, last, c, coupling, outer),
-            *(units_1, units_2, moved, divergence),
+            *(units_1, units_2, shift, image, divergence),
         )
-        return moved + shift, divergence
+        return image, divergence
 
     @staticmethod
     def backward(ctx, of_image, of_divergence):
         x, first, second, last, c, coupling, outer, *rest = ctx.saved_tensors
-        units_1, units_2, moved, divergence = rest
+        units_1, units_2, shift, image, divergence = rest
         slopes_1, slopes_2 = ctx.trace.slopes_1, ctx.trace.slopes_2
         factor = -ctx.lipschitz * c
         of_M, of_slopes_1, of_slopes_2 = ctx.trace.derivatives(factor * of_divergence)
@@ -155,14 +155,16 @@ class _MLP(torch.autograd.Function):
         of_first = (x.T @ of_h1).addmm_(last, of_coupling).T
         of_second = of_M.mul_(coupling).addmm_(of_h2.T, units_1)
         of_last = (of_image.T @ units_2).mul_(factor).addmm_(first, of_coupling.T)
-        of_log_scale = (of_image * moved).sum() + torch.dot(of_divergence, divergence)
+        of_shift = of_image.sum(0)
+        of_log_scale = torch.dot(of_image.flatten(), image.flatten()) - torch.dot(of_shift, shift)
+        of_log_scale += torch.dot(of_divergence, divergence)
         scaled = (of_first, first.T), (of_second, second), (of_last, last)
         of_weights = (
             of_W if norm is None else of_quotient(of_W, W, *norm)
             for (of_W, W), norm in zip(scaled, ctx.norms, strict=True)
         )
         of_biases = of_h1.sum(0), of_h2.sum(0)
-        return None, *of_weights, *of_biases, of_log_scale, of_image.sum(0), None, None, None
+        return None, *of_weights, *of_biases, of_log_scale, of_shift, None, None, None
 
 
 class _Trace:

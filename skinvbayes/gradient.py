@@ -237,7 +237,8 @@ class GradientBlock(MonotoneBlock):
         S = S if self.known is None else S + self.known.matrix(W)
         if len(D) < n_features:
             return S + W.T @ (D[:, :, None] * W)
-        squares = (W.T[:, None] * W.T).flatten(0, 1)
+        transposed = W.T.contiguous()
+        squares = (transposed[:, None] * transposed).flatten(0, 1)
         return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, n_features))
 
     def _free_slope(self):

@@ -41,6 +41,7 @@ _TRAINING_TOLERANCE = {torch.float32: 50, torch.float64: 100}  # the same in tra
 # in training by products alone, of the residual at the start, and of the equations for the gradient
 _MATRIX_FREE_TRAINING, _MATRIX_FREE_ADJOINT = 1e-2, 5e-2
 _ADJOINT = 0.5  # power of the unit of rounding: relative residual of the equations for the gradient
+_SURELY = 0.9  # of the tolerance: evaluated in another way, φ(x) has other rounding errors
 _SHORTEST_STEP = 2.0**-20
 _ARMIJO = 1e-4
 _POLISHING_STEPS = 5
@@ -180,7 +181,7 @@ def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
         guesses.append(None if start is None else block(guesses[-1]))
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
     several = len(network.blocks) > 1
-    share = threshold / 2 if several else threshold
+    share = threshold * (0.5 if several else _SURELY)
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
         x, steps, residual = method(block, x, guess, share, max_iter)
         n_iter = n_iter + steps
@@ -472,10 +473,11 @@ def _fixed_point_step(block, x, residual, z):
 
 def _solve_adjoint(block, x, gradient):
     """λ with Dφ(x)ᵀ λ = gradient, row by row."""
+    if x.shape[1] <= _FEW_FEATURES:
+        return _directly(block, x, gradient, adjoint=True)
     form = block.hidden_form()
     if block.positive_definite and form is None:
-        few = x.shape[1] <= _FEW_FEATURES
-        return _directly(block, x, gradient) if few else _by_products(block, x, gradient)
+        return _by_products(block, x, gradient)
     product = block.adjoint_product(x)
     threshold = torch.finfo(x.dtype).eps ** _ADJOINT * gradient.norm(dim=1).max()
     if form is None:

@@ -73,10 +73,10 @@ def solve(jacobian, vectors):
     """
     if jacobian.shape[1] == 2:  # Cramer's rule
         (a, b, c, d), (first, second) = jacobian.flatten(1).unbind(1), vectors.unbind(1)
-        solution = torch.empty_like(vectors)
-        torch.addcmul(d * first, b, second, value=-1, out=solution[:, 0])
-        torch.addcmul(a * second, c, first, value=-1, out=solution[:, 1])
-        return solution.div_(torch.addcmul(a * d, b, c, value=-1)[:, None])
+        upper = torch.addcmul(d * first, b, second, value=-1)
+        lower = torch.addcmul(a * second, c, first, value=-1)
+        determinant = torch.addcmul(a * d, b, c, value=-1)
+        return torch.stack((upper, lower), dim=1) / determinant[:, None]
     with single_thread():
         return torch.linalg.solve(jacobian, vectors)
 

@@ -181,7 +181,7 @@ class MLPBlock(ResidualBlock):
 
     def _jacobian_transposed(self, weights, slopes):
         """The rows are what becomes of the directions of the coordinates."""
-        directions = slopes[0] * weights[0].T
+        directions = slopes[0] * weights[0].T.contiguous()  # else all that follows is strided
         for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
             directions = slope * F.linear(directions, weight)
         return self.scale() * add_identity(F.linear(directions, -self.max_lipschitz * weights[-1]))

@@ -260,6 +260,18 @@ def test_hutchinson_is_unbiased_and_reproducible(case):
     assert (error <= 5 * deviation + 1e-12).all()
 
 
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_solve_is_differentiable(n):
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(5, n, n, generator=generator, dtype=torch.float64) + 4 * torch.eye(n)
+    vectors = torch.randn(5, n, generator=generator, dtype=torch.float64)
+    for arguments in ((matrices, vectors), (matrices.transpose(1, 2), vectors)):
+        torch.testing.assert_close(jacobians.solve(*arguments), torch.linalg.solve(*arguments))
+    assert torch.autograd.gradcheck(
+        jacobians.solve, (matrices.requires_grad_(), vectors.requires_grad_())
+    )
+
+
 def test_batched_solve_above_the_size_where_two_threads_hang():
     network, x = make_network("mlp", 1, (8,), 160, spread=0.02)
     assert invert(network, network(x).detach()).converged.all()
