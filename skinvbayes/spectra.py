@@ -4,6 +4,8 @@ What is followed is followed in numpy: at these sizes the book-keeping of torch 
 arithmetic.
 """
 
+import math
+
 import numpy as np
 import torch
 from scipy.linalg.lapack import get_lapack_funcs
@@ -107,18 +109,18 @@ class NormTracker:
             self.vector = self._follow(M)
         self.n_calls += 1
         v, image = self.vector, M @ self.vector
-        norm = np.linalg.norm(image)
+        norm = math.sqrt(image @ image)
         self.vector = _unit(image @ M) if norm > 0 else v
         if norm <= 1:
             return None
         u, v = (torch.from_numpy(vector).to(matrix) for vector in (image / norm, v))
-        return float(norm), u, v
+        return norm, u, v
 
     def _follow(self, M):
         directions = [self.vector]
         for _ in range(self.N_DIRECTIONS - 1):
             directions.append(_unit((M @ directions[-1]) @ M))
-        basis = np.linalg.qr(np.array(directions).T)[0]
+        basis = _orthonormal(np.array(directions).T)
         return basis @ eigenpairs(small_gram(M @ basis))[1][:, -1]
 
 
@@ -128,8 +130,15 @@ def _leading_vector(M):
     return vector if len(vector) == M.shape[1] else _unit(vector @ M)
 
 
+def _orthonormal(columns):
+    """A basis of the space of few columns."""
+    geqrf, orgqr = get_lapack_funcs(("geqrf", "orgqr"), (columns,))
+    factor, tau, *_ = geqrf(columns)
+    return orgqr(factor, tau)[0]
+
+
 def _unit(vector):
-    return vector / max(np.linalg.norm(vector), np.finfo(vector.dtype).tiny)
+    return vector / (math.sqrt(vector @ vector) or 1.0)
 
 
 def of_quotient(gradient, quotient, norm, u, v):
