@@ -93,3 +93,39 @@ def test_constants_are_remembered_until_a_parameter_changes(case, monkeypatch):
     found = invert(network, z)
     assert len(counted) == 2
     torch.testing.assert_close(network(found.x), z, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("gradient", 1, (20,), 2), ("gradient", 1, (30,), 12), ("mlp", 1, (20, 20), 2)]
+)
+def test_the_first_guess_saves_steps(arguments):
+    """Against the start from z, also where φ is far from the identity."""
+    network, x = make_network(*arguments, lipschitz=0.9, spread=0.2)
+    z = network(x + 2).detach()
+    guessed, from_z = invert(network, z), invert(network, z, start=z)
+    torch.testing.assert_close(guessed.x, from_z.x, rtol=1e-9, atol=1e-9)
+    assert guessed.n_iter.sum() < from_z.n_iter.sum()
+
+
+def test_an_outlier_spoils_nothing(case):
+    """The first guess comes from the middle of all points."""
+    network, x = case
+    x = torch.cat([1e4 * torch.ones_like(x[:1]), x])
+    found = invert(network, network(x).detach())
+    assert found.converged.all()
+    torch.testing.assert_close(found.x[1:], x[1:], rtol=0, atol=1e-7)
+
+
+def test_a_step_works_out_its_constants_once(case, monkeypatch):
+    """Also where the gradient goes back through the inversion."""
+    network, x = case
+    block, calls = network.train().blocks[0], []
+
+    def counted():
+        calls.append(None)
+        return constants()
+
+    constants = block.constants
+    monkeypatch.setattr(block, "constants", counted)
+    implicit_inverse(network, network(x).detach(), x).sum().backward()
+    assert len(calls) == 2  # one for φ(x)
