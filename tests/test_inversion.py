@@ -129,3 +129,17 @@ def test_a_step_works_out_its_constants_once(case, monkeypatch):
     monkeypatch.setattr(block, "constants", counted)
     implicit_inverse(network, network(x).detach(), x).sum().backward()
     assert len(calls) == 2  # one for φ(x)
+
+
+def test_rows_that_run_away_come_back_as_they_were():
+    def solver(residual, known, last):
+        return torch.where(target > 0, -residual, residual), None
+
+    target = torch.tensor([[1.0], [-1.0], [-2.0]])
+    start = torch.zeros(3, 1)
+    found = inversion._march(
+        lambda v: (v.clone(), None), target, solver, start, torch.tensor(0.1), 3, leave=False
+    )
+    assert found[0].ravel().tolist() == [1, 0, 0]
+    assert found[2].tolist() == [0, 1, 2]
+    assert not start.any()
