@@ -181,12 +181,13 @@ def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
         guesses.append(None if start is None else block(guesses[-1]))
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
     several = len(network.blocks) > 1
-    share = threshold * (0.5 if several else _SURELY)
+    # what the blocks leave adds up like independent errors
+    share = _SURELY * threshold / len(network.blocks) ** 0.5
     for block, guess in zip(reversed(network.blocks), reversed(guesses), strict=True):
         x, steps, residual = method(block, x, guess, share, max_iter)
         n_iter = n_iter + steps
-        if several:  # the block amplifies what is left
-            share = share / (2 * block.magnitude()).clamp(min=1)
+        if several:  # the block amplifies what is left; about so much, at worst twice as much
+            share = share / block.magnitude().clamp(min=1)
     if several:
         step = partial(_newton_step, direction=_directly)
         x, steps, residual = _iterate(
