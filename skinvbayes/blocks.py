@@ -129,6 +129,11 @@ class ResidualBlock(nn.Module):
         frozen = self._frozen  # read once: another thread may reset it
         return self.constants() if frozen is None else frozen
 
+    def _fusible(self, x):
+        """Whether this is the inner loop of training, for which see :mod:`skinvbayes.fused`."""
+        training = self.training and torch.is_grad_enabled() and self._frozen is None
+        return training and not x.requires_grad
+
     def width(self, n_features):
         """The numbers that are kept for each row where φ is evaluated."""
         return n_features
@@ -213,7 +218,7 @@ class MonotoneBlock(ResidualBlock):
 
     def bounds(self):
         """The bounds (a, b) of the Jacobian's spectrum, Tensors of shape ()."""
-        lower, b = self._free_bounds(self._free_slope())
+        lower, b = self._free_bounds()
         raised = self._raise(lower, b)
         return lower.min() + raised, b + raised
 
@@ -255,13 +260,9 @@ class MonotoneBlock(ResidualBlock):
         """Multiplication of rows by Dφ(x), which is symmetric."""
         return self.product_from(self.call_and_slopes(x)[1])
 
-    def _free_slope(self):
-        """The multiple of the identity, or the matrix, before it is raised."""
-        return self.slope
-
-    def _free_bounds(self, slope):
+    def _free_bounds(self):
         """Lower bounds of the spectrum, a the least of them, and b, before anything is raised."""
-        raise NotImplementedError(f"{type(self).__name__} must define _free_bounds(slope).")
+        raise NotImplementedError(f"{type(self).__name__} must define _free_bounds().")
 
     def _raise(self, lower, b):
         """The multiple of the identity that is lacking, or a little more."""

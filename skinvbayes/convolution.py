@@ -207,12 +207,12 @@ class ConvBlock(MonotoneBlock):
         return self.bounds()[1].detach()
 
     def _slope(self):
-        return self.slope + self._raise(*self._free_bounds(self.slope))
+        return self.slope + self._raise(*self._free_bounds())
 
-    def _free_bounds(self, slope):
+    def _free_bounds(self):
         down, up = self._largest_responses()
-        lower = self.known_bounds[0] + slope - down
-        return lower[None], self.known_bounds[1] + slope + up
+        lower = self.known_bounds[0] + self.slope - down
+        return lower[None], self.known_bounds[1] + self.slope + up
 
     def _largest_responses(self):
         """Σ μ|ŵ|² and Σ ν|ŵ|² at most, on a grid of frequencies and then between them."""

@@ -80,8 +80,7 @@ class GradientBlock(MonotoneBlock):
 
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
-        fusible = self.training and torch.is_grad_enabled() and self._frozen is None
-        if fusible and not x.requires_grad:
+        if self._fusible(x):
             return self._fused_call_and_divergence(x)
         k = self._current_constants()
         response, unit_slopes = softplus_with_slope(k.preactivation(x))
@@ -241,9 +240,6 @@ class GradientBlock(MonotoneBlock):
         squares = (transposed[:, None] * transposed).flatten(0, 1)
         return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, n_features))
 
-    def _free_slope(self):
-        return (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
-
     def _fused_call_and_divergence(self, x):
         return gradient_branch_and_divergence(
             *(x, self.slope, self.weight, self.bias),
@@ -252,7 +248,8 @@ class GradientBlock(MonotoneBlock):
 
     def _slope(self):
         """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
-        slope, found = self._free_slope(), self._raised()
+        slope = (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
+        found = self._raised()
         if found is None:
             return slope
         raised, *derivatives = found
@@ -269,9 +266,9 @@ class GradientBlock(MonotoneBlock):
         raised, *derivatives = found
         return raised, *(torch.as_tensor(part).to(self.weight) for part in derivatives)
 
-    def _free_bounds(self, slope):
+    def _free_bounds(self):
         """The lowest eigenvalues, a first, and b, before anything is raised."""
-        return [torch.as_tensor(end).to(slope) for end in self._raising.ends(*self._arrays())]
+        return [torch.as_tensor(end).to(self.slope) for end in self._raising.ends(*self._arrays())]
 
     def _arrays(self):
         slope, weight = (tensor.detach().cpu().numpy() for tensor in (self.slope, self.weight))

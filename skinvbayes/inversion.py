@@ -202,8 +202,9 @@ def _invert_chunk(network, z, start, tol, threshold, method, max_iter):
 
 
 def _newton(block, z, start, threshold, max_iter):
-    rounding = torch.maximum(_rounding(z), _rounding(z if start is None else start, block))
-    threshold = torch.maximum(threshold, rounding)
+    rounding = _rounding(z)
+    inner = (rounding if start is None else _rounding(start)) * block.magnitude()
+    threshold = torch.maximum(threshold, torch.maximum(rounding, inner))
     n_fast = min(_FAST_STEPS, max_iter // 2)
     x, n_iter, residual = _approach(block, z, start, threshold, n_fast)
     left = ~(residual <= threshold)
@@ -215,11 +216,9 @@ def _newton(block, z, start, threshold, max_iter):
     return x, n_iter, residual
 
 
-def _rounding(rows, block=None):
+def _rounding(rows):
     """The residual that rounding leaves where terms of the size of these rows add up."""
-    size = rows.square().sum(1).mean().sqrt()
-    size = size if block is None else size * block.magnitude()
-    return _FLOOR * torch.finfo(rows.dtype).eps * size
+    return _FLOOR * torch.finfo(rows.dtype).eps * rows.square().sum(1).mean().sqrt()
 
 
 def _fixed_point(block, z, start, threshold, max_iter):
@@ -330,7 +329,7 @@ def _march(function, target, solver, start, threshold, max_iter, *, gain=_GAIN, 
             for whole, part in zip(found, (v, torch.full_like(rows, n_steps), size), strict=True):
                 whole.index_copy_(0, rows, part)
             if end:
-                return found
+                break
             going = (~converged).nonzero()[:, 0]
             state = (rows, v, target, residual, first, known, *(last or ()))
             state = (t if t is None else t.index_select(0, going) for t in state)
@@ -340,7 +339,7 @@ def _march(function, target, solver, start, threshold, max_iter, *, gain=_GAIN, 
         image, known = function(v)
         residual = image - target
         size = torch.linalg.vector_norm(residual, dim=1)
-    raise AssertionError("unreachable")
+    return found
 
 
 def _chord(inverse, corrected=None):

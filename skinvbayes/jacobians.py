@@ -56,8 +56,7 @@ def logabsdet(jacobian, *, positive_definite=False):
         Whether they are known to be symmetric positive definite, which is cheaper.
     """
     if jacobian.shape[1] == 2:
-        a, b, c, d = jacobian.flatten(1).unbind(1)
-        return (a * d - b * c).abs().log()
+        return _determinant(*jacobian.flatten(1).unbind(1)).abs().log()
     return _LogAbsDet.apply(jacobian, positive_definite)
 
 
@@ -75,10 +74,13 @@ def solve(jacobian, vectors):
         (a, b, c, d), (first, second) = jacobian.flatten(1).unbind(1), vectors.unbind(1)
         upper = torch.addcmul(d * first, b, second, value=-1)
         lower = torch.addcmul(a * second, c, first, value=-1)
-        determinant = torch.addcmul(a * d, b, c, value=-1)
-        return torch.stack((upper, lower), dim=1) / determinant[:, None]
+        return torch.stack((upper, lower), dim=1) / _determinant(a, b, c, d)[:, None]
     with single_thread():
         return torch.linalg.solve(jacobian, vectors)
+
+
+def _determinant(a, b, c, d):
+    return torch.addcmul(a * d, b, c, value=-1)
 
 
 class _LogAbsDet(torch.autograd.Function):

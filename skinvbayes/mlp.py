@@ -58,8 +58,7 @@ class MLPBlock(ResidualBlock):
         """
         if len(self.biases) != 2:
             return super().call_and_divergence(x, n_exact)
-        fusible = self.training and torch.is_grad_enabled() and self._frozen is None
-        if fusible and not x.requires_grad:
+        if self._fusible(x):
             norms = [t.norm(W) for t, W in zip(self._trackers, self.weights, strict=True)]
             return mlp_branch_and_divergence(
                 *(x, self.weights, self.biases, norms),

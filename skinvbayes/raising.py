@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .spectra import cholesky, eigenpairs, norm_bound
+from .spectra import cholesky, eigenpairs, narrow, norm_bound
 
 __all__ = ["Raising", "lacking"]
 
@@ -168,7 +168,7 @@ class _Spectra:
             return cls(weight, n_down, down, up, slope)
         low, high = (float(slope) + bound for bound in known_bounds)
         down = down if n_down else np.zeros((1, 1), weight.dtype)
-        return cls(weight, n_down, _narrow(down), _narrow(up), low=low, high=high)
+        return cls(weight, n_down, narrow(down), narrow(up), low=low, high=high)
 
     def ends(self):
         """Both ends of the spectrum, exact."""
@@ -191,7 +191,7 @@ class _Spectra:
         """In S and in all weights, from those in the ends."""
         _, V, FV, _, u, Gu = ends
         VD = V * of_lower
-        of_weight = np.empty_like(self.weight.T, order="C").T  # as in training, see fused.py
+        of_weight = np.empty_like(self.weight.T, order="C").T  # laid out like W in fused.py
         down, up = of_weight[: self.n_down], of_weight[self.n_down :]
         if self.n_down:
             np.matmul(FV, -2 * VD.T, out=_like(down, self.F))
@@ -217,10 +217,6 @@ class _Spectra:
             S = (self.S + self.S.T) / 2
             lower, upper = S + lower, S + upper
         return lower, upper
-
-
-def _narrow(matrix):
-    return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
 
 
 def _like(matrix, other):

@@ -14,6 +14,7 @@ __all__ = [
     "NormTracker",
     "cholesky",
     "eigenpairs",
+    "narrow",
     "norm_bound",
     "normalize",
     "of_quotient",
@@ -24,10 +25,15 @@ __all__ = [
 _TINY = 16  # eigenvalues of matrices of this size take less time than a call of torch
 
 
+def narrow(matrix):
+    """M, or its transpose if that has fewer columns."""
+    return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+
+
 def small_gram(matrix):
     """``MᵀM`` or ``MMᵀ``, whichever is smaller: both have the squared singular values."""
-    narrow = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    return narrow.T @ narrow
+    matrix = narrow(matrix)
+    return matrix.T @ matrix
 
 
 def spectral_norm(matrix):
