@@ -20,7 +20,7 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 
-from skinvbayes.krylov import conjugate_gradients
+from skinvbayes.numerics.krylov import conjugate_gradients
 from skinvbayes.operators import as_operator
 
 ALPHAS = np.logspace(-3, 3, 13)  # of Ridge

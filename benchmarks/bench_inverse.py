@@ -14,7 +14,7 @@ import torch
 from measuring import Report, arguments, medians
 from peers import PEERS
 
-from skinvbayes.inversion import invert
+from skinvbayes.inversion.invert import invert
 from skinvbayes.losses import ApproximationLoss, DivergenceLoss
 from skinvbayes.networks import IResNet
 

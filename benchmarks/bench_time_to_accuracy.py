@@ -29,10 +29,10 @@ from sklearn.linear_model import RidgeCV
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
-from skinvbayes.inversion import invert
-from skinvbayes.jacobians import solve
+from skinvbayes.inversion.invert import invert
 from skinvbayes.losses import DivergenceLoss, ReconstructionLoss
 from skinvbayes.networks import IResNet
+from skinvbayes.numerics.jacobians import solve
 from skinvbayes.oracles import map_estimate, posterior_mean
 
 PROBLEMS = {  # operator, noise level
@@ -91,7 +91,7 @@ class Classical:
         self._loss = divergence if loss == "divergence" else ReconstructionLoss()
 
     def loss(self, x, z):
-        with patch("skinvbayes.inversion.invert", fixed_point):
+        with patch("skinvbayes.inversion.invert.invert", fixed_point):
             return self._loss(self.network, x, z).mean()
 
     def prepare(self):

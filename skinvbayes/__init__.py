@@ -5,8 +5,9 @@ from .estimators import (
     DivergenceRegularizedINN,
     LogDetRegularizedINN,
     ReconstructionINN,
+    Reconstructor,
+    reconstruction_scorer,
 )
-from .reconstructor import Reconstructor, reconstruction_scorer
 
 __version__ = "0.1.0"
 

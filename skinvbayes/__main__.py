@@ -5,7 +5,7 @@ import argparse
 import matplotlib
 from rich.console import Console
 
-from . import demo, reproduce
+from .commands import demo, reproduce
 
 
 def parse_arguments(arguments):

@@ -2,7 +2,7 @@
 
 A loss maps a network, signals x and targets z to one number per sample. It is written in unit
 scale: with x = x̄ + s u, a = ‖G‖ and φ(x) = z̄ + s a ψ(u), each loss of φ is a multiple of the same
-loss of ψ with another weight ε' (:meth:`Loss.unit_epsilon`, with :class:`skinvbayes.units.Units`).
+loss of ψ with another weight ε' (:meth:`Loss.unit_epsilon`, with :class:`skinvbayes.problem.coordinates.Units`).
 
 A fifth loss is one class and one line in ``LOSSES``.
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import cho_solve, cholesky
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
-from sklearn.neighbors import KernelDensity, NearestNeighbors
+from sklearn.neighbors import KernelDensity
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
@@ -16,11 +16,8 @@ __all__ = [
     "EmpiricalPrior",
     "GaussianMixturePrior",
     "KernelDensityPrior",
-    "neighbour_bandwidth",
-    "principal_axes",
 ]
 
-_MOST_AXES = 2000
 _CHUNK_ENTRIES = 2**22  # entries of the largest table of distances
 
 
@@ -290,92 +287,6 @@ class KernelDensityPrior:
     def _mean_shift(self, X):
         squared = cdist(X, self.samples, "sqeuclidean")
         return softmax(-0.5 * squared / self.bandwidth**2, axis=1) @ self.samples - X
-
-
-def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
-    """Bandwidth of the kernel that smooths a prior known through samples.
-
-    It is zero where the signals fill their space: where there are many of them for each second
-    moment, or where neighbours are about as far apart as for a Gaussian of the same covariance.
-    Else it is a nearest neighbour's distance for each coordinate.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, n_features)
-        Signals, at least two.
-    n_queries : int, default=500
-        Number of signals whose neighbours are looked up.
-    random_state : int, RandomState instance or None, default=None
-        Source of the queries and of the Gaussian sample.
-
-    Returns
-    -------
-    bandwidth : float
-        Standard deviation of the kernel, in the units of X.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skinvbayes.priors import neighbour_bandwidth
-    >>> t = np.linspace(0, 6, 400)
-    >>> curve = np.column_stack([np.cos(k * t) for k in range(10)])
-    >>> neighbour_bandwidth(curve, random_state=0) > 0
-    True
-    >>> neighbour_bandwidth(np.random.RandomState(0).randn(400, 10), random_state=0)
-    0.0
-    """
-    rng = check_random_state(random_state)
-    X = np.asarray(X)
-    n, d = X.shape
-    if n >= 10 * d**2:
-        return 0.0
-    centred = X - X.mean(axis=0)
-    variances = principal_axes(X)[0].clip(0)
-    surrogate = rng.standard_normal((n, len(variances))) * np.sqrt(variances)
-    rows = rng.permutation(n)[:n_queries]
-    distance, expected = _neighbour_distance(centred, rows), _neighbour_distance(surrogate, rows)
-    return 0.0 if distance > 0.9 * expected else float(distance / np.sqrt(d))
-
-
-def principal_axes(X, weight=None):
-    """Variances and principal axes of signals, the largest variance last.
-
-    Of more than 2,000 signals with more than 2,000 features they are those of a part.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Signals.
-    weight : ndarray of shape (n_samples,), default=None
-        How often each counts; once by default.
-
-    Returns
-    -------
-    variances : ndarray of shape (n_axes,)
-        The variances; ``n_axes`` is n_features, or the number of signals if that is less.
-    axes : ndarray of shape (n_axes, n_features)
-        Vectors of length one; zero where the variance vanishes for want of signals.
-    """
-    weight = np.ones(len(X)) if weight is None else weight
-    if min(X.shape) > _MOST_AXES:
-        step = -(-len(X) // _MOST_AXES)
-        X, weight = X[::step], weight[::step]
-    mean = np.average(X, axis=0, weights=weight)
-    deviations = np.sqrt(weight / weight.sum())[:, None] * (X - mean)
-    if len(X) >= X.shape[1]:
-        variances, axes = np.linalg.eigh(deviations.T @ deviations)
-        return variances, axes.T
-    variances, coefficients = np.linalg.eigh(deviations @ deviations.T)
-    axes = coefficients.T @ deviations
-    lengths = np.linalg.norm(axes, axis=1, keepdims=True)
-    vanishing = variances[:, None] <= np.finfo(float).eps * len(X) * variances[-1]
-    return variances, np.where(vanishing, 0.0, axes / np.where(vanishing, 1.0, lengths))
-
-
-def _neighbour_distance(X, rows):
-    """Root mean square distance of some rows to their nearest neighbours."""
-    distance = NearestNeighbors(n_neighbors=2).fit(X).kneighbors(X[rows])[0][:, 1]
-    return np.sqrt((distance**2).mean())
 
 
 def _check_signals(X, n_features):

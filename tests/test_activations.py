@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skinvbayes import activations
+from skinvbayes.numerics import activations
 
 PAIRS = {
     "softplus": (activations.softplus_with_slope, activations.softplus),

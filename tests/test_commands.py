@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.neural_network import MLPRegressor
 
-from skinvbayes import reproduce
 from skinvbayes.__main__ import main
-from skinvbayes.reproduce import FIGURES, Run, figure_1, figure_4
+from skinvbayes.commands import reproduce
+from skinvbayes.commands.reproduce import FIGURES, Run, figure_1, figure_4
 
 SMALL = ["--n-train", "150", "--n-test", "100", "--quiet"]
 METHODS = {
@@ -24,7 +24,7 @@ def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys, monkeypatch):
     def hasty(**parameters):
         return MLPRegressor(**parameters | {"max_iter": 1})
 
-    monkeypatch.setattr("skinvbayes.demo.MLPRegressor", hasty)
+    monkeypatch.setattr("skinvbayes.commands.demo.MLPRegressor", hasty)
     main([*SMALL, "--digits-epochs", "1", "--output", str(tmp_path)])
     printed = capsys.readouterr().out
     for name in ("DivergenceRegularizedINN", "MAP (oracle)", "Ridge", "MLPRegressor", "excess"):

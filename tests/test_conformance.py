@@ -82,5 +82,5 @@ def test_predict_is_the_only_cause(estimator, check):
 )
 def test_reconstructor(estimator, check, monkeypatch):
     hasty = partial(DivergenceRegularizedINN, max_iter=3)
-    monkeypatch.setattr("skinvbayes.reconstructor.DivergenceRegularizedINN", hasty)
+    monkeypatch.setattr("skinvbayes.estimators.reconstructor.DivergenceRegularizedINN", hasty)
     check(estimator)

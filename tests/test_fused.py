@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skinvbayes.fused import _Trace
+from skinvbayes.networks.fused import _Trace
 
 
 def formula(M, slopes_1, slopes_2, n_exact):

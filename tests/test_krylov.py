@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skinvbayes.krylov import conjugate_gradients, matrix_power
+from skinvbayes.numerics.krylov import conjugate_gradients, matrix_power
 
 
 @pytest.fixture

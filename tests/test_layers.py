@@ -1,78 +1,66 @@
 """Imports run downwards only."""
 
 import ast
+from graphlib import TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 import skinvbayes
 
-ROOMS = {
-    "operators": set(),
-    "priors": set(),
-    "jacobians": {"threads"},
-    "spectra": set(),
-    "activations": set(),
-    "hidden_form": set(),
-    "fused": {"activations", "spectra"},
-    "raising": {"spectra"},
-    "blocks": {"jacobians", "raising"},
-    "gradient": {"activations", "blocks", "fused", "hidden_form", "jacobians", "raising"},
-    "mlp": {"activations", "blocks", "fused", "hidden_form", "jacobians", "spectra"},
-    "filters": set(),
-    "convolution": {"blocks", "filters"},
-    "threads": set(),
-    "training": set(),
-    "reporting": set(),
-    "plotting": set(),
-    "units": set(),
-    "docstrings": set(),
-    "callbacks": set(),
-    "problem": {"forward_term", "operators", "priors", "units"},
-    "persistence": {"networks"},
-    "forward_map": {"inversion", "networks", "threads", "units"},
-    "oracles": {"operators", "priors"},
-    "datasets": {"operators", "priors"},
-    "inversion": {"jacobians", "krylov", "threads"},
-    "networks": {"blocks", "convolution", "gradient", "mlp"},
-    "losses": {"inversion"},
-    "krylov": set(),
-    "uncertainty": {"krylov", "operators"},
-    "forward_term": {"operators"},
-    "transfer": {"forward_map", "inversion"},
-    "posterior": {"threads", "uncertainty"},
-    "fitting": {"filters", "losses", "networks", "problem", "reporting", "spectra", "training"},
-    "estimators": {
-        *("callbacks", "docstrings", "fitting", "forward_map", "networks", "persistence"),
-        *("posterior", "threads", "transfer"),
-    },
-    "reconstructor": {"callbacks", "estimators"},
-    "diagnostics": {"estimators", "operators", "oracles"},
-}
-FREE = {"__init__", "__main__", "demo", "reproduce"}  # the package, the commands
 PACKAGE = Path(skinvbayes.__file__).parent
-MODULES = sorted(PACKAGE.glob("*.py"))
-DATASETS = sorted(PACKAGE.glob("datasets/*.py"))
+FLOORS = [  # from the top; a room imports from lower floors, and within its own wing
+    {"commands"},
+    {"diagnostics"},
+    {"estimators"},
+    {"training", "inference"},
+    {"losses", "networks"},
+    {"problem", "inversion"},
+    {"oracles", "datasets"},
+    {"operators", "priors", "plotting", "numerics"},
+]
+FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+WINGS = sorted({path.parent for path in MODULES} - {PACKAGE})
 
 
-def relative_imports(path, level):
-    return {
-        name
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.ImportFrom) and node.level == level
-        for name in ([node.module] if node.module else [alias.name for alias in node.names])
-    }
+def imports(path):
+    """The modules of the package that a module imports, as paths below the package."""
+    here = path.relative_to(PACKAGE).with_suffix("").parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level]
+            if node.module:
+                base += tuple(node.module.split("."))
+                yield base
+            for alias in node.names:
+                if (PACKAGE.joinpath(*base, alias.name)).with_suffix(".py").exists():
+                    yield (*base, alias.name)
+        elif isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("skinvbayes") for alias in node.names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_run_downwards(path):
-    if path.stem in FREE:
-        return
-    assert path.stem in ROOMS, f"say in ROOMS what {path.stem} may import"
-    assert relative_imports(path, level=1) <= ROOMS[path.stem]
+    room = path.relative_to(PACKAGE).with_suffix("").parts[0].replace("__main__", "commands")
+    assert room in FLOOR, f"give {room} a floor in FLOORS"
+    for target in imports(path):
+        if not target:  # the package itself, which only the commands stand above
+            assert room in FLOORS[0]
+        elif target[0] != room:
+            assert FLOOR[target[0]] > FLOOR[room], f"{room} may not import {'.'.join(target)}"
 
 
-@pytest.mark.parametrize("path", DATASETS, ids=lambda path: path.stem)
-def test_datasets_import_their_siblings_and_what_is_below(path):
-    assert relative_imports(path, level=1) <= {sibling.stem for sibling in DATASETS}
-    assert relative_imports(path, level=2) <= ROOMS["datasets"]
+@pytest.mark.parametrize("wing", WINGS, ids=lambda wing: wing.name)
+def test_no_circles_within_a_wing(wing):
+    graph = {
+        (wing.name, path.stem): set(imports(path)) - {(wing.name,)} for path in wing.glob("*.py")
+    }
+    TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_there_are_at_most_eight_floors():
+    assert len(FLOORS) <= 8
+    assert all(not upper & lower for upper, lower in pairwise(FLOORS))

@@ -17,9 +17,9 @@ from skinvbayes import (
     ReconstructionINN,
     Reconstructor,
 )
-from skinvbayes.forward_term import ForwardTerm
 from skinvbayes.networks import IResNet
 from skinvbayes.operators import GramOperator, Operator, as_operator
+from skinvbayes.problem.tensor_operator import ForwardTerm
 
 D, M = 300, 200  # above the 256 features up to which S is a matrix
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from skinvbayes import gradient, jacobians
-from skinvbayes.blocks import MonotoneBlock, every
 from skinvbayes.inversion import implicit_inverse, invert
-from skinvbayes.networks import IResNet, ResidualBlock
+from skinvbayes.networks import IResNet, ResidualBlock, gradient
+from skinvbayes.networks.block import MonotoneBlock, every
+from skinvbayes.numerics import jacobians
 
 
 class CosineBlock(ResidualBlock):

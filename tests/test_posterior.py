@@ -18,10 +18,10 @@ from skinvbayes import (
     Reconstructor,
 )
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.inference.error_model import ErrorModel
 from skinvbayes.operators import as_operator
 from skinvbayes.oracles import map_estimate, posterior_covariance, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
-from skinvbayes.uncertainty import ErrorModel
 
 SQUARE = np.array([[1.0, 0.2], [0.1, 0.5]])
 
@@ -238,9 +238,9 @@ def test_chunks_make_no_difference(digits, monkeypatch):
     whole = estimator.sample_posterior(Y, 5, random_state=0, method="probing")
     std = estimator.posterior_std(Y, method="probing", n_probes=8)
     covariance = estimator.posterior_covariance(Y)
-    monkeypatch.setattr("skinvbayes.posterior._BASIS_ENTRIES", 7 * 64)
-    monkeypatch.setattr("skinvbayes.posterior._PRODUCT_ROWS", 8)
-    monkeypatch.setattr("skinvbayes.posterior._DENSE_ENTRIES", 64**2)
+    monkeypatch.setattr("skinvbayes.estimators.posterior_methods._BASIS_ENTRIES", 7 * 64)
+    monkeypatch.setattr("skinvbayes.estimators.posterior_methods._PRODUCT_ROWS", 8)
+    monkeypatch.setattr("skinvbayes.estimators.posterior_methods._DENSE_ENTRIES", 64**2)
     chunked = estimator.sample_posterior(Y, 5, random_state=0, method="probing")
     np.testing.assert_allclose(chunked, whole, atol=1e-5)
     chunked = estimator.posterior_std(Y, method="probing", n_probes=8)
@@ -260,7 +260,7 @@ def test_no_noise_no_uncertainty():
 
 
 def test_many_features_need_no_matrices(monkeypatch, digits):
-    from skinvbayes import posterior
+    from skinvbayes.estimators import posterior_methods as posterior
 
     data, estimator = digits
     monkeypatch.setattr(posterior, "_DENSE_FEATURES", 63)

@@ -10,8 +10,8 @@ from skinvbayes.priors import (
     EmpiricalPrior,
     GaussianMixturePrior,
     KernelDensityPrior,
-    neighbour_bandwidth,
 )
+from skinvbayes.problem.smoothing import neighbour_bandwidth
 
 WEIGHTS = np.array([2.0, 3.0, 5.0])
 SIGMAS = 5  # of statistical error: one false alarm in two million

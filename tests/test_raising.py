@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skinvbayes.raising import Raising, lacking
+from skinvbayes.networks.spectral_shift import Raising, lacking
 
 RATIO, SMOOTHING = 0.05, 5e-3
 SHAPES = [(1, 1), (2, 6), (6, 2), (12, 9)]  # features, units

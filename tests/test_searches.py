@@ -80,7 +80,8 @@ def test_workers_do_not_oversubscribe(pairs, monkeypatch):
     """Inside fit and predict torch and the linear algebra have one thread each."""
     from threadpoolctl import threadpool_info
 
-    from skinvbayes import fitting, forward_map
+    from skinvbayes.inference import trained_map as forward_map
+    from skinvbayes.training import fit as fitting
 
     seen = []
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skinvbayes.networks import IResNet
-from skinvbayes.spectra import (
+from skinvbayes.numerics.symmetric import (
     NormTracker,
     cholesky,
     norm_bound,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from skinvbayes.training import Problem, train
+from skinvbayes.training.optimize import Problem, train
 
 
 class Line(torch.nn.Linear):

@@ -13,8 +13,9 @@ from torch import nn
 from torch.func import vjp
 from torch.nn import functional as F
 
-from . import jacobians
-from .raising import lacking
+from ..numerics import jacobians
+from ..problem.smoothing import signal_bandwidth
+from .spectral_shift import lacking
 
 __all__ = [
     "MonotoneBlock",
@@ -69,6 +70,51 @@ class ResidualBlock(nn.Module):
     >>> network(torch.zeros(5, 3)).shape
     torch.Size([5, 3])
     """
+
+    # What the branch decides where a user leaves it open.
+    common_mean = False  # whether all features share one mean, as pixels do
+    bandwidth_rule = staticmethod(signal_bandwidth)  # of prior_bandwidth="auto"
+    reconstruction_smoothing = 0.5  # share of that for the reconstruction loss; measured on digits
+
+    @classmethod
+    def default_hidden_layer_sizes(cls, architecture):
+        """Widths of the hidden layers, a tuple of int: 8 units for each feature, 32 to 512."""
+        return (min(max(8 * architecture.n_features, 32), 512),)
+
+    @classmethod
+    def default_batch_size(cls, n_features):
+        """Pairs in each step of Adam."""
+        return 128
+
+    @classmethod
+    def first_stage_share(cls, solver):
+        """The share of the iterations that go to a cheaper loss first, where a loss names one."""
+        return {"lbfgs": 0.5, "adam": 0.75}[solver]
+
+    @classmethod
+    def options(cls, architecture):
+        """What else a block is made with, a dict; here nothing.
+
+        Raises
+        ------
+        ValueError
+            If the branch cannot do what is asked for; the message says what to change.
+        """
+        return {}
+
+    @classmethod
+    def options_at(cls, architecture, options):
+        """The options for images of another shape, from those of the training.
+
+        Raises
+        ------
+        ValueError
+            If the branch serves only the size that it was trained for, as most do.
+        """
+        raise ValueError(
+            'Only residual="conv" serves images of other sizes; this estimator was fitted with '
+            f"residual={cls.__name__}."
+        )
 
     def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
         super().__init__()
@@ -130,7 +176,7 @@ class ResidualBlock(nn.Module):
         return self.constants() if frozen is None else frozen
 
     def _fusible(self, x):
-        """Whether this is the inner loop of training, for which see :mod:`skinvbayes.fused`."""
+        """Whether this is the inner loop of training, for which see :mod:`skinvbayes.networks.fused`."""
         training = self.training and torch.is_grad_enabled() and self._frozen is None
         return training and not x.requires_grad
 
@@ -197,7 +243,6 @@ class ResidualBlock(nn.Module):
             the mean slope of the rest.
         """
 
-    stationary = False  # whether φ is the same at every feature, as it is with filters
     known = None  # a linear part of φ that is not learned; only where a subclass knows of it
     known_bounds = 0.0, 0.0  # of its spectrum
     most_features_of_matrices = math.inf  # beyond, a known part is never a matrix

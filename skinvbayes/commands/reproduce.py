@@ -25,18 +25,18 @@ import numpy as np
 import sklearn
 import torch
 
-from . import (
+from .. import (
     ApproximationINN,
     DivergenceRegularizedINN,
     LogDetRegularizedINN,
     ReconstructionINN,
     __version__,
 )
-from .datasets import make_bimodal
-from .diagnostics import recovered_forward, recovered_operator, stationarity
-from .oracles import map_estimate, measurement_distribution, posterior_mean
-from .plotting import DeformedGridDisplay, ErrorTradeOffDisplay, VectorFieldDisplay
-from .reporting import print_table
+from ..datasets import make_bimodal
+from ..diagnostics import recovered_forward, recovered_operator, stationarity
+from ..oracles import map_estimate, measurement_distribution, posterior_mean
+from ..plotting import DeformedGridDisplay, ErrorTradeOffDisplay, VectorFieldDisplay
+from ..training.progress import print_table
 
 __all__ = ["FIGURES", "Run", "main"]
 

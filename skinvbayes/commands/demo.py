@@ -13,10 +13,10 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from threadpoolctl import threadpool_limits
 
-from . import DivergenceRegularizedINN
-from .datasets import load_deblurring_digits
-from .plotting import ImagesDisplay
-from .reporting import print_table
+from .. import DivergenceRegularizedINN
+from ..datasets import load_deblurring_digits
+from ..plotting import ImagesDisplay
+from ..training.progress import print_table
 from .reproduce import Run, figure_1
 
 __all__ = ["add_arguments", "main"]

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .forward_term import ForwardTerm
-from .operators import GramOperator, Operator, as_operator, check_adjoint, estimate_operator
-from .priors import neighbour_bandwidth, principal_axes
-from .units import Units
+from ..operators import Operator, as_operator, check_adjoint, estimate_operator
+from .coordinates import Units
+from .smoothing import principal_axes
+from .tensor_operator import ForwardTerm
 
 __all__ = ["InverseProblem"]
 
-_FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
 _LARGEST = 1e50  # of X, y and A: z = Aᵀ y and its square must not overflow, nor 1/z
 
 
@@ -51,7 +50,8 @@ class InverseProblem:
         operator,
         noise_level,
         bandwidth,
-        stationary,
+        bandwidth_rule,
+        common_mean,
         max_condition,
         random_state,
     ):
@@ -67,7 +67,9 @@ class InverseProblem:
             How often each pair counts.
         operator, noise_level, bandwidth
             As the parameters ``operator``, ``noise_level`` and ``prior_bandwidth``.
-        stationary : bool
+        bandwidth_rule : callable
+            What "auto" means for the bandwidth, see :mod:`skinvbayes.problem.smoothing`.
+        common_mean : bool
             Whether all features are alike, as pixels are: they share one mean then.
         max_condition : float
             Largest ratio of slopes that the network can hold.
@@ -101,25 +103,26 @@ class InverseProblem:
             noise_level = _estimate_noise_level(operator, fitted, X, Y, weight)
         norm = forward.norm()
         if not isinstance(bandwidth, numbers.Real):
-            if stationary:
-                bandwidth = _noise_bandwidth(forward, noise_level)
-            else:
-                signals = np.unique(X, axis=0)
-                bandwidth = max(
-                    neighbour_bandwidth(signals, random_state=random_state),
-                    _flatness_bandwidth(X, weight, forward, norm, noise_level**2, max_condition),
-                )
+            bandwidth = bandwidth_rule(
+                X=X,
+                weight=weight,
+                forward=forward,
+                forward_norm=norm,
+                noise_level=noise_level,
+                max_condition=max_condition,
+                random_state=random_state,
+            )
         Z = Y if operator is None else operator.adjoint(Y)
         units = Units.from_data(X, Z, norm, weight)
-        if stationary:
-            units = units.stationary(forward)
+        if common_mean:
+            units = units.with_common_mean(forward)
         return cls(operator, forward, float(noise_level), float(bandwidth), units)
 
     def resized(self, operator, n_features):
         """The same problem for another operator and number of features, all of them alike."""
         operator = _choose_operator(operator, None, n_features, as_operator(operator).shape[0])
         forward = operator.normal()
-        units = self.units.stationary(forward)
+        units = self.units.with_common_mean(forward)
         return replace(self, operator=operator, forward=forward, units=units)
 
     @property
@@ -209,44 +212,6 @@ def _estimate_noise_level(operator, fitted, X, Y, weight):
     residual -= np.average(residual, axis=0, weights=weight)
     variance = np.average(residual**2, axis=0, weights=weight).mean()
     return float(np.sqrt(variance * n / max(n - n_used, 1)))
-
-
-def _noise_bandwidth(forward, noise_level):
-    """Half of the noise of a feature, of which a measurement tells ``tr AᵀA/d`` on average.
-
-    For filters, which few images determine, but whose score edges and flat parts make steep.
-    """
-    information = forward.trace() / forward.shape[0]
-    return 0.5 * noise_level / np.sqrt(information) if information > 0 else 0.0
-
-
-def _flatness_bandwidth(X, weight, forward, norm, epsilon, max_condition):
-    """The smoothing that flat signals need: 0 where the network can hold G + ε Cov⁻¹.
-
-    A prior that hardly varies in some direction has a steep score there. A network that cannot hold
-    both this slope and the smallest one would give up the latter, though it matters more.
-    """
-    variances, slopes = _gaussian_slopes(X, weight, forward, epsilon)
-    smallest = max(slopes[0], slopes[-1] * 1e-12)
-    if slopes[-1] <= max_condition / 2 * smallest:
-        return 0.0
-    steepest = max(max_condition / 10 * smallest, norm)
-    return float(np.sqrt(max(epsilon / steepest - variances[0], 0.0)))
-
-
-def _gaussian_slopes(X, weight, forward, epsilon):
-    """The variances of the signals along their principal axes, and the eigenvalues of G + ε Cov⁻¹.
-
-    Without a matrix of G, the latter as if the axes were those of G, too.
-    """
-    variances, axes = principal_axes(X, weight)
-    variances = variances.clip(_FLAT * variances[-1] or 1.0)
-    if isinstance(forward, GramOperator):
-        slopes = (axes * forward.forward(axes)).sum(axis=1) + epsilon / variances
-        return variances, np.sort(slopes)
-    G = forward.to_dense()
-    inverse = (axes.T / variances) @ axes + (np.eye(len(G)) - axes.T @ axes) / variances[0]
-    return variances, np.linalg.eigvalsh((G + G.T) / 2 + epsilon * inverse)
 
 
 def _warn_if_not_monotone(forward, X, weight):

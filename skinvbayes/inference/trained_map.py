@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch.func import vjp
 
-from .inversion import invert
-from .networks import IResNet
-from .threads import single_thread
-from .units import Units
+from ..inversion import invert
+from ..networks import IResNet
+from ..numerics.threads import single_thread
+from ..problem.coordinates import Units
 
 __all__ = ["ForwardMap"]
 

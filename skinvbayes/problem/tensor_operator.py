@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.autograd import Function
 
-from .operators import GramOperator
+from ..operators import GramOperator
 
 __all__ = ["ForwardTerm"]
 

@@ -5,7 +5,7 @@ from importlib.metadata import version as installed_version
 import numpy as np
 import torch
 
-from .networks import IResNet
+from ..networks import IResNet
 
 __all__ = [
     "check_version",

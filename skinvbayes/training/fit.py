@@ -1,7 +1,6 @@
 """The conduct of training: which problem, which network, which losses one after the other."""
 
 import math
-import numbers
 
 import numpy as np
 import torch
@@ -9,26 +8,22 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from torch.nn import functional as F
 
-from .filters import fitting_dilations, support
-from .losses import LOSSES, DivergenceLoss
-from .networks import RESIDUALS, IResNet, ResidualBlock
-from .problem import InverseProblem
-from .reporting import progress_bar
-from .spectra import small_gram
-from .training import Problem, train
+from ..losses import LOSSES, DivergenceLoss
+from ..networks.architecture import Architecture
+from ..networks.iresnet import IResNet, branch_of, name_of
+from ..numerics.symmetric import small_gram
+from ..problem.inverse_problem import InverseProblem
+from .optimize import Problem, train
+from .progress import progress_bar
 
 __all__ = ["TrainingMixin"]
 
 _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
 _PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
-_START_SHARE = {"lbfgs": 0.5, "adam": 0.75}  # of max_iter, for the first guess of a cheaper loss
-_RECONSTRUCTION_SHARE = 0.5  # of the bandwidth that a score needs; measured on digits
-_START_SHARE_OF_FILTERS = 0.25  # the same with residual="conv", whose few parameters learn fast
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
 _TAIL_SAMPLES = 10_000  # from here on the decay falls faster: its bias, in the tails, would remain
-_BATCH_PIXELS = 2**14  # in a step with residual="conv"
 _ROUNDING = 1e-9  # of the branch's values, which must not break the certificate
 
 
@@ -83,7 +78,8 @@ class TrainingMixin:
             operator=self.operator,
             noise_level=self.noise_level,
             bandwidth=self.prior_bandwidth,
-            stationary=self._block.stationary,
+            bandwidth_rule=self._block.bandwidth_rule,
+            common_mean=self._block.common_mean,
             max_condition=self._max_condition,
             random_state=rng,
         )
@@ -97,14 +93,11 @@ class TrainingMixin:
         self.epsilon_ = self.noise_level_**2 if epsilon == "auto" else float(epsilon)
 
     def _bandwidth(self, loss):
-        """The bandwidth for a loss: a score needs more smoothing than a reconstruction.
-
-        The few parameters of filters need none to reconstruct.
-        """
+        """The bandwidth for a loss: a score needs more smoothing than a reconstruction."""
         bandwidth = self._problem.bandwidth
         if not isinstance(self.prior_bandwidth, str) or not loss.expects_noise:
             return bandwidth
-        return 0.0 if self._block.stationary else _RECONSTRUCTION_SHARE * bandwidth
+        return self._block.reconstruction_smoothing * bandwidth
 
     @property
     def _max_condition(self):
@@ -115,9 +108,7 @@ class TrainingMixin:
         """The losses to train with, one after the other, and their iterations."""
         if self._start is None or warm or self.max_iter == 1:
             return [(self._loss, self.max_iter)]
-        filters = self._block.stationary
-        share = _START_SHARE_OF_FILTERS if filters else _START_SHARE[solver]
-        n_start = max(1, int(share * self.max_iter))
+        n_start = max(1, int(self._block.first_stage_share(solver) * self.max_iter))
         return [(self._start, n_start), (self._loss, self.max_iter - n_start)]
 
     def _objective(self, name, X, Y, weight, n_seen, solver):
@@ -209,9 +200,7 @@ class TrainingMixin:
     def _batch_size(self):
         if self.batch_size != "auto":
             return self.batch_size
-        if not self._block.stationary:
-            return 128
-        return int(np.clip(_BATCH_PIXELS // self.n_features_in_, 4, 128))
+        return self._block.default_batch_size(self.n_features_in_)
 
     def _split(self, n_samples, rng):
         if not self.early_stopping:
@@ -224,56 +213,39 @@ class TrainingMixin:
     @property
     def _block(self):
         """The class of the residual blocks, checked."""
-        if isinstance(self.residual, str):
-            return RESIDUALS[self.residual]
-        if isinstance(self.residual, type) and issubclass(self.residual, ResidualBlock):
-            return self.residual
-        raise ValueError(
-            'residual must be "gradient", "mlp", "conv" or a subclass of '
-            f"skinvbayes.networks.ResidualBlock; got {self.residual!r}."
+        return branch_of(self.residual)
+
+    @property
+    def _architecture(self):
+        """What the parameters ask of the network, checked."""
+        return Architecture(
+            n_features=self.n_features_in_,
+            n_blocks=self.n_blocks,
+            hidden_layer_sizes=self._hidden_sizes(),
+            lipschitz=self.lipschitz,
+            has_operator=not (self.operator is None or isinstance(self.operator, str)),
+            image_shape=self.image_shape,
+            kernel_size=self.kernel_size,
         )
 
-    def _network_config(self):
-        """The parameters of the network, checked."""
+    def _network_config(self, options=None):
+        """The parameters of the network."""
+        architecture, block = self._architecture, self._block
+        sizes = architecture.hidden_layer_sizes
+        options = block.options(architecture) if options is None else options
         return {
             "n_features": self.n_features_in_,
             "known_bounds": self._problem.unit_bounds if self._knows_forward else None,
-            "residual": self.residual,
+            "residual": name_of(block),
             "n_blocks": self.n_blocks,
-            "hidden_layer_sizes": self._hidden_sizes(),
+            "hidden_layer_sizes": sizes or block.default_hidden_layer_sizes(architecture),
             "lipschitz": self.lipschitz,
-            "block_options": self._block_options(),
+            "block_options": options,
         }
-
-    def _block_options(self):
-        if not self._block.stationary:
-            return {}
-        if self.operator is None or isinstance(self.operator, str):
-            raise ValueError(
-                'residual="conv" needs the operator; for denoising give the identity, '
-                f"scipy.sparse.eye_array({self.n_features_in_})."
-            )
-        if self.n_blocks > 1 or len(self._hidden_sizes()) > 1:
-            raise ValueError(
-                'residual="conv" has one block of one layer, so n_blocks must be 1 and '
-                "hidden_layer_sizes one number, that of the filters; got "
-                f"n_blocks={self.n_blocks} and {self.hidden_layer_sizes!r}."
-            )
-        if self.kernel_size % 2 == 0:
-            raise ValueError(
-                "kernel_size must be odd, so that filters have a pixel in their middle; got "
-                f"{self.kernel_size}."
-            )
-        shape = self._image_shape(self.kernel_size)
-        dilations = fitting_dilations(shape, self.kernel_size)
-        return {"image_shape": shape, "kernel_size": self.kernel_size, "dilations": dilations}
 
     def _hidden_sizes(self):
         if isinstance(self.hidden_layer_sizes, str):
-            if self._block.stationary:
-                return (min(24, self.kernel_size**2 // 2),)
-            width = int(np.clip(8 * self.n_features_in_, 32, 512))
-            return (width, width) if self.residual == "mlp" else (width,)
+            return None
         sizes = tuple(np.atleast_1d(self.hidden_layer_sizes).tolist())
         if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
             raise ValueError(
@@ -287,31 +259,16 @@ class TrainingMixin:
         large = self.n_features_in_ > self._block.most_features_of_matrices
         return self.operator_ is not None and self.n_blocks == 1 and large
 
-    def _image_shape(self, least):
-        """The image shape, checked: no side may be below the least."""
-        d, shape = self.n_features_in_, self.image_shape
-        valid = shape is not None and len(shape) == 2
-        valid = valid and all(isinstance(n, numbers.Integral) for n in shape)
-        if not valid or math.prod(shape) != d or min(shape) < least:
-            raise ValueError(
-                f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
-                f"number of features, and no side below {least}, for the filters of kernel_size="
-                f"{self.kernel_size}; got {shape!r}."
-            )
-        return tuple(map(int, shape))
-
     def _resize(self):
         """Take up another image shape and operator with the network at hand."""
         shape = self.image_shape
         self.n_features_in_ = math.prod(shape) if shape else self.n_features_in_
-        dilations = self.network_.config["block_options"]["dilations"]
-        self._image_shape(support(dilations[-1], self.kernel_size))
+        trained = self.network_.config["block_options"]
+        options = self._block.options_at(self._architecture, trained)
         self._problem = self._problem.resized(self.operator, self.n_features_in_)
         self.operator_ = self._problem.operator
         self.n_measurements_in_ = self.operator_.shape[0]
-        config = self._network_config()
-        config["block_options"]["dilations"] = dilations
-        network = IResNet(**config)
+        network = IResNet(**self._network_config(options))
         network.load_state_dict(self.network_.state_dict())
         self.network_ = network.to(self.network_.device, torch.float64)
         self.network_.attach(self._problem.unit_forward)

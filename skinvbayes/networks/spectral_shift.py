@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .spectra import cholesky, eigenpairs, narrow, norm_bound
+from ..numerics.symmetric import cholesky, eigenpairs, narrow, norm_bound
 
 __all__ = ["Raising", "lacking"]
 

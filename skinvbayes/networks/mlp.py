@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import jacobians
-from .activations import slope_of_tanh, tanh_, tanh_with_slope
-from .blocks import ResidualBlock, add_identity, estimate, every
+from ..inversion.hidden_units import HiddenForm
+from ..numerics import jacobians
+from ..numerics.activations import slope_of_tanh, tanh_, tanh_with_slope
+from ..numerics.symmetric import NormTracker, normalize
+from .block import ResidualBlock, add_identity, estimate, every
 from .fused import mlp_branch_and_divergence
-from .hidden_form import HiddenForm
-from .spectra import NormTracker, normalize
 
 __all__ = ["MLPBlock"]
 
@@ -21,8 +21,13 @@ class MLPBlock(ResidualBlock):
 
     The certificate is the product of the norms. A weight is divided by its norm only where that
     exceeds one. In training mode the norms are followed from step to step, see
-    :class:`skinvbayes.spectra.NormTracker`; else they are exact.
+    :class:`skinvbayes.numerics.symmetric.NormTracker`; else they are exact.
     """
+
+    @classmethod
+    def default_hidden_layer_sizes(cls, architecture):
+        """Two hidden layers of the default width."""
+        return 2 * super().default_hidden_layer_sizes(architecture)
 
     def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)

@@ -8,8 +8,8 @@ products of few features are faster with.
 
 import torch
 
-from .activations import MAX_LOG_SHARPNESS, slope_of_tanh, softplus_with_slope_, tanh_
-from .spectra import of_quotient
+from ..numerics.activations import MAX_LOG_SHARPNESS, slope_of_tanh, softplus_with_slope_, tanh_
+from ..numerics.symmetric import of_quotient
 
 __all__ = ["gradient_branch_and_divergence", "mlp_branch_and_divergence"]
 

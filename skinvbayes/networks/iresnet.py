@@ -9,14 +9,37 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import nn
 
-from .blocks import ResidualBlock
-from .convolution import ConvBlock
+from .block import ResidualBlock
+from .conv import ConvBlock
 from .gradient import GradientBlock
 from .mlp import MLPBlock
 
-__all__ = ["RESIDUALS", "IResNet", "ResidualBlock"]
+__all__ = ["RESIDUALS", "IResNet", "ResidualBlock", "branch_of"]
 
 RESIDUALS = {"gradient": GradientBlock, "mlp": MLPBlock, "conv": ConvBlock}
+
+
+def branch_of(residual):
+    """The class of the residual blocks, from its name or itself.
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    if isinstance(residual, str) and residual in RESIDUALS:
+        return RESIDUALS[residual]
+    if isinstance(residual, type) and issubclass(residual, ResidualBlock):
+        return residual
+    raise ValueError(
+        'residual must be "gradient", "mlp", "conv" or a subclass of '
+        f"skinvbayes.networks.ResidualBlock; got {residual!r}."
+    )
+
+
+def name_of(branch):
+    """The name of a branch that has one, else its class: plain data where that is possible."""
+    return next((name for name, known in RESIDUALS.items() if known is branch), branch)
 
 
 class IResNet(nn.Module):
@@ -45,7 +68,7 @@ class IResNet(nn.Module):
     Attributes
     ----------
     config : dict
-        The parameters above but the generator, as given.
+        The parameters above but the generator; a branch by its name, if it has one.
 
     References
     ----------
@@ -67,11 +90,11 @@ class IResNet(nn.Module):
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(0) if generator is None else generator
-        block = RESIDUALS[residual] if isinstance(residual, str) else residual
+        block = branch_of(residual)
         self.n_features = n_features
         self.config = {
             "n_features": n_features,
-            "residual": residual,
+            "residual": name_of(block),
             "n_blocks": n_blocks,
             "hidden_layer_sizes": tuple(hidden_layer_sizes),
             "lipschitz": lipschitz,

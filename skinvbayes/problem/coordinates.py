@@ -33,7 +33,7 @@ class Units:
         variance = np.average((X - x_mean) ** 2, axis=0, weights=weight).mean()
         return cls(x_mean, z_mean, float(np.sqrt(variance)) or 1.0, norm or 1.0)
 
-    def stationary(self, forward):
+    def with_common_mean(self, forward):
         """The same units with one mean for all features, and its image by an operator ``AᵀA``."""
         mean = np.full(forward.shape[0], self.signal_mean.mean())
         return replace(self, signal_mean=mean, target_mean=forward.forward(mean[None])[0])

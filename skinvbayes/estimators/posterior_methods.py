@@ -9,8 +9,8 @@ from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from .threads import single_thread
-from .uncertainty import ErrorModel
+from ..inference.error_model import ErrorModel
+from ..numerics.threads import single_thread
 
 __all__ = ["PosteriorMixin"]
 
@@ -24,14 +24,14 @@ _TEMPERED = 0.1  # relative difference of ε from δ², beyond which a warning s
 
 
 class PosteriorMixin:
-    """Uncertainty of the reconstruction; see :mod:`skinvbayes.uncertainty` for the formula."""
+    """Uncertainty of the reconstruction; see :mod:`skinvbayes.inference.error_model` for the formula."""
 
     def posterior_covariance(self, Y, *, noise_level=None):
         """Covariance of the reconstruction's error given the measurement.
 
         ``δ² (Aᵀ Dφ(x̂))⁻¹`` in the original problem, with the estimated operator A, and
         ``δ² Dφ(x̂)⁻¹`` in the normal equation; less what the smoothing of the prior has added
-        (:mod:`skinvbayes.uncertainty`). What it is depends on the loss: in the limit of many pairs
+        (:mod:`skinvbayes.inference.error_model`). What it is depends on the loss: in the limit of many pairs
         exactly the posterior covariance for the reconstruction loss, Laplace's approximation at
         the MAP estimate for the divergence loss, an approximation for the log-determinant loss
         (for the normal equation a coarse one), and the propagated noise alone for the

@@ -13,8 +13,8 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import nn
 
-from .forward_map import ForwardMap
-from .inversion import invert
+from ..inversion import invert
+from .trained_map import ForwardMap
 
 __all__ = ["TransferredMap", "TransferredNetwork"]
 

@@ -1,6 +1,7 @@
 """The gradient branch for images: learned filters, the same at every pixel."""
 
 import math
+import numbers
 from typing import NamedTuple
 
 import torch
@@ -8,11 +9,13 @@ from torch import nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
-from .blocks import MonotoneBlock
-from .filters import (
+from ..problem.smoothing import noise_bandwidth
+from .block import MonotoneBlock
+from .image_filters import (
     Adjoint,
     correlation,
     first_filters,
+    fitting_dilations,
     folded,
     mirrored,
     row_squares,
@@ -23,6 +26,7 @@ from .filters import (
 __all__ = ["ConvBlock"]
 
 
+_BATCH_PIXELS = 2**14  # in a step of training
 _STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of the prior's part
 
 
@@ -73,6 +77,55 @@ class ConvBlock(MonotoneBlock):
     (1964), "Schwankung von Polynomen zwischen Gitterpunkten", Mathematische Zeitschrift.
     """
 
+    common_mean = True
+    bandwidth_rule = staticmethod(noise_bandwidth)
+    reconstruction_smoothing = 0.0  # the few parameters of filters need none
+
+    @classmethod
+    def default_hidden_layer_sizes(cls, architecture):
+        """24 filters, or as many as there are pairs of weights in one."""
+        return (min(24, architecture.kernel_size**2 // 2),)
+
+    @classmethod
+    def default_batch_size(cls, n_features):
+        """As many images as have 2¹⁴ pixels, between 4 and 128."""
+        return min(max(_BATCH_PIXELS // n_features, 4), 128)
+
+    @classmethod
+    def first_stage_share(cls, solver):
+        """A quarter: few parameters learn fast."""
+        return 0.25
+
+    @classmethod
+    def options(cls, architecture):
+        """The shape of the images, and the size and the dilations of the filters."""
+        sizes, kernel_size = architecture.hidden_layer_sizes, architecture.kernel_size
+        if not architecture.has_operator:
+            raise ValueError(
+                'residual="conv" needs the operator; for denoising give the identity, '
+                f"scipy.sparse.eye_array({architecture.n_features})."
+            )
+        if architecture.n_blocks > 1 or (sizes is not None and len(sizes) > 1):
+            raise ValueError(
+                'residual="conv" has one block of one layer, so n_blocks must be 1 and '
+                "hidden_layer_sizes one number, that of the filters; got "
+                f"n_blocks={architecture.n_blocks} and {sizes!r}."
+            )
+        if kernel_size % 2 == 0:
+            raise ValueError(
+                "kernel_size must be odd, so that filters have a pixel in their middle; got "
+                f"{kernel_size}."
+            )
+        shape = _checked_shape(architecture, least=kernel_size)
+        dilations = fitting_dilations(shape, kernel_size)
+        return {"image_shape": shape, "kernel_size": kernel_size, "dilations": dilations}
+
+    @classmethod
+    def options_at(cls, architecture, options):
+        """The same filters for images of another shape, on the scales that they were trained on."""
+        least = support(options["dilations"][-1], architecture.kernel_size)
+        return {**options, "image_shape": _checked_shape(architecture, least)}
+
     def __init__(
         self,
         n_features,
@@ -106,7 +159,6 @@ class ConvBlock(MonotoneBlock):
 
     tolerance = 1e-5  # far below the noise of images
     matrix_free = True
-    stationary = True
     most_features_of_matrices = 0
 
     def initialize(self, mean, deviations, slope):
@@ -312,6 +364,20 @@ class _Response(Function):
             of_parameters.append([sign * part.sum((0, 2, 3))[:, None, None] for part in parts])
         (of_total, of_sharpness), (of_falling, of_width) = of_parameters
         return of_h, of_total, of_falling, of_sharpness, of_width
+
+
+def _checked_shape(architecture, least):
+    """The image shape, checked: no side may be below the least."""
+    d, shape = architecture.n_features, architecture.image_shape
+    valid = shape is not None and len(shape) == 2
+    valid = valid and all(isinstance(n, numbers.Integral) for n in shape)
+    if not valid or math.prod(shape) != d or min(shape) < least:
+        raise ValueError(
+            f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
+            f"number of features, and no side below {least}, for the filters of kernel_size="
+            f"{architecture.kernel_size}; got {shape!r}."
+        )
+    return tuple(map(int, shape))
 
 
 def _shares(n_filters, dilations):

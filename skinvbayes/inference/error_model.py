@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from .krylov import conjugate_gradients, matrix_power
-from .operators import Operator
+from ..numerics.krylov import conjugate_gradients, matrix_power
+from ..operators import Operator
 
 __all__ = ["ErrorModel"]
 

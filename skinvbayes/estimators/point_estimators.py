@@ -22,11 +22,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from .callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from ..inference.adapted import TransferredMap, TransferredNetwork
+from ..inference.trained_map import ForwardMap
+from ..networks import RESIDUALS
+from ..numerics.threads import single_thread
+from ..training.callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from ..training.fit import TrainingMixin
 from .docstrings import documented
-from .fitting import TrainingMixin
-from .forward_map import ForwardMap
-from .networks import RESIDUALS
 from .persistence import (
     check_version,
     pack_generator,
@@ -37,9 +39,7 @@ from .persistence import (
     unpack_optimizer,
     version,
 )
-from .posterior import PosteriorMixin
-from .threads import single_thread
-from .transfer import TransferredMap, TransferredNetwork
+from .posterior_methods import PosteriorMixin
 
 __all__ = [
     "ApproximationINN",
@@ -384,11 +384,6 @@ class _BaseINN(
         (1, 600)
         """
         check_is_fitted(self)
-        if not self._block.stationary:
-            raise ValueError(
-                'Only residual="conv" serves images of other sizes; this estimator was fitted with '
-                f"residual={self.residual!r}."
-            )
         other = clone(self).set_params(image_shape=image_shape, operator=operator)
         fitted = set(vars(self)) - set(self.get_params())
         vars(other).update({name: value for name, value in vars(self).items() if name in fitted})

@@ -5,7 +5,7 @@ A fast method goes first, a robust one takes over the rows that it leaves.
 1. Fast: Newton's method without a step-length test where Jacobians cost next to nothing; else the
    chord method, Newton's with one averaged Jacobian for all rows, and Anderson's mixing with the
    step before. Of fewer hidden units than features it iterates on the units
-   (:class:`skinvbayes.hidden_form.HiddenForm`); by products alone it majorises and minimises.
+   (:class:`skinvbayes.inversion.hidden_units.HiddenForm`); by products alone it majorises and minimises.
 2. Robust: Newton's method with a step-length test; of many features and with symmetric positive
    definite Jacobians by conjugate gradients.
 
@@ -22,9 +22,9 @@ from functools import partial
 
 import torch
 
-from .jacobians import solve
-from .krylov import conjugate_gradients
-from .threads import single_thread
+from ..numerics.jacobians import solve
+from ..numerics.krylov import conjugate_gradients
+from ..numerics.threads import single_thread
 
 __all__ = ["Inversion", "implicit_inverse", "invert"]
 
@@ -86,7 +86,7 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=200):
         First guess of x; by default every block starts from its output, or from the solution of its
         linearisation around the middle of its outputs, where that is cheap.
     method : {"newton", "fixed_point"}, default="newton"
-        The chord method and then Newton's, see :mod:`skinvbayes.inversion`, or Banach's iteration
+        The chord method and then Newton's, see :mod:`skinvbayes.inversion.invert`, or Banach's iteration
         ``x ← x − (φ(x) − z)/c``, which converges with the factor Lip(f).
     tol : float, default=None
         Largest residual that counts as converged, relative to the root mean square of z's rows, or

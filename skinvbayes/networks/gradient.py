@@ -8,12 +8,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import jacobians
-from .activations import MAX_LOG_SHARPNESS, softplus, softplus_with_slope, softplus_with_slope_
-from .blocks import MonotoneBlock, add_identity, estimate, every, with_derivatives
+from ..inversion.hidden_units import HiddenForm
+from ..numerics import jacobians
+from ..numerics.activations import (
+    MAX_LOG_SHARPNESS,
+    softplus,
+    softplus_with_slope,
+    softplus_with_slope_,
+)
+from .block import MonotoneBlock, add_identity, estimate, every, with_derivatives
 from .fused import gradient_branch_and_divergence
-from .hidden_form import HiddenForm
-from .raising import Raising
+from .spectral_shift import Raising
 
 __all__ = ["GradientBlock"]
 
@@ -31,7 +36,7 @@ class GradientBlock(MonotoneBlock):
 
     S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
     Divergence and Jacobian are in closed form. In training mode the bound is exact in every fourth
-    step, see :class:`skinvbayes.raising.Raising`.
+    step, see :class:`skinvbayes.networks.spectral_shift.Raising`.
 
     With a known part G, φ(x) = G x + s x − …, and a and b are those of G more.
     """

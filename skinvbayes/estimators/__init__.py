@@ -1,0 +1,18 @@
+"""scikit-learn estimators around a trained network."""
+
+from .point_estimators import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+)
+from .reconstructor import Reconstructor, reconstruction_scorer
+
+__all__ = [
+    "ApproximationINN",
+    "DivergenceRegularizedINN",
+    "LogDetRegularizedINN",
+    "ReconstructionINN",
+    "Reconstructor",
+    "reconstruction_scorer",
+]

@@ -1,0 +1,41 @@
+"""What is asked of a network, before a branch has turned it into blocks."""
+
+from dataclasses import dataclass
+
+__all__ = ["Architecture"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The size and the settings of a network, as a user gives them.
+
+    Attributes
+    ----------
+    n_features : int
+        Dimension d of the space.
+    n_blocks : int
+        Number of blocks.
+    hidden_layer_sizes : tuple of int or None
+        Widths of the hidden layers; None leaves them to the branch.
+    lipschitz : float
+        Bound L < 1 of the Lipschitz constant of each branch.
+    has_operator : bool
+        Whether the user gave the operator.
+    image_shape : tuple of two int or None
+        Height and width, where signals are images.
+    kernel_size : int
+        Height and width of filters.
+    """
+
+    n_features: int
+    n_blocks: int = 1
+    hidden_layer_sizes: tuple | None = None
+    lipschitz: float = 0.999
+    has_operator: bool = False
+    image_shape: tuple | None = None
+    kernel_size: int = 7
+
+    @property
+    def max_condition(self):
+        """The largest slope of one block over its smallest: (1 + L)/(1 − L)."""
+        return (1 + self.lipschitz) / (1 - self.lipschitz)

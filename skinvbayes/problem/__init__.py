@@ -1,0 +1,5 @@
+"""The inverse problem: what the pairs, the operator and the noise say before training."""
+
+from .inverse_problem import InverseProblem
+
+__all__ = ["InverseProblem"]

@@ -1,0 +1,1 @@
+"""Training of a network on pairs: the stages, the optimisers, the progress."""
