@@ -1,6 +1,7 @@
 """The convolutional branch: values and bounds against plain ones, and images of any size."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from skinvbayes import (
     ReconstructionINN,
 )
 from skinvbayes.datasets.blur import GaussianBlur
-from skinvbayes.inversion import implicit_inverse, invert
+from skinvbayes.inversion import implicit, implicit_inverse, invert
+from skinvbayes.inversion.settings import SETTINGS
 from skinvbayes.networks import IResNet
 
 CASES = {
@@ -29,9 +31,7 @@ CASES = {
 }
 
 
-def make_network(
-    image_shape, kernel_size, n_filters, dilations=(1,), known_bounds=None, lipschitz=0.95
-):
+def make_network(image_shape, kernel_size, n_filters, dilations=(1,), lipschitz=0.95, **known):
     """A network with parameters far from their first values."""
     generator = torch.Generator().manual_seed(1)
     network = IResNet(
@@ -39,7 +39,7 @@ def make_network(
         residual="conv",
         hidden_layer_sizes=(n_filters,),
         lipschitz=lipschitz,
-        known_bounds=known_bounds,
+        **known,
         block_options=dict(image_shape=image_shape, kernel_size=kernel_size, dilations=dilations),
         generator=generator,
     ).double()
@@ -155,9 +155,8 @@ def test_parameter_gradients(case):
 def test_bounds_hold_and_are_nearly_reached(options, known):
     """Images of one wave after the other, small and large: the spectrum stays within [a, b]."""
     options = {**options, "image_shape": (12, 11)}
-    network = make_network(**options, known_bounds=known)
-    if known is not None:
-        network.attach(lambda x: 0.4 * x)
+    part = None if known is None else lambda x: 0.4 * x
+    network = make_network(**options, known=part, known_bounds=known)
     block = network.blocks[0]
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(6, network.n_features, generator=generator, dtype=torch.float64)
@@ -249,8 +248,8 @@ def test_training_finds_what_little_noise_changes(case):
 
 def test_implicit_gradient(case, monkeypatch):
     """Of the reconstruction loss, against central differences of the solution."""
-    for name in ("_MATRIX_FREE_TRAINING", "_MATRIX_FREE_ADJOINT"):  # in training they are loose
-        monkeypatch.setattr(f"skinvbayes.inversion.invert.{name}", 1e-7)
+    strict = replace(SETTINGS, matrix_free_training=1e-7, matrix_free_adjoint=1e-7)
+    monkeypatch.setattr(implicit, "SETTINGS", strict)  # in training they are loose
     network, x = case
     z = network(x).detach() + 0.1
     parameter = network.blocks[0].log_steep

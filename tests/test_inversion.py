@@ -1,14 +1,10 @@
 """The fast methods of the inversion, what they leave to the robust one, and the adjoint."""
 
-import sys
-
 import pytest
 import torch
 
-from skinvbayes.inversion import implicit_inverse, invert
+from skinvbayes.inversion import chord, implicit_inverse, invert, newton
 from test_networks import make_network
-
-inversion = sys.modules["skinvbayes.inversion.invert"]
 
 LARGE = [
     ("gradient", 1, (30,), 12),
@@ -28,7 +24,7 @@ def case(request):
 
 def test_the_fast_method_suffices(case, monkeypatch):
     network, x = case
-    monkeypatch.setattr(inversion, "_newton_step", None)
+    monkeypatch.setattr(newton, "_newton_step", None)
     found = invert(network, network(x).detach(), tol=1e-12)
     assert found.converged.all()
     torch.testing.assert_close(found.x, x, rtol=1e-9, atol=1e-9)
@@ -42,10 +38,10 @@ def test_the_robust_method_takes_over(case, monkeypatch):
         def runs_away(residual, known, last):
             return 1e3 * residual, None
 
-        return march(function, target, runs_away, start, *arguments, **options)
+        return iterate_rows(function, target, runs_away, start, *arguments, **options)
 
-    march = inversion._march
-    monkeypatch.setattr(inversion, "_march", away)
+    iterate_rows = chord.iterate_rows
+    monkeypatch.setattr(chord, "iterate_rows", away)
     found = invert(network, network(x).detach())
     assert found.converged.all()
     torch.testing.assert_close(found.x, x, rtol=1e-8, atol=1e-8)
@@ -140,7 +136,7 @@ def test_rows_that_run_away_come_back_as_they_were():
 
     target = torch.tensor([[1.0], [-1.0], [-2.0]])
     start = torch.zeros(3, 1)
-    found = inversion._march(
+    found = chord.iterate_rows(
         lambda v: (v.clone(), None), target, solver, start, torch.tensor(0.1), 3, leave=False
     )
     assert found[0].ravel().tolist() == [1, 0, 0]

@@ -227,14 +227,14 @@ def test_few_pairs_say_little(recwarn):
 def test_bounds_hold_for_the_whole(bounds):
     """Known parts at both ends of the bounds, weights that push against L."""
     n = 270
-    network = IResNet(n, hidden_layer_sizes=(40,), lipschitz=0.9, known_bounds=bounds).double()
+    known = ForwardTerm(as_operator(np.diag(np.linspace(*bounds, n))), 1.0)
+    sizes = {"hidden_layer_sizes": (40,), "lipschitz": 0.9}
+    network = IResNet(n, known=known, known_bounds=bounds, **sizes).double()
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     x = 3 * torch.randn(3, n, generator=generator, dtype=torch.float64)
-    diagonal = np.linspace(*bounds, n)
-    network.attach(ForwardTerm(as_operator(np.diag(diagonal)), 1.0))
     J = network.jacobian(x)
     exact = torch.autograd.functional.jacobian(lambda row: network(row[None])[0], x[0])
     torch.testing.assert_close(J[0], exact, rtol=1e-6, atol=1e-8)

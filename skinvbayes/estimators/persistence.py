@@ -52,7 +52,7 @@ def pack_network(network):
     return {"config": network.config, "arrays": arrays}
 
 
-def unpack_network(packed, device):
+def unpack_network(packed, device, known):
     """The network from :func:`pack_network`, on its device if that is here, else on the CPU.
 
     Raises
@@ -60,7 +60,7 @@ def unpack_network(packed, device):
     ValueError
         If the arrays do not fit the configuration.
     """
-    network = IResNet(**packed["config"]).to(torch.float64)
+    network = IResNet(**packed["config"], known=known).to(torch.float64)
     arrays = {name: _to_tensor(value) for name, value in packed["arrays"].items()}
     try:
         network.load_state_dict(arrays)

@@ -405,8 +405,9 @@ class _BaseINN(
         state = dict(state)
         check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
         if "network_" in state:
-            network = unpack_network(state["network_"], state["device"])
-            state["network_"] = network.attach(state["_problem"].unit_forward)
+            known = state["_problem"].unit_forward
+            network = unpack_network(state["network_"], state["device"], known)
+            state["network_"] = network
             state["_generator"] = unpack_generator(state["_generator"])
             if state["_optimizer"] is not None:
                 state["_optimizer"] = unpack_optimizer(state["_optimizer"], network)

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
-from torch import nn
 
-from ..inversion import invert
+from ..inversion import InvertibleMap, invert
 from .trained_map import ForwardMap
 
 __all__ = ["TransferredMap", "TransferredNetwork"]
@@ -22,7 +21,7 @@ _ROUGHLY, _RESTARTS = 1e-2, 20  # tolerance and length of Lanczos' method
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
-class TransferredNetwork(nn.Module):
+class TransferredNetwork(InvertibleMap):
     """ψ_r(u) = G u + r (ψ(u) − G u), in unit scale.
 
     Parameters
@@ -42,18 +41,17 @@ class TransferredNetwork(nn.Module):
         self.ratio = ratio
 
     @property
-    def blocks(self):
-        """The one block that the inversion sees."""
-        return [self]
-
-    @property
     def device(self):
         """Where the parameters are."""
         return self.network.device
 
-    def frozen(self):
-        """As that of the trained network."""
-        return self.network.frozen()
+    def frozen(self, gradient=False):
+        """The same for a frozen network."""
+        return type(self)(self.network.frozen(gradient), self.known, self.ratio)
+
+    def reference_points(self, like):
+        """Those of the trained network."""
+        return self.network.reference_points(like)
 
     @property
     def positive_definite(self):
@@ -105,16 +103,9 @@ class TransferredNetwork(nn.Module):
         """As the trained block."""
         return self.network.blocks[0].tolerance
 
-    def width(self, n_features):
+    def row_entries(self, n_features):
         """As the trained block."""
-        return self.network.blocks[0].width(n_features)
-
-    def hidden_form(self):
-        """None: there is none."""
-
-    def mean_jacobian(self, u):
-        """Dψ_r averaged over the rows."""
-        return self.jacobian(u).mean(0)
+        return self.network.blocks[0].row_entries(n_features)
 
     def forward(self, u):
         """ψ_r(u)."""
@@ -134,10 +125,13 @@ class TransferredNetwork(nn.Module):
         return self._weighted_product(self.network.blocks[0].product_from(slopes, dtype))
 
     @property
-    def majorant(self):
+    def has_majorant(self):
         """As the trained block."""
-        trained = self.network.blocks[0].majorant
-        return trained and (lambda u, dtype: self._weighted_product(trained(u, dtype)))
+        return self.network.blocks[0].has_majorant
+
+    def majorant(self, u, dtype):
+        """That of the trained block, weighted."""
+        return self._weighted_product(self.network.blocks[0].majorant(u, dtype))
 
     def adjoint_product(self, u):
         """Multiplication of rows by Dψ_r(u) where that is symmetric, without forming it."""

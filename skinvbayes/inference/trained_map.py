@@ -80,14 +80,12 @@ class ForwardMap:
         """
         u = self._unit_signals(X)
         if factor is None and self.network.positive_definite:
-            with self.network.frozen():
-                product = self.network.adjoint_product(u)
+            product = self.network.frozen().adjoint_product(u)
             return lambda v: self.units.forward_norm * product(v)
         A = None if factor is None else torch.from_numpy(factor.to_dense()).to(u)
-        with self.network.frozen():
-            _, pull_back = vjp(self.network, u)
-            # transposed once more: Dφ itself
-            _, push_forward = vjp(lambda v: pull_back(v)[0], torch.zeros_like(u))
+        _, pull_back = vjp(self.network.frozen(), u)
+        # transposed once more: Dφ itself
+        _, push_forward = vjp(lambda v: pull_back(v)[0], torch.zeros_like(u))
 
         def product(v):
             (forward,) = push_forward(v)
@@ -150,7 +148,7 @@ class ForwardMap:
         """Apply a map of rows, whose results have this shape each, to chunks of them."""
         chunk = chunk or _CHUNK_ROWS
         result = np.empty((len(rows), *shape), dtype=rows.dtype)
-        with single_thread(), torch.no_grad(), self.network.frozen():
+        with single_thread(), torch.no_grad():
             for start in range(0, len(rows), chunk):
                 part = slice(start, start + chunk)
                 values = function(rows[part].astype(np.float64))

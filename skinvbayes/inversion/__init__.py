@@ -1,5 +1,7 @@
 """The inverse of an invertible map, with a residual for every sample."""
 
-from .invert import Inversion, implicit_inverse, invert
+from .implicit import implicit_inverse
+from .invert import Inversion, invert
+from .invertible import InvertibleMap
 
-__all__ = ["Inversion", "implicit_inverse", "invert"]
+__all__ = ["InvertibleMap", "Inversion", "implicit_inverse", "invert"]

@@ -1,20 +1,20 @@
-"""A residual block seen from its hidden units: an equation for them instead of the features."""
+"""An equation for the hidden units of a block, in place of that for its features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["HiddenForm"]
+__all__ = ["HiddenUnits"]
 
 
 @dataclass
-class HiddenForm:
+class HiddenUnits:
     """φ(x) = B x + t + V g(h) with h = U x + b, for symmetric B; rows are points.
 
-    With K = U B⁻¹ V, φ(x) = z says h = U B⁻¹(z − t) + b − K g(h), an equation in h alone; its
-    solution gives x = B⁻¹(z − t − V g(h)). Where there are fewer units than features, that is the
-    smaller problem. The adjoint λ = (Dφ)⁻ᵀ r has the same form, with y = Vᵀ λ.
+    With K = U B⁻¹ V, the equation φ(x) = z becomes h + K g(h) = U B⁻¹(z − t) + b, an equation for h
+    alone, and its solution gives x = B⁻¹(z − t − V g(h)). That is the smaller problem where there
+    are fewer units than features. The adjoint λ = (Dφ)⁻ᵀ r has the same form, with y = Vᵀ λ.
 
     Attributes
     ----------
@@ -45,15 +45,18 @@ class HiddenForm:
         """h = U x + b."""
         return torch.nn.functional.linear(x, self.inner, self.bias)
 
-    def equation(self, z, start):
-        """h + K g(h) and what it has to be, U B⁻¹(z − t) + b; the inverse of its mean Jacobian."""
+    def equation(self, z):
+        """The function h ↦ h + K g(h), and the value U B⁻¹(z − t) + b that it has to take."""
         coupling = self._coupling()
 
         def function(h):
             return torch.addmm(h, self.response(h), coupling)
 
-        target = self.preactivation(self.divide(z - self.shift))
-        return function, target, _inverse(self.mean_slope(start) @ coupling)
+        return function, self.preactivation(self.divide(z - self.shift))
+
+    def inverse_slope(self, h):
+        """The inverse of the Jacobian of h ↦ h + K g(h), averaged over a sample of the rows h."""
+        return _inverse_of_one_plus(self.mean_slope(h) @ self._coupling())
 
     def solution(self, z, h):
         """x = B⁻¹(z − t − V g(h))."""
@@ -64,14 +67,14 @@ class HiddenForm:
         return self.outer.norm()
 
     def adjoint_equation(self, h, r):
-        """The same for y: y + Kᵀ (Dg)ᵀ y = Vᵀ B⁻¹ r."""
+        """The function y ↦ y + Kᵀ (Dg)ᵀ y, its value Vᵀ B⁻¹ r, and its mean inverse slope."""
         coupling, pull_back = self._coupling().T, self.pull_back(h)
 
         def function(y):
             return torch.addmm(y, pull_back(y), coupling)
 
-        target = self.divide(r) @ self.outer.T
-        return function, target, _inverse(self.mean_slope(h).T @ coupling)
+        inverse = _inverse_of_one_plus(self.mean_slope(h).T @ coupling)
+        return function, self.divide(r) @ self.outer.T, inverse
 
     def adjoint_solution(self, h, r, y):
         """λ = B⁻¹(r − Uᵀ (Dg)ᵀ y)."""
@@ -81,5 +84,5 @@ class HiddenForm:
         return self.divide(self.outer) @ self.inner.T
 
 
-def _inverse(matrix):
+def _inverse_of_one_plus(matrix):
     return torch.linalg.inv(torch.eye(len(matrix)).to(matrix) + matrix)

@@ -1,36 +1,27 @@
-"""What the residual blocks of networks share: the base classes.
+"""The base class of the residual blocks.
 
 A branch of your own is one subclass of :class:`ResidualBlock`, handed to an estimator as
-``residual=YourBlock``.
+``residual=YourBlock``; those whose Jacobian is symmetric and positive definite start from
+:class:`skinvbayes.networks.monotone.MonotoneBlock`.
 """
 
+import copy
 import math
-from contextlib import contextmanager
 
-import numpy as np
 import torch
-from torch import nn
-from torch.func import vjp
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..inversion import InvertibleMap
 from ..numerics import jacobians
 from ..problem.smoothing import signal_bandwidth
-from .spectral_shift import lacking
 
-__all__ = [
-    "MonotoneBlock",
-    "ResidualBlock",
-    "add_identity",
-    "estimate",
-    "every",
-    "with_derivatives",
-]
+__all__ = ["ResidualBlock", "add_identity", "correct_mean"]
 
 _MARGIN = 1e-5  # relative distance kept from the bound, above float32 rounding
-_SAMPLE_ROWS = 32  # whose Jacobians are averaged
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(InvertibleMap):
     """A map φ(x) = c (x − f(x)) + t with learned scale c > 0 and shift t.
 
     Subclasses define the branch: :meth:`residual`, the function f, and :meth:`lipschitz`, a
@@ -116,99 +107,106 @@ class ResidualBlock(nn.Module):
             f"residual={cls.__name__}."
         )
 
-    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+    # A linear part of φ that is given and not learned, and the bounds of its spectrum.
+    known = None
+    known_bounds = 0.0, 0.0
+    most_features_of_matrices = math.inf  # with more of them, a known part is never a matrix
+
+    def __init__(
+        self,
+        n_features: int,
+        hidden_layer_sizes: tuple[int, ...],
+        max_lipschitz: float,
+        generator: torch.Generator,
+    ):
         super().__init__()
         self.max_lipschitz = max_lipschitz * (1 - _MARGIN)
         self.log_scale = nn.Parameter(torch.zeros(()))
         self.shift = nn.Parameter(torch.zeros(n_features))
-        self._frozen = self._memory = None
+        self._constants = self._memory = None
 
-    def residual(self, x):
+    def residual(self, x: Tensor) -> Tensor:
         """The branch f, (n_samples, n_features) → (n_samples, n_features)."""
         raise NotImplementedError(f"{type(self).__name__} must define residual(x).")
 
-    def lipschitz(self):
-        """Certified bound of Lip(f), a Tensor of shape ()."""
+    def lipschitz(self) -> Tensor:
+        """Certified bound of Lip(f), of shape ()."""
         raise NotImplementedError(f"{type(self).__name__} must define lipschitz().")
 
-    def scale(self):
-        """The scale c, a Tensor of shape ()."""
+    def scale(self) -> Tensor:
+        """The scale c, of shape ()."""
         return self.log_scale.exp()
 
-    def forward(self, x):
+    def magnitude(self) -> Tensor:
+        """Size of the terms of φ(x) per length of x, of shape ()."""
+        return self.scale()
+
+    def forward(self, x: Tensor) -> Tensor:
         """φ(x) = c (x − f(x)) + t."""
         return self.scale() * (x - self.residual(x)) + self.shift
 
-    @contextmanager
-    def frozen(self, gradient=False, constants=None):
-        """A context in which the parameters stay as they are; a gradient in them only if so asked.
+    def initialize(self, mean: Tensor, deviations: Tensor, slope: Tensor) -> None:
+        """Adapt the initial weights to the signals and to a linear first guess; here, nothing.
 
-        What :meth:`constants` gives is computed once then, if it is not handed over. The context
-        is entered with it.
+        Parameters
+        ----------
+        mean : Tensor of shape (n_features,)
+            Mean of the signals, in unit scale.
+        deviations : Tensor of shape (n_samples, n_features)
+            Signals less their mean, weighted such that ``deviationsᵀ deviations`` is their
+            covariance.
+        slope : Tensor of shape (n_features, n_features) or ()
+            Symmetric positive definite matrix, the first guess of Dφ; where a part of φ is known,
+            the mean slope of the rest.
         """
-        frozen = self._frozen
-        if constants is not None:
-            self._frozen = constants
-        elif frozen is None and (gradient or self.training):
+
+    # ------------------------------------------------- what depends on the parameters alone
+
+    def constants(self):
+        """What depends on the parameters alone, such as normalised weights; here, nothing.
+
+        A subclass that overrides this reads it by :meth:`current_constants`.
+        """
+        return ()
+
+    def current_constants(self):
+        """The constants that this view of the block was made with, or else fresh ones."""
+        return self.constants() if self._constants is None else self._constants
+
+    def frozen(self, gradient: bool = False) -> "ResidualBlock":
+        """A view of the block whose constants are computed once; see the base class."""
+        if self._constants is not None:
+            return self
+        if gradient or self.training:
             with torch.set_grad_enabled(gradient):
-                self._frozen = self.constants()
-        elif frozen is None:
-            self._frozen = self._remembered_constants()
-        try:
-            yield self._frozen
-        finally:
-            self._frozen = frozen
+                return self._view(_constants=self.constants())
+        return self._view(_constants=self._remembered_constants())
+
+    def without_known(self) -> "ResidualBlock":
+        """A view of the block without the part of φ that is known."""
+        return self if self.known is None else self._view(known=None)
+
+    def _view(self, **attributes):
+        """A shallow copy with other attributes: it shares the parameters."""
+        view = copy.copy(self)
+        vars(view).update(attributes)
+        return view
 
     @torch.no_grad()
     def _remembered_constants(self):
         """The constants of the call before, if no parameter has changed since."""
         versions = [(p.data_ptr(), p.dtype, p._version) for p in self.parameters()]
-        if self._memory is None or self._memory[0] != versions:
-            self._memory = versions, self.constants()
-        return self._memory[1]
+        memory = self._memory  # read once: threads may replace it, but never change it
+        if memory is None or memory[0] != versions:
+            self._memory = memory = versions, self.constants()
+        return memory[1]
 
-    def constants(self):
-        """What depends on the parameters alone, for :meth:`frozen`; here, nothing."""
-        return ()
-
-    def _current_constants(self):
-        frozen = self._frozen  # read once: another thread may reset it
-        return self.constants() if frozen is None else frozen
-
-    def _fusible(self, x):
-        """Whether this is the inner loop of training, for which see :mod:`skinvbayes.networks.fused`."""
-        training = self.training and torch.is_grad_enabled() and self._frozen is None
+    def _is_inner_loop(self, x):
+        """Whether this is the inner loop of training; see :mod:`skinvbayes.networks.fused`."""
+        training = self.training and torch.is_grad_enabled() and self._constants is None
         return training and not x.requires_grad
 
-    def width(self, n_features):
-        """The numbers that are kept for each row where φ is evaluated."""
-        return n_features
-
-    def magnitude(self):
-        """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""
-        return self.scale()
-
-    def hidden_form(self):
-        """The block seen from its hidden units, if it has fewer of them than features, or None."""
-        return
-
-    majorant = None  # products with matrices that majorise Dφ, see those of filters
-    positive_definite = False  # whether all Jacobians are symmetric and so
-    tolerance = 0.0  # relative residual that an inversion stops at, if rounding does not before
-    matrix_free = False  # whether products with Jacobians are to be taken, never their matrices
-
-    def adjoint_product(self, x):
-        """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
-        pull_back = vjp(self, x)[1]
-        return lambda v: pull_back(v)[0]
-
-    def mean_jacobian(self, x):
-        """Dφ averaged over some of the rows, of shape (n_features, n_features)."""
-        return self.jacobian(x[:: every(x)]).mean(0)
-
-    def jacobian(self, x):
-        """Dφ(x), of shape (n_samples, n_features, n_features)."""
-        return jacobians.jacobian(self.forward, x)
+    # ------------------------------------------------------------------ what the losses ask for
 
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) of shape (n_samples,).
@@ -226,131 +224,17 @@ class ResidualBlock(nn.Module):
         if these are drawn at random.
         """
         exact = jacobians.logabsdet(self.jacobian(x[:n_exact]))
-        return self(x), exact if n_exact == len(x) else estimate(exact, x.new_zeros(len(x)))
-
-    def initialize(self, mean, deviations, slope):
-        """Adapt the initial weights to the signals and to a linear first guess; here, nothing.
-
-        Parameters
-        ----------
-        mean : Tensor of shape (n_features,)
-            Mean of the signals, in unit scale.
-        deviations : Tensor of shape (n_samples, n_features)
-            Signals less their mean, weighted such that ``deviationsᵀ deviations`` is their
-            covariance.
-        slope : Tensor of shape (n_features, n_features) or ()
-            Symmetric positive definite matrix, the first guess of Dφ; where a part of it is known,
-            the mean slope of the rest.
-        """
-
-    known = None  # a linear part of φ that is not learned; only where a subclass knows of it
-    known_bounds = 0.0, 0.0  # of its spectrum
-    most_features_of_matrices = math.inf  # beyond, a known part is never a matrix
+        return self(x), exact if n_exact == len(x) else correct_mean(exact, x.new_zeros(len(x)))
 
 
-class MonotoneBlock(ResidualBlock):
-    """A block whose Jacobian is symmetric with its spectrum in [a, b], a > 0.
-
-    It is φ = c (x − f(x)) + t with c = (a + b)/2 and Lip(f) ≤ (b − a)/(b + a). A multiple of the
-    identity in φ, which has no bound of its own, is raised as far as that demands.
-
-    Subclasses define φ, the values and slopes of their units (:meth:`call_and_slopes`), products
-    with Dφ from these (:meth:`product_from`), and :meth:`_free_bounds`.
-    """
-
-    SMOOTHING = 5e-4  # of min and max in the bound: L-BFGS gets stuck at kinks
-    positive_definite = True
-
-    def bounds(self):
-        """The bounds (a, b) of the Jacobian's spectrum, Tensors of shape ()."""
-        lower, b = self._free_bounds()
-        raised = self._raise(lower, b)
-        return lower.min() + raised, b + raised
-
-    def lipschitz(self):
-        """Exact bound (b − a)/(b + a) of Lip(f)."""
-        a, b = self.bounds()
-        return (b - a) / (b + a)
-
-    def scale(self):
-        """The scale c = (a + b)/2."""
-        return sum(self.bounds()) / 2
-
-    def residual(self, x):
-        """f(x) = x − (φ(x) − t)/c."""
-        return x - (self(x) - self.shift) / self.scale()
-
-    def call_and_slopes(self, x):
-        """φ(x), and the slopes of the units at x."""
-        raise NotImplementedError(f"{type(self).__name__} must define call_and_slopes(x).")
-
-    def product_from(self, slopes, dtype=None):
-        """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
-        raise NotImplementedError(f"{type(self).__name__} must define product_from(slopes).")
-
-    def corrected_inverse(self, inverse, x):
-        """From rows and slopes to the product with ``P (2 I − Dφ P)``, P near the inverse of Dφ.
-
-        One step of the iterative refinement of P, a symmetric matrix. The rows are near some of
-        the rows x.
-        """
-
-        def product(rows, slopes):
-            image = rows @ inverse
-            return image + (rows - self.product_from(slopes)(image)) @ inverse
-
-        return product
-
-    def adjoint_product(self, x):
-        """Multiplication of rows by Dφ(x), which is symmetric."""
-        return self.product_from(self.call_and_slopes(x)[1])
-
-    def _free_bounds(self):
-        """Lower bounds of the spectrum, a the least of them, and b, before anything is raised."""
-        raise NotImplementedError(f"{type(self).__name__} must define _free_bounds().")
-
-    def _raise(self, lower, b):
-        """The multiple of the identity that is lacking, or a little more."""
-        arrays = (tensor.detach().cpu().numpy() for tensor in (lower, b))
-        found = lacking(*arrays, self._ratio, self.SMOOTHING)
-        value, *derivatives = (torch.from_numpy(np.asarray(part)).to(lower) for part in found)
-        return with_derivatives(value, zip((lower, b), derivatives, strict=True))
-
-    @property
-    def _ratio(self):
-        return (1 - self.max_lipschitz) / (1 + self.max_lipschitz)
-
-
-def estimate(exact, approximation):
+def correct_mean(exact, approximation):
     """The approximation of all rows, its error in the first rows taken out of the mean."""
     n, n_exact = len(approximation), len(exact)
     error = n / n_exact * (exact - approximation[:n_exact])
     return approximation + F.pad(error, (0, n - n_exact))
 
 
-def every(rows):
-    """The step from one row of the sample to the next."""
-    return max(1, len(rows) // _SAMPLE_ROWS)
-
-
 def add_identity(matrices):
     """``I + M`` in the memory of a batch of matrices M."""
     matrices.diagonal(dim1=1, dim2=2).add_(1)
     return matrices
-
-
-def with_derivatives(value, pairs):
-    """A number with its derivative in every tensor of pairs (tensor, derivative)."""
-    tensors, derivatives = zip(*pairs, strict=True)
-    return _WithDerivatives.apply(value, derivatives, *tensors)
-
-
-class _WithDerivatives(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, value, derivatives, *tensors):
-        ctx.save_for_backward(*derivatives)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return None, None, *(gradient * derivative for derivative in ctx.saved_tensors)

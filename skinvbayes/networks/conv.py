@@ -10,7 +10,6 @@ from torch.autograd import Function
 from torch.nn import functional as F
 
 from ..problem.smoothing import noise_bandwidth
-from .block import MonotoneBlock
 from .image_filters import (
     Adjoint,
     correlation,
@@ -22,6 +21,7 @@ from .image_filters import (
     smoothed,
     support,
 )
+from .monotone import MonotoneBlock
 
 __all__ = ["ConvBlock"]
 
@@ -139,7 +139,6 @@ class ConvBlock(MonotoneBlock):
     ):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
         self.image_shape = tuple(image_shape)
-        del self.log_scale  # s takes its place
         (n_filters,) = hidden_layer_sizes
         self.dilations, self.sizes = _shares(n_filters, dilations)
         first, signs = zip(
@@ -159,6 +158,7 @@ class ConvBlock(MonotoneBlock):
 
     tolerance = 1e-5  # far below the noise of images
     matrix_free = True
+    has_majorant = True
     most_features_of_matrices = 0
 
     def initialize(self, mean, deviations, slope):
@@ -174,7 +174,7 @@ class ConvBlock(MonotoneBlock):
 
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) = tr G + s n + Σ_j Σ_p ‖(w_j * ·)_p‖² ψ_j'((w_j * x)_p)."""
-        k = self._current_constants()
+        k = self.current_constants()
         image, slopes = self._evaluate(k, x)
         divergence = x.shape[1] * k.slope + (0.0 if self.known is None else self.known.trace())
         for scale, part in zip(k.scales, slopes, strict=True):
@@ -191,7 +191,7 @@ class ConvBlock(MonotoneBlock):
 
     def call_and_slopes(self, x):
         """φ(x), and for each scale the slopes ψ_j'(w_j * x)."""
-        return self._evaluate(self._current_constants(), x)
+        return self._evaluate(self.current_constants(), x)
 
     def _evaluate(self, k, x):
         image, slopes = k.slope * x + self.shift, []
@@ -212,7 +212,7 @@ class ConvBlock(MonotoneBlock):
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dφ(x) from the slopes at x; in this precision."""
         dtype = slopes[0].dtype if dtype is None else dtype
-        k, slopes = self._current_constants().to(dtype), [part.to(dtype) for part in slopes]
+        k, slopes = self.current_constants().to(dtype), [part.to(dtype) for part in slopes]
 
         @torch.no_grad()
         def product(v):
@@ -230,7 +230,7 @@ class ConvBlock(MonotoneBlock):
         h²; so its majorising parabola has the slope (ν_j + μ_j) / √(1 + (β_j h)²).
         """
         slopes = []
-        for scale in self._current_constants().scales:
+        for scale in self.current_constants().scales:
             h = self._features(scale, x)
             slopes.append((h * scale.sharpness).square_().add_(1).rsqrt_().mul_(scale.total))
         return self.product_from(slopes, dtype)
@@ -250,7 +250,7 @@ class ConvBlock(MonotoneBlock):
         ]
         return _ConvConstants(self._slope(), scales)
 
-    def width(self, n_features):
+    def row_entries(self, n_features):
         """A number for each filter at each pixel."""
         return n_features * 2 * len(self.filters)
 
@@ -259,9 +259,13 @@ class ConvBlock(MonotoneBlock):
         return self.bounds()[1].detach()
 
     def _slope(self):
-        return self.slope + self._raise(*self._free_bounds())
+        return self.slope + self.spectral_shift()
 
-    def _free_bounds(self):
+    def spectral_shift(self):
+        """What is added to s."""
+        return self._shift_for(*self.free_bounds())
+
+    def free_bounds(self):
         down, up = self._largest_responses()
         lower = self.known_bounds[0] + self.slope - down
         return lower[None], self.known_bounds[1] + self.slope + up

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..inversion.hidden_units import HiddenForm
+from ..inversion.hidden_units import HiddenUnits
+from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
 from ..numerics.activations import (
     MAX_LOG_SHARPNESS,
@@ -16,9 +17,10 @@ from ..numerics.activations import (
     softplus_with_slope,
     softplus_with_slope_,
 )
-from .block import MonotoneBlock, add_identity, estimate, every, with_derivatives
+from .block import add_identity, correct_mean
 from .fused import gradient_branch_and_divergence
-from .spectral_shift import Raising
+from .monotone import MonotoneBlock, with_derivatives
+from .spectral_shift import SpectralShift
 
 __all__ = ["GradientBlock"]
 
@@ -36,7 +38,7 @@ class GradientBlock(MonotoneBlock):
 
     S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
     Divergence and Jacobian are in closed form. In training mode the bound is exact in every fourth
-    step, see :class:`skinvbayes.networks.spectral_shift.Raising`.
+    step, see :class:`skinvbayes.networks.spectral_shift.SpectralShift`.
 
     With a known part G, φ(x) = G x + s x − …, and a and b are those of G more.
     """
@@ -57,17 +59,16 @@ class GradientBlock(MonotoneBlock):
         sign[: n_units // 2] = -1
         self.register_buffer("sign", sign)
         self.register_buffer("anchor", torch.randn(n_units, generator=generator))
-        del self.log_scale  # S takes its place
         dense = n_features <= self.DENSE_SLOPE
         self.slope = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
         self.weight = nn.Parameter(amplitude * direction)
         self.bias = nn.Parameter(torch.zeros(n_units))
         self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
-        self._raising = Raising(self._ratio, self.SMOOTHING, n_units // 2)
+        self._followed_shift = SpectralShift(self._ratio, self.SMOOTHING, n_units // 2)
 
     def train(self, mode=True):
         """Switch to training mode, or back; what was followed is forgotten."""
-        self._raising.forget()
+        self._followed_shift.forget()
         return super().train(mode)
 
     def initialize(self, mean, deviations, slope):
@@ -80,14 +81,14 @@ class GradientBlock(MonotoneBlock):
 
     def forward(self, x):
         """φ(x)."""
-        k = self._current_constants()
+        k = self.current_constants()
         return self._output(k, x, softplus(k.preactivation(x)))
 
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
-        if self._fusible(x):
+        if self._is_inner_loop(x):
             return self._fused_call_and_divergence(x)
-        k = self._current_constants()
+        k = self.current_constants()
         response, unit_slopes = softplus_with_slope(k.preactivation(x))
         trace = k.slope.trace() if k.slope.ndim else x.shape[1] * k.slope
         trace = trace if self.known is None else trace + self.known.trace()
@@ -99,7 +100,7 @@ class GradientBlock(MonotoneBlock):
 
         In the space of the units if that is smaller: det(s I_d + WᵀDW) = s^d det(I_h + D W Wᵀ/s).
         """
-        k = self._current_constants()
+        k = self.current_constants()
         response, unit_slopes = softplus_with_slope(k.preactivation(x))
         D, (n_units, n_features) = self.sign * unit_slopes, self.weight.shape
         if k.slope.ndim or n_features <= n_units or self.matrix_free:
@@ -110,7 +111,7 @@ class GradientBlock(MonotoneBlock):
             small = add_identity(D[:n_exact, :, None] * gram)
             exact = n_features * k.slope.log() + jacobians.logabsdet(small)
         output = self._output(k, x, response)
-        return output, exact if n_exact == len(x) else estimate(exact, self._first_order(k, D))
+        return output, exact if n_exact == len(x) else correct_mean(exact, self._first_order(k, D))
 
     def _first_order(self, k, D):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
@@ -131,23 +132,23 @@ class GradientBlock(MonotoneBlock):
 
     def call_and_slopes(self, x):
         """φ(x), and the signed slopes of the units, ± σ'(h), of shape (n_samples, n_units)."""
-        k = self._current_constants()
+        k = self.current_constants()
         response, unit_slopes = softplus_with_slope_(k.preactivation(x))
         return self._output(k, x, response), unit_slopes.mul_(self.sign)
 
     def jacobian(self, x):
         """Dφ(x) = S − W₊ᵀ diag(σ') W₊ + W₋ᵀ diag(σ') W₋, symmetric positive definite."""
-        k = self._current_constants()
+        k = self.current_constants()
         return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)))
 
     def jacobian_from(self, slopes):
         """Dφ(x) from the slopes at x."""
-        return self._jacobian(self._current_constants().slope, slopes)
+        return self._jacobian(self.current_constants().slope, slopes)
 
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
         slopes = slopes.to(dtype)
-        slope, weight = self._current_constants().slope.to(slopes), self.weight.to(slopes)
+        slope, weight = self.current_constants().slope.to(slopes), self.weight.to(slopes)
 
         def product(v):
             linear = v @ slope if slope.ndim else slope * v
@@ -161,8 +162,8 @@ class GradientBlock(MonotoneBlock):
 
         Units that hardly matter, often half of them, have their average slope over some of the x.
         """
-        k, units = self._current_constants(), self.weight @ inverse
-        slopes = self._unit_slopes(k.preactivation(x[:: every(x)]))
+        k, units = self.current_constants(), self.weight @ inverse
+        slopes = self._unit_slopes(k.preactivation(x[:: sample_stride(x)]))
         spread = slopes.std(0, correction=0)
         matter = _all_but_negligible(spread * (units * self.weight).sum(1))
         average = slopes.mean(0).index_fill_(0, matter, 0)
@@ -177,12 +178,12 @@ class GradientBlock(MonotoneBlock):
 
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x), which is symmetric."""
-        return self.product_from(self._unit_slopes(self._current_constants().preactivation(x)))
+        return self.product_from(self._unit_slopes(self.current_constants().preactivation(x)))
 
     def mean_jacobian(self, x):
         """Dφ averaged over some of the rows."""
-        k = self._current_constants()
-        slopes = self._unit_slopes(k.preactivation(x[:: every(x)]))
+        k = self.current_constants()
+        slopes = self._unit_slopes(k.preactivation(x[:: sample_stride(x)]))
         return self._jacobian(k.slope, slopes.mean(0)[None])[0]
 
     @property
@@ -198,18 +199,18 @@ class GradientBlock(MonotoneBlock):
     @torch.no_grad()
     def magnitude(self):
         """Size of S, its longest column, and of W₊ᵀW₊ + W₋ᵀW₋, its largest entry."""
-        slope = self._current_constants().slope
+        slope = self.current_constants().slope
         linear = slope.norm(dim=0).max() if slope.ndim else slope
         return linear + self.weight.square().sum(0).max() + self.known_bounds[1]
 
-    def hidden_form(self):
+    def hidden_units(self):
         """The block seen from its units, if it has fewer of them than features, or None."""
         n_units, n_features = self.weight.shape
         if n_units >= n_features or self.matrix_free:
             return None
-        k = self._current_constants()
+        k = self.current_constants()
         inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
-        return HiddenForm(
+        return HiddenUnits(
             divide=lambda v: v / k.slope if inverse is None else v @ inverse,
             inner=k.inner.T,
             bias=k.bias,
@@ -217,7 +218,7 @@ class GradientBlock(MonotoneBlock):
             shift=self.shift,
             response=softplus,
             pull_back=lambda h: partial(torch.mul, torch.sigmoid(h)),
-            mean_slope=lambda h: torch.diag(torch.sigmoid(h[:: every(h)]).mean(0)),
+            mean_slope=lambda h: torch.diag(torch.sigmoid(h[:: sample_stride(h)]).mean(0)),
         )
 
     def constants(self):
@@ -248,13 +249,13 @@ class GradientBlock(MonotoneBlock):
     def _fused_call_and_divergence(self, x):
         return gradient_branch_and_divergence(
             *(x, self.slope, self.weight, self.bias),
-            *(self.log_sharpness, self.sign, self.shift, self._raised()),
+            *(self.log_sharpness, self.sign, self.shift, self._shift_with_derivatives()),
         )
 
     def _slope(self):
         """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
         slope = (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
-        found = self._raised()
+        found = self._shift_with_derivatives()
         if found is None:
             return slope
         raised, *derivatives = found
@@ -262,18 +263,25 @@ class GradientBlock(MonotoneBlock):
         raised = with_derivatives(slope.new_tensor(raised), pairs)
         return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
 
-    def _raised(self):
+    def _shift_with_derivatives(self):
         """By how much S is raised, with its derivatives, or None where it need not be."""
-        raised = self._raising.followed if self.training else self._raising.exact
+        raised = self._followed_shift.followed if self.training else self._followed_shift.exact
         found = raised(*self._arrays())
         if found is None:
             return None
         raised, *derivatives = found
         return raised, *(torch.as_tensor(part).to(self.weight) for part in derivatives)
 
-    def _free_bounds(self):
+    def spectral_shift(self):
+        """The multiple of the identity that is added to S."""
+        return self._shift_for(*self.free_bounds())
+
+    def free_bounds(self):
         """The lowest eigenvalues, a first, and b, before anything is raised."""
-        return [torch.as_tensor(end).to(self.slope) for end in self._raising.ends(*self._arrays())]
+        return [
+            torch.as_tensor(end).to(self.slope)
+            for end in self._followed_shift.ends(*self._arrays())
+        ]
 
     def _arrays(self):
         slope, weight = (tensor.detach().cpu().numpy() for tensor in (self.slope, self.weight))

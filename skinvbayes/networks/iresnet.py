@@ -3,12 +3,15 @@
 A block is one such map, an :class:`IResNet` a composition of blocks.
 """
 
+import copy
 import math
-from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
 
+from ..inversion import InvertibleMap
+from ..inversion.invertible import reference_sample
+from ..inversion.settings import SETTINGS
 from .block import ResidualBlock
 from .conv import ConvBlock
 from .gradient import GradientBlock
@@ -42,7 +45,7 @@ def name_of(branch):
     return next((name for name, known in RESIDUALS.items() if known is branch), branch)
 
 
-class IResNet(nn.Module):
+class IResNet(InvertibleMap):
     """Invertible residual network: one or several residual blocks in a row.
 
     Parameters
@@ -55,9 +58,11 @@ class IResNet(nn.Module):
         Number of blocks.
     hidden_layer_sizes : tuple of int, default=(32,)
         Widths of the hidden layers of each branch.
+    known : callable, default=None
+        A symmetric positive semidefinite linear map of rows that is added to the only block and not
+        learned, such as a :class:`skinvbayes.problem.tensor_operator.TensorOperator`.
     known_bounds : tuple of two floats, default=None
-        Bounds of the spectrum of a symmetric positive semidefinite linear map that is added to the
-        only block and not learned, see :meth:`attach`; None where there is no such map.
+        Bounds of the spectrum of ``known``; None where there is no such map.
     block_options : dict, default=None
         What else the blocks are made with: ``image_shape`` and ``kernel_size`` of "conv".
     lipschitz : float, default=0.999
@@ -68,7 +73,10 @@ class IResNet(nn.Module):
     Attributes
     ----------
     config : dict
-        The parameters above but the generator; a branch by its name, if it has one.
+        The parameters above but ``known`` and the generator; a branch by its name, if it has one.
+    reference : Tensor of shape (n_points, n_features)
+        Typical signals in unit scale, over which an inversion averages Jacobians; of a network
+        whose Jacobians are never formed there are none.
 
     References
     ----------
@@ -84,6 +92,7 @@ class IResNet(nn.Module):
         n_blocks=1,
         hidden_layer_sizes=(32,),
         lipschitz=0.999,
+        known=None,
         known_bounds=None,
         block_options=None,
         generator=None,
@@ -101,7 +110,7 @@ class IResNet(nn.Module):
             "known_bounds": known_bounds,
             "block_options": block_options or {},
         }
-        self.blocks = nn.ModuleList(
+        self.block_list = nn.ModuleList(
             block(
                 n_features,
                 tuple(hidden_layer_sizes),
@@ -113,44 +122,57 @@ class IResNet(nn.Module):
         )
         if known_bounds is not None:
             (only,) = self.blocks
-            only.known_bounds = tuple(known_bounds)
+            only.known, only.known_bounds = known, tuple(known_bounds)
+        points = torch.empty(0) if self.matrix_free else reference_sample(n_features)
+        self.register_buffer("reference", points)
         self.eval()  # all exact, until training says otherwise
 
     @property
+    def blocks(self):
+        """The blocks, the first one first, a tuple."""
+        return tuple(self.block_list)
+
+    @property
     def knows_forward(self):
-        """Whether there is a part that is known."""
+        """Whether a part of φ is known."""
         return self.config["known_bounds"] is not None
-
-    def attach(self, known):
-        """Add a linear map of rows, or leave it out again (None).
-
-        Without one, the network is the rest of φ; its bounds hold for the whole in any case.
-
-        Parameters
-        ----------
-        known : callable or None
-            With a spectrum within ``known_bounds``; nothing happens where these are None.
-
-        Returns
-        -------
-        self : IResNet
-        """
-        if self.knows_forward:
-            self.blocks[0].known = known
-        return self
 
     @property
     def device(self):
         """Where the parameters are."""
         return next(self.parameters()).device
 
-    @contextmanager
+    @property
+    def positive_definite(self):
+        """Whether all Jacobians are symmetric positive definite."""
+        return len(self.blocks) == 1 and self.blocks[0].positive_definite
+
+    @property
+    def matrix_free(self):
+        """Whether Jacobians are only multiplied with."""
+        return any(block.matrix_free for block in self.blocks)
+
     def frozen(self, gradient=False):
-        """A context in which the parameters stay as they are; see that of the blocks."""
-        with ExitStack() as stack:
-            for block in self.blocks:
-                stack.enter_context(block.frozen(gradient))
-            yield
+        """A view of the network whose blocks are frozen; it shares the parameters."""
+        return self._with_blocks([block.frozen(gradient) for block in self.blocks])
+
+    def rest(self):
+        """A view of the network without the part of φ that is known; it shares the parameters.
+
+        Its certified bounds are those of φ all the same.
+        """
+        return self._with_blocks([block.without_known() for block in self.blocks])
+
+    def _with_blocks(self, blocks):
+        if all(new is old for new, old in zip(blocks, self.blocks, strict=True)):
+            return self
+        view = copy.copy(self)
+        view._modules = {**self._modules, "block_list": nn.ModuleList(blocks)}
+        return view
+
+    def reference_points(self, like):
+        """Typical signals; see the attribute ``reference``."""
+        return self.reference
 
     def initialize(self, mean, deviations, slope):
         """Adapt the initial weights to signals of unit scale and a linear first guess of φ.
@@ -158,6 +180,8 @@ class IResNet(nn.Module):
         The first block starts from the slope, the others from the identity.
         """
         with torch.no_grad():
+            if not self.matrix_free:
+                self.reference = _spread(mean, deviations)
             for block in self.blocks:
                 block.initialize(mean, deviations, slope)
                 if len(self.blocks) > 1:
@@ -184,15 +208,19 @@ class IResNet(nn.Module):
         """div φ(x), of shape (n_samples,)."""
         return self.call_and_divergence(x, len(x))[1]
 
-    @property
-    def positive_definite(self):
-        """Whether all Jacobians are symmetric positive definite."""
-        return len(self.blocks) == 1 and self.blocks[0].positive_definite
-
     def adjoint_product(self, x):
-        """Multiplication of rows by Dφ(x)ᵀ of the only block, without forming it."""
-        (only,) = self.blocks
-        return only.adjoint_product(x)
+        """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
+        inputs = [x]
+        for block in self.blocks[:-1]:
+            inputs.append(block(inputs[-1]))
+        products = [b.adjoint_product(v) for b, v in zip(self.blocks, inputs, strict=True)]
+
+        def product(v):
+            for pull_back in reversed(products):
+                v = pull_back(v)
+            return v
+
+        return product
 
     def magnitude(self):
         """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""
@@ -230,3 +258,10 @@ class IResNet(nn.Module):
         """Sum of squares of the branches' weight matrices; S is free of it."""
         weights = (p for name, p in self.named_parameters() if "weight" in name)
         return sum(weight.square().sum() for weight in weights)
+
+
+def _spread(mean, deviations):
+    """Some of the signals, from their mean and their deviations, weighted as in ``initialize``."""
+    n, n_points = len(deviations), SETTINGS.n_reference
+    rows = torch.arange(n_points, device=mean.device) * n // n_points
+    return mean + n**0.5 * deviations[rows]

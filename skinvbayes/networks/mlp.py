@@ -6,11 +6,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ..inversion.hidden_units import HiddenForm
+from ..inversion.hidden_units import HiddenUnits
+from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
 from ..numerics.activations import slope_of_tanh, tanh_, tanh_with_slope
 from ..numerics.symmetric import NormTracker, normalize
-from .block import ResidualBlock, add_identity, estimate, every
+from .block import ResidualBlock, add_identity, correct_mean
 from .fused import mlp_branch_and_divergence
 
 __all__ = ["MLPBlock"]
@@ -48,12 +49,12 @@ class MLPBlock(ResidualBlock):
 
     def residual(self, x):
         """f(x)."""
-        *inner, last = self._current_constants()
+        *inner, last = self.current_constants()
         return self.max_lipschitz * self._activations(x, inner)[-1] @ last.T
 
     def forward(self, x):
         """φ(x)."""
-        *inner, last = self._current_constants()
+        *inner, last = self.current_constants()
         return self._output(x, self._activations(x, inner)[-1], last)
 
     def call_and_divergence(self, x, n_exact):
@@ -63,13 +64,13 @@ class MLPBlock(ResidualBlock):
         """
         if len(self.biases) != 2:
             return super().call_and_divergence(x, n_exact)
-        if self._fusible(x):
+        if self._is_inner_loop(x):
             norms = [t.norm(W) for t, W in zip(self._trackers, self.weights, strict=True)]
             return mlp_branch_and_divergence(
                 *(x, self.weights, self.biases, norms),
                 *(self.log_scale, self.shift, self.max_lipschitz, n_exact),
             )
-        first, second, third = self._current_constants()
+        first, second, third = self.current_constants()
         hidden, slope_1 = tanh_with_slope(F.linear(x, first, self.biases[0]))
         last, slope_2 = tanh_with_slope(F.linear(hidden, second, self.biases[1]))
         trace = (slope_2 @ (second * (third.T @ first.T)) * slope_1).sum(1)
@@ -82,11 +83,11 @@ class MLPBlock(ResidualBlock):
         In the space of the first units if that is smaller: det(I_d − L (W_k … W_2) D_1 W_1) =
         det(I_h − L W_1 (W_k … W_2) D_1). The approximation is that of f = 0.
         """
-        weights, log_scale = self._current_constants(), x.shape[1] * self.log_scale
+        weights, log_scale = self.current_constants(), x.shape[1] * self.log_scale
         activations = self._activations(x, weights[:-1])
         exact = self._logabsdet(weights, [slope_of_tanh(a[:n_exact]) for a in activations])
         output = self._output(x, activations[-1], weights[-1])
-        return output, exact if n_exact == len(x) else estimate(exact, log_scale.expand(len(x)))
+        return output, exact if n_exact == len(x) else correct_mean(exact, log_scale.expand(len(x)))
 
     def _logabsdet(self, weights, slopes):
         *inner, last = weights
@@ -106,30 +107,32 @@ class MLPBlock(ResidualBlock):
 
     def jacobian(self, x):
         """Dφ(x) = c (I − L W_k D_{k−1} W_{k−1} … D_1 W_1)."""
-        weights = self._current_constants()
+        weights = self.current_constants()
         activations = self._activations(x, weights[:-1])
         slopes = [slope_of_tanh(a)[:, None, :] for a in activations]
         return self._jacobian_transposed(weights, slopes).transpose(1, 2)
 
     def mean_jacobian(self, x):
         """Dφ averaged over some of the rows."""
-        first, *middle, last = self._current_constants()
-        slopes = [slope_of_tanh(a) for a in self._activations(x[:: every(x)], [first, *middle])]
+        first, *middle, last = self.current_constants()
+        slopes = [
+            slope_of_tanh(a) for a in self._activations(x[:: sample_stride(x)], [first, *middle])
+        ]
         residual = self.max_lipschitz * last @ _mean_slope(middle, slopes) @ first
         return self.scale() * (torch.eye(len(residual)).to(residual) - residual)
 
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x)ᵀ."""
-        form = self._hidden_form()
+        form = self._units_equation()
         pull_back, scale = form.pull_back(form.preactivation(x)), self.scale()
         return lambda v: torch.addmm(scale * v, pull_back(v @ form.outer.T), form.inner)
 
-    def hidden_form(self):
+    def hidden_units(self):
         """The block seen from its first units, if these are fewer than features, or None."""
-        return self._hidden_form() if len(self.biases[0]) < len(self.shift) else None
+        return self._units_equation() if len(self.biases[0]) < len(self.shift) else None
 
-    def _hidden_form(self):
-        first, *middle, last = self._current_constants()
+    def _units_equation(self):
+        first, *middle, last = self.current_constants()
         bias, *biases = self.biases
         scale = self.scale()
 
@@ -150,9 +153,11 @@ class MLPBlock(ResidualBlock):
             return product
 
         def mean_slope(h):
-            return _mean_slope(middle, [slope_of_tanh(a) for a in activations(h[:: every(h)])]).T
+            return _mean_slope(
+                middle, [slope_of_tanh(a) for a in activations(h[:: sample_stride(h)])]
+            ).T
 
-        return HiddenForm(
+        return HiddenUnits(
             divide=lambda v: v / scale,
             inner=first,
             bias=bias,

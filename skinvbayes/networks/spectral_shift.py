@@ -12,7 +12,7 @@ import numpy as np
 
 from ..numerics.symmetric import cholesky, eigenpairs, narrow, norm_bound
 
-__all__ = ["Raising", "lacking"]
+__all__ = ["SpectralShift", "smallest_shift"]
 
 _NEGLIGIBLE = 30.0  # softplus(−30) is beyond rounding
 _FAR = 0.1  # from the bound, in parts of b
@@ -20,7 +20,7 @@ _EVERY = 4  # steps of training from one look at the bound to the next
 _N_FOLLOWED = 8  # lowest eigenvalues in between
 
 
-def lacking(lower, b, ratio, smoothing):
+def smallest_shift(lower, b, ratio, smoothing):
     """A smooth upper bound of the s ≥ 0 with ``a + s ≥ ratio (b + s)``, and its derivatives.
 
     Parameters
@@ -49,13 +49,13 @@ def lacking(lower, b, ratio, smoothing):
     return raised, weights * (-share / total), ratio * share
 
 
-class Raising:
+class SpectralShift:
     """What is to be added to S, so that a ≥ ratio · b.
 
     Parameters
     ----------
     ratio, smoothing : floats
-        See :func:`lacking`.
+        See :func:`smallest_shift`.
     n_down : int
         The number of rows of W₊, which come before those of W₋.
     """
@@ -117,7 +117,7 @@ class Raising:
         return ends.lower, ends.b
 
     def _raised(self, spectra, ends):
-        raised, of_lower, of_b = lacking(ends.lower, ends.b, self.ratio, self.smoothing)
+        raised, of_lower, of_b = smallest_shift(ends.lower, ends.b, self.ratio, self.smoothing)
         return raised, *spectra.derivatives(ends, of_lower, of_b)
 
 

@@ -5,8 +5,6 @@ These work on any differentiable torch function of one argument, a batch of shap
 :mod:`skinvbayes.networks`) and are tested against them.
 """
 
-from contextlib import nullcontext
-
 import torch
 from torch.func import jacrev, vjp, vmap
 
@@ -30,14 +28,17 @@ def jacobian(function, x):
     jacobian : Tensor of shape (n_samples, n_features, n_features)
         ``D function(x)`` at every point; differentiable in the parameters of the function.
     """
-    with _frozen(function):
-        return vmap(jacrev(lambda row: function(row[None])[0]))(x)
+    function = _with_constants(function)
+    return vmap(jacrev(lambda row: function(row[None])[0]))(x)
 
 
-def _frozen(function):
-    """A context in which what depends on the parameters of a network is computed beforehand."""
+def _with_constants(function):
+    """The function, with what depends only on the parameters of its network computed once."""
     network = getattr(function, "__self__", function)
-    return network.frozen(gradient=True) if hasattr(network, "frozen") else nullcontext()
+    if not hasattr(network, "frozen"):
+        return function
+    frozen = network.frozen(gradient=True)
+    return frozen if network is function else getattr(frozen, function.__name__)
 
 
 def divergence(function, x):
@@ -139,8 +140,7 @@ def hutchinson_divergence(function, x, *, n_probes=1, generator=None):
     M. F. Hutchinson (1989), "A stochastic estimator of the trace of the influence matrix for
     Laplacian smoothing splines", Communications in Statistics.
     """
-    with _frozen(function):
-        pull_back = vjp(function, x)[1]
+    pull_back = vjp(_with_constants(function), x)[1]
     total = 0
     for _ in range(n_probes):
         sign = torch.randint(0, 2, x.shape, generator=generator, device=x.device).to(x.dtype)

@@ -6,10 +6,36 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import ThreadpoolController
 
-_lock = threading.Lock()
-_entered = 0
-_outside = None
-_controller = None
+__all__ = ["single_thread"]
+
+
+class _BlasLimit:
+    """One thread for numpy's and scipy's linear algebra while anybody is inside.
+
+    The limit holds for the whole process, so the first thread in sets it and the last one out
+    restores it.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._controller = self._limiter = None
+
+    def __enter__(self):
+        with self._lock:
+            if self._n_inside == 0:
+                self._controller = self._controller or ThreadpoolController()
+                self._limiter = self._controller.limit(limits=1, user_api="blas")
+            self._n_inside += 1
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._limiter.restore_original_limits()
+
+
+_blas_limit = _BlasLimit()
 
 
 @contextmanager
@@ -18,22 +44,13 @@ def single_thread():
 
     Sums then add up in the same order whatever the number of cores or of workers beside, so the
     same seed gives the same model; several workers do not oversubscribe the cores; and batched LU
-    cannot hang (pytorch#141358). Threads may nest and overlap: the last one out restores.
+    cannot hang (pytorch#141358). Contexts may nest, and overlap in threads: torch keeps a number
+    of threads for each thread, and every thread finds its own again.
     """
-    global _entered, _outside, _controller
-    with _lock:
-        if _entered == 0:
-            _controller = _controller or ThreadpoolController()
-            limiter = _controller.limit(limits=1, user_api="blas")
-            _outside = torch.get_num_threads(), limiter
-        _entered += 1
+    n_threads = torch.get_num_threads()
+    with _blas_limit:
         torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        with _lock:
-            _entered -= 1
-            if _entered == 0:
-                n_threads, limiter = _outside
-                limiter.restore_original_limits()
-                torch.set_num_threads(n_threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(n_threads)

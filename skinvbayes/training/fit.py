@@ -120,7 +120,8 @@ class TrainingMixin:
         w = units.from_targets(Z)
         forward, constant = problem.unit_forward, 0.0
         self.prior_bandwidth_ = self._bandwidth(loss)
-        if self.network_.knows_forward and not loss.expects_noise:
+        without_known = self.network_.knows_forward and not loss.expects_noise
+        if without_known:
             # what is known of φ(x) − z drops out, and the operator with it
             w -= units.from_targets(problem.forward_targets(X))
             constant = loss.value_of_known(forward.trace())
@@ -139,13 +140,14 @@ class TrainingMixin:
             forward,
             constant,
             decay,
+            without_known,
         )
 
     def _run(self, objective, split, solver, max_iter, task, optimizer=None):
         """One training: progress bar, callbacks and, where the pairs are split, early stopping."""
         train_rows, validation_rows = split
-        network = self.network_.to(_PRECISION[solver])
-        network.attach(objective.forward)
+        self.network_.to(_PRECISION[solver])
+        network = self.network_.rest() if objective.without_known else self.network_
         description = f"{type(self).__name__}: {type(objective.loss).__name__}"
         with progress_bar(description, max_iter, self.verbose) as progress:
 
@@ -169,7 +171,7 @@ class TrainingMixin:
                     callback=callback,
                 )
             finally:
-                network.to(torch.float64).attach(self._problem.unit_forward)
+                self.network_.to(torch.float64)
 
     def _record(self, history, loss):
         """The course of training in the user's units, and the certificate."""
@@ -268,14 +270,14 @@ class TrainingMixin:
         self._problem = self._problem.resized(self.operator, self.n_features_in_)
         self.operator_ = self._problem.operator
         self.n_measurements_in_ = self.operator_.shape[0]
-        network = IResNet(**self._network_config(options))
+        network = IResNet(**self._network_config(options), known=self._problem.unit_forward)
         network.load_state_dict(self.network_.state_dict())
         self.network_ = network.to(self.network_.device, torch.float64)
-        self.network_.attach(self._problem.unit_forward)
         self._certify()
 
     def _new_network(self, X, weight, dtype):
-        network = IResNet(**self._network_config(), generator=self._generator)
+        known = self._problem.unit_forward if self._knows_forward else None
+        network = IResNet(**self._network_config(), known=known, generator=self._generator)
         self.network_ = network.to(dtype=dtype, device=self.device)
         u = self._rounded(self._problem.units.from_signals(X), dtype)
         weight = self._tensor(weight / weight.sum(), dtype)

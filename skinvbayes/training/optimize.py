@@ -44,6 +44,7 @@ class Problem:
     forward: object = None
     constant: float = 0.0
     decay: float = 0.0
+    without_known: bool = False
 
     def split(self, rows):
         """The same problem on some of its samples."""

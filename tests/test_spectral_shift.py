@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from skinvbayes.networks.spectral_shift import Raising, lacking
+from skinvbayes.networks.spectral_shift import SpectralShift, smallest_shift
 
 RATIO, SMOOTHING = 0.05, 5e-3
 SHAPES = [(1, 1), (2, 6), (6, 2), (12, 9)]  # features, units
 
 
 def weights(n_features, n_units, dense, seed=0):
-    """S and W for which something is lacking."""
+    """S and W that need a shift."""
     rng = np.random.default_rng(seed)
     slope = rng.normal(size=(n_features, n_features)) / 3 + np.eye(n_features)
     return slope if dense else np.array(0.7), rng.normal(size=(n_units, n_features))
@@ -25,15 +25,15 @@ def ends(slope, weight, n_down, known):
 
 
 @pytest.mark.parametrize("b", [0.5, 4.0, 40.0])
-def test_lacking_is_enough_and_little_more(b):
+def test_smallest_shift_is_enough_and_little_more(b):
     lower = np.array([0.1, 0.102, 0.5, 3.0])
-    raised, of_lower, of_b = lacking(lower, b, RATIO, SMOOTHING)
+    raised, of_lower, of_b = smallest_shift(lower, b, RATIO, SMOOTHING)
     exact = max(0.0, (RATIO * b - 0.1) / (1 - RATIO))
     assert exact <= raised <= exact + 2.5 * SMOOTHING
     for i, step in enumerate(1e-6 * np.eye(4)):
-        values = [lacking(lower + sign * step, b, RATIO, SMOOTHING)[0] for sign in (1, -1)]
+        values = [smallest_shift(lower + sign * step, b, RATIO, SMOOTHING)[0] for sign in (1, -1)]
         assert np.isclose(of_lower[i], (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-9)
-    values = [lacking(lower, b + sign * 1e-6, RATIO, SMOOTHING)[0] for sign in (1, -1)]
+    values = [smallest_shift(lower, b + sign * 1e-6, RATIO, SMOOTHING)[0] for sign in (1, -1)]
     assert np.isclose(of_b, (values[0] - values[1]) / 2e-6, rtol=1e-5, atol=1e-9)
 
 
@@ -44,8 +44,8 @@ def test_exact(n_features, n_units, dense):
     known = (0.0, 0.0) if dense else (0.1, 0.4)
     slope, weight = weights(n_features, n_units, dense)
     n_down = n_units // 2
-    raising = Raising(RATIO, SMOOTHING, n_down)
-    found = raising.exact(slope, weight, known)
+    shift = SpectralShift(RATIO, SMOOTHING, n_down)
+    found = shift.exact(slope, weight, known)
     a, b = ends(slope, weight, n_down, known)
     if found is None:
         assert a > RATIO * b
@@ -59,7 +59,7 @@ def test_exact(n_features, n_units, dense):
         for length in (1e-6, -1e-6):
             moved = [slope, weight]
             moved[0 if array is slope else 1] = array + length * direction
-            values.append(raising.exact(*moved, known)[0])
+            values.append(shift.exact(*moved, known)[0])
         difference = (values[0] - values[1]) / 2e-6
         assert np.isclose((derivative * direction).sum(), difference, rtol=1e-4, atol=1e-8)
 
@@ -68,10 +68,10 @@ def test_exact(n_features, n_units, dense):
 def test_followed_in_training(dense):
     """Exact in every fourth step; in between never above, and close."""
     slope, weight = weights(12, 30, dense)
-    raising, rng = Raising(RATIO, SMOOTHING, 15), np.random.default_rng(0)
+    shift, rng = SpectralShift(RATIO, SMOOTHING, 15), np.random.default_rng(0)
     for step in range(12):
-        exact = raising.exact(slope, weight, (0.0, 0.0))
-        found = raising.followed(slope, weight, (0.0, 0.0))
+        exact = shift.exact(slope, weight, (0.0, 0.0))
+        found = shift.followed(slope, weight, (0.0, 0.0))
         tolerance = 1e-12 if step % 4 == 0 else 1e-2 * exact[0]
         for part, exact_part in zip(found[:1], exact[:1], strict=True):
             assert exact_part - tolerance <= part <= exact_part + 1e-12
@@ -88,11 +88,11 @@ def test_errors_in_between_are_of_second_order(n_features, n_units, dense):
     errors, rng = [], np.random.default_rng(0)
     changes = rng.normal(size=slope.shape), rng.normal(size=weight.shape)
     for length in (2e-4, 1e-4):
-        raising = Raising(RATIO, SMOOTHING, n_units // 2)
-        raising.followed(slope, weight, (0.0, 0.0))
+        shift = SpectralShift(RATIO, SMOOTHING, n_units // 2)
+        shift.followed(slope, weight, (0.0, 0.0))
         moved = slope + length * changes[0], weight + length * changes[1]
-        found = raising.followed(*moved, (0.0, 0.0))
-        exact = raising.exact(*moved, (0.0, 0.0))
+        found = shift.followed(*moved, (0.0, 0.0))
+        exact = shift.exact(*moved, (0.0, 0.0))
         errors.append(exact[0] - found[0])
         for part, exact_part in zip(found[1:], exact[1:], strict=True):
             assert np.abs(part - exact_part).max() < 0.05 * np.abs(exact_part).max()
@@ -103,7 +103,7 @@ def test_errors_in_between_are_of_second_order(n_features, n_units, dense):
 def test_a_far_bound_is_left_alone_until_the_next_look():
     far, near = 100 * np.eye(3), 0.1 * np.eye(3)
     weight = np.ones((4, 3))
-    raising = Raising(RATIO, SMOOTHING, 2)
-    found = [raising.followed(slope, weight, (0.0, 0.0)) for slope in (far, near, near, near, near)]
+    shift = SpectralShift(RATIO, SMOOTHING, 2)
+    found = [shift.followed(slope, weight, (0.0, 0.0)) for slope in (far, near, near, near, near)]
     assert found[:4] == 4 * [None]
-    assert found[4][0] == raising.exact(near, weight, (0.0, 0.0))[0]
+    assert found[4][0] == shift.exact(near, weight, (0.0, 0.0))[0]

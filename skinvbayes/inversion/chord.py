@@ -1,0 +1,247 @@
+"""The fast methods: Newton's and the chord method for all rows at once, without safeguards.
+
+The chord method is Newton's with one averaged Jacobian for all rows, and Anderson's mixing with the
+step before. Jacobians are averaged over the reference points of the map, not over the rows at
+hand, so that a row takes the same steps whatever stands beside it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..numerics.jacobians import solve
+from .invertible import InvertibleMap
+from .linear import solve_loosely
+from .settings import SETTINGS
+
+__all__ = ["Equation", "approach", "chord", "iterate_rows", "without_slopes"]
+
+
+@dataclass
+class Equation:
+    """φ(x) = z, one equation for each row of z.
+
+    Attributes
+    ----------
+    block : InvertibleMap
+        The map φ.
+    target : Tensor of shape (n_samples, n_features)
+        The z.
+    start : Tensor of shape (n_samples, n_features) or None
+        First guess of x.
+    reference : Tensor of shape (n_points, n_features)
+        Typical x, over which Jacobians are averaged.
+    threshold : Tensor of shape (n_samples,)
+        The residual ‖φ(x) − z‖ to reach.
+    """
+
+    block: InvertibleMap
+    target: Tensor
+    start: Tensor | None
+    reference: Tensor
+    threshold: Tensor
+
+
+def approach(equation, max_iter):
+    """Go as far as the fast method gets: the points, the steps taken and the residuals."""
+    if equation.block.matrix_free:
+        return _majorise(equation, max_iter)
+    units = equation.block.hidden_units()
+    if units is not None:
+        return _solve_for_units(equation, units, max_iter)
+    return _solve_for_features(equation, max_iter)
+
+
+def _majorise(equation, max_iter):
+    """Minimise the potential of φ(x) − z by quadratic functions above it, with products alone."""
+    block = equation.block
+    n_steps = min(max_iter, SETTINGS.majorising_steps) if block.has_majorant else 0
+
+    def solver(residual, x, last):
+        return -solve_loosely(block.majorant(x, torch.float32), residual), None
+
+    start = equation.target if equation.start is None else equation.start
+    return iterate_rows(
+        lambda x: (block(x), x),
+        *(equation.target, solver, start, equation.threshold, n_steps),
+        gain=1.0,
+    )
+
+
+def _solve_for_units(equation, units, max_iter):
+    """The chord method on the hidden units, which are fewer than the features."""
+    z, start = equation.target, equation.start
+    function, target = units.equation(z)
+    inverse = units.inverse_slope(units.preactivation(equation.reference))
+    h = units.preactivation(z if start is None else start)
+    limit = torch.maximum(equation.threshold / units.amplification(), smallest_residual(h))
+    h, n_iter, _ = iterate_rows(
+        without_slopes(function), target, chord(inverse), h, limit, max_iter
+    )
+    x = units.solution(z, h)
+    return x, n_iter, (equation.block(x) - z).norm(dim=1)
+
+
+def _solve_for_features(equation, max_iter):
+    """Newton's method for few features and symmetric Jacobians, else the chord method."""
+    block, z, start = equation.block, equation.target, equation.start
+    few = z.shape[1] <= SETTINGS.few_features
+    newton = few and block.positive_definite
+    middle = equation.reference.mean(0, keepdim=True)
+    mean = block.jacobian(middle)[0] if newton else block.mean_jacobian(equation.reference)
+    inverse = torch.linalg.inv(mean).T
+    if start is None:
+        linear = few or block.positive_definite
+        start = middle + (z - block(middle)) @ inverse if linear else z
+    if not block.positive_definite:
+        arguments = chord(inverse), start, equation.threshold, max_iter
+        return iterate_rows(without_slopes(block), z, *arguments)
+    if newton:
+        function, solver = _with_jacobians(block), _newton
+    else:
+        function = block.call_and_slopes
+        solver = chord(inverse, block.corrected_inverse(inverse, equation.reference))
+    gain = SETTINGS.gain_before_cheap
+    return iterate_rows(function, z, solver, start, equation.threshold, max_iter, gain=gain)
+
+
+def _with_jacobians(block):
+    def function(x):
+        image, slopes = block.call_and_slopes(x)
+        return image, block.jacobian_from(slopes)
+
+    return function
+
+
+def _newton(residual, jacobian, last):
+    return -solve(jacobian, residual), None
+
+
+def without_slopes(function: Callable) -> Callable:
+    """Adapts a plain function to (value, slopes), with None for the slopes."""
+    return lambda v: (function(v), None)
+
+
+def smallest_residual(rows):
+    """The residual of each row that is left by rounding where terms of its size add up."""
+    return SETTINGS.floor * torch.finfo(rows.dtype).eps * rows.norm(dim=1)
+
+
+def chord(inverse, corrected=None):
+    """Steps −F J̄⁻¹, mixed with the step before such that a linear F would become smallest.
+
+    Parameters
+    ----------
+    inverse : Tensor of shape (n, n)
+        J̄⁻¹, transposed.
+    corrected : callable, default=None
+        A better multiplication by an inverse, which also looks at the slopes.
+
+    Returns
+    -------
+    solver : callable
+        For :func:`iterate_rows`.
+    """
+
+    def solver(residual, slopes, last):
+        image = residual @ inverse if corrected is None else corrected(residual, slopes)
+        if not last:
+            step = -image
+            return step, (step, image)
+        step, change = last  # their memory is used again
+        torch.sub(image, change, out=change)
+        squares = torch.linalg.vecdot(change, change)
+        squares.clamp_(min=torch.finfo(change.dtype).tiny)
+        share = torch.linalg.vecdot(image, change).div_(squares).clamp_(-1, 1).neg_()
+        step.sub_(change).mul_(share[:, None]).sub_(image)
+        return step, (step, image)
+
+    return solver
+
+
+def iterate_rows(
+    function, target, solver, start, threshold, max_iter, *, gain=SETTINGS.gain, leave=True
+):
+    """Solve F(v) = function(v) − target = 0 for each row by itself.
+
+    A row ends where its ‖F‖ reaches its threshold, or has not fallen by ``gain`` within some steps.
+    A row that came no closer to a solution is returned as it was. Rows that have ended leave the
+    batch when they are a quarter of it.
+
+    Parameters
+    ----------
+    function : callable
+        From points to values and slopes: a Tensor with the same rows that the solver asks for, or
+        None.
+    target : Tensor of shape (n_samples, n)
+        The values to reach.
+    solver : callable
+        From F, the slopes, and its own memory of the last step, to the next step and memory.
+    start : Tensor of shape (n_samples, n)
+        First guess.
+    threshold : Tensor of shape (n_samples,)
+        The norms of F to reach.
+    max_iter : int
+        Largest number of steps.
+    gain : float
+        The factor by which the norm of F has to fall within ``SETTINGS.patience`` steps.
+    leave : bool, default=True
+        Whether rows may leave; not so where ``function`` or ``solver`` know all rows by heart.
+
+    Returns
+    -------
+    v : Tensor of shape (n_samples, n)
+        The points.
+    n_iter : Tensor of shape (n_samples,)
+        The steps that each row took.
+    size : Tensor of shape (n_samples,)
+        The norms of F there.
+    """
+    rows = torch.arange(len(start), device=start.device)
+    v, (value, slopes) = start, function(start)
+    residual = value - target
+    size = first = torch.linalg.vector_norm(residual, dim=1)
+    n_iter = torch.zeros_like(rows)
+    found = start.clone(), n_iter.clone(), size.clone()
+    sizes, last, stuck = [size], None, None
+    for n_steps in range(max_iter + 1):
+        going = ~(size <= threshold)
+        if n_steps >= SETTINGS.patience:
+            slow = ~(size <= gain * sizes[-1 - SETTINGS.patience])
+            stuck = slow if stuck is None else slow.logical_or_(stuck)
+            going.logical_and_(~stuck)
+        n_going = int(going.sum()) if n_steps < max_iter else 0
+        if n_going == 0 or (leave and 4 * n_going <= 3 * len(rows)):
+            closer = size < first
+            ended = (
+                torch.where(closer[:, None], v, start.index_select(0, rows)),
+                n_iter,
+                torch.where(closer, size, first),
+            )
+            for whole, part in zip(found, ended, strict=True):
+                whole.index_copy_(0, rows, part)
+            if n_going == 0:
+                break
+            kept = going.nonzero()[:, 0]
+            state = (rows, v, n_iter, target, residual, threshold, first, slopes, stuck)
+            rows, v, n_iter, target, residual, threshold, first, slopes, stuck = _select(
+                state, kept
+            )
+            sizes = _select(sizes[-SETTINGS.patience :], kept)
+            last = last and _select(last, kept)
+            going = going.index_select(0, kept)
+        step, last = solver(residual, slopes, last)
+        v = torch.where(going[:, None], v + step, v)  # a row that has ended stays where it is
+        n_iter = n_iter + going
+        value, slopes = function(v)
+        residual = value - target
+        size = torch.linalg.vector_norm(residual, dim=1)
+        sizes.append(size)
+    return found
+
+
+def _select(tensors, rows):
+    """These rows of every tensor; None stays None."""
+    return [t if t is None else t.index_select(0, rows) for t in tensors]

@@ -1,0 +1,115 @@
+"""The gradient through an inverse, by the implicit function theorem."""
+
+from functools import partial
+
+import torch
+
+from ..numerics.krylov import conjugate_gradients
+from ..numerics.threads import single_thread
+from .chord import chord, iterate_rows, without_slopes
+from .invert import invert
+from .linear import directly, preconditioner
+from .settings import SETTINGS
+
+__all__ = ["implicit_inverse"]
+
+
+def implicit_inverse(network, z, start):
+    """φ⁻¹(z) with the gradient of the implicit function theorem, nothing unrolled.
+
+    Where φ(x) = z, the gradient g of a loss in x is that of −⟨φ(x), λ⟩ in the parameters of φ and λ
+    in z, with the adjoint λ = (Dφ)⁻ᵀ g.
+
+    Parameters
+    ----------
+    network : InvertibleMap
+        The map φ.
+    z : Tensor of shape (n_samples, n_features)
+        Points to invert.
+    start : Tensor of shape (n_samples, n_features)
+        First guess.
+
+    Returns
+    -------
+    x : Tensor of shape (n_samples, n_features)
+        Preimages, differentiable in the parameters of φ.
+    """
+    network = network.frozen(gradient=True)
+    blocks = tuple(network.blocks)
+    tol = _tolerance(network, z, start)
+    preimages = [invert(network, z, start=start, tol=tol).x]  # of the output of every block
+    with torch.no_grad():
+        for block in blocks[:-1]:
+            preimages.append(block(preimages[-1]))
+    for block, x in zip(reversed(blocks), reversed(preimages), strict=True):
+        z = _ImplicitStep.apply(block(x), z, x, block)
+    return z
+
+
+@torch.no_grad()
+def _tolerance(network, z, start):
+    """The relative tolerance in training: that of rounding, by products alone a larger one."""
+    tol = SETTINGS.tolerance_of(z.dtype, training=True)
+    if not network.blocks[0].matrix_free:
+        return tol
+    # The start is the true signal, from which the noise leads away: a part of this distance.
+    distance = (network(start) - z).norm() / z.norm().clamp(min=torch.finfo(z.dtype).tiny)
+    return max(tol, SETTINGS.matrix_free_training * float(distance))
+
+
+class _ImplicitStep(torch.autograd.Function):
+    """The solution x of φ(x) = z as a function of φ(x), at this x, and of z."""
+
+    @staticmethod
+    def forward(ctx, image, z, x, block):
+        ctx.block = block
+        ctx.save_for_backward(x)
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        with single_thread(), torch.no_grad():
+            adjoint = _solve_adjoint(ctx.block, x, gradient)
+        return -adjoint, adjoint, None, None
+
+
+def _solve_adjoint(block, x, gradient):
+    """λ with Dφ(x)ᵀ λ = gradient, row by row."""
+    if x.shape[1] <= SETTINGS.few_features:
+        return directly(block, x, gradient, adjoint=True)
+    units = block.hidden_units()
+    if block.positive_definite and units is None:
+        return _by_products(block, x, gradient)
+    product = block.adjoint_product(x)
+    threshold = torch.finfo(x.dtype).eps ** SETTINGS.adjoint_power * gradient.norm(dim=1)
+    if units is None:
+        inverse = torch.linalg.inv(block.mean_jacobian(x))
+        adjoint, residual = _solve_linear(product, gradient, inverse, threshold)
+    else:
+        h = units.preactivation(x)
+        equation = units.adjoint_equation(h, gradient)
+        y, _ = _solve_linear(*equation, threshold / units.inner.norm())
+        adjoint = units.adjoint_solution(h, gradient, y)
+        residual = (product(adjoint) - gradient).norm(dim=1)
+    left = ~(residual <= 10 * threshold)
+    if left.any():
+        exactly = _by_products if block.positive_definite else partial(directly, adjoint=True)
+        adjoint[left] = exactly(block, x[left], gradient[left])
+    return adjoint
+
+
+def _solve_linear(function, target, inverse, threshold):
+    """By the chord method from zero: the points and the residuals."""
+    start, function = torch.zeros_like(target), without_slopes(function)
+    steps = SETTINGS.fast_steps
+    found = iterate_rows(function, target, chord(inverse), start, threshold, steps, leave=False)
+    return found[0], found[2]
+
+
+def _by_products(block, x, gradient):
+    """By conjugate gradients."""
+    tol = torch.finfo(x.dtype).eps ** SETTINGS.adjoint_power
+    tol = SETTINGS.matrix_free_adjoint if block.matrix_free else tol
+    product, precondition = block.adjoint_product(x), preconditioner(block, x)
+    return conjugate_gradients(product, gradient, tol=tol, precondition=precondition)[0]

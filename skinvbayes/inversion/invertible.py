@@ -1,0 +1,150 @@
+"""The contract between an invertible map and all that inverts, trains or judges it."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.func import vjp
+
+from ..numerics import jacobians
+from .hidden_units import HiddenUnits
+from .settings import SETTINGS
+
+__all__ = ["InvertibleMap", "reference_sample", "sample_stride"]
+
+Product = Callable[[Tensor], Tensor]
+
+
+class InvertibleMap(nn.Module):
+    """An invertible map φ of R^d, applied to the rows of a batch.
+
+    A subclass defines :meth:`forward`, whose rows must not interact. Everything else has a default
+    that works, by automatic differentiation; a subclass that knows better overrides it.
+
+    Attributes
+    ----------
+    positive_definite : bool
+        Whether all Jacobians are symmetric positive definite. Then :meth:`call_and_slopes` and
+        :meth:`product_from` are used.
+    matrix_free : bool
+        Whether Jacobians are only multiplied with, and never formed.
+    has_majorant : bool
+        Whether :meth:`majorant` is defined.
+    tolerance : float
+        Relative residual at which an inversion stops, if rounding does not stop it before.
+    """
+
+    positive_definite: bool = False
+    matrix_free: bool = False
+    has_majorant: bool = False
+    tolerance: float = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """φ(x), (n_samples, n_features) → (n_samples, n_features)."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x).")
+
+    @property
+    def blocks(self) -> Sequence["InvertibleMap"]:
+        """The maps that φ is composed of, the first one first; here, φ itself."""
+        return (self,)
+
+    def frozen(self, gradient: bool = False) -> "InvertibleMap":
+        """The same map, with what depends on its parameters alone computed once.
+
+        It shares the parameters, which must not change while it is in use; this map stays as it
+        is. Gradients flow to the parameters only with ``gradient``.
+        """
+        return self
+
+    def reference_points(self, like: Tensor) -> Tensor:
+        """Typical arguments, over which Jacobians are averaged; here standard normal.
+
+        Parameters
+        ----------
+        like : Tensor of shape (n_samples, n_features)
+            Gives the number of features, dtype and device.
+
+        Returns
+        -------
+        points : Tensor of shape (n_points, n_features)
+        """
+        return reference_sample(like.shape[1]).to(like)
+
+    def row_entries(self, n_features: int) -> int:
+        """How many numbers are kept for each row while φ is evaluated."""
+        return n_features
+
+    def magnitude(self) -> Tensor:
+        """Size of the terms of φ(x) per length of x, to judge rounding by, of shape ()."""
+        return torch.ones(())
+
+    def scale(self) -> Tensor:
+        """The c of φ(x) = c (x − f(x)) + t with Lip(f) < 1, for the fixed-point iteration."""
+        return self.magnitude()
+
+    # ------------------------------------------------------------------------------- derivatives
+
+    def jacobian(self, x: Tensor) -> Tensor:
+        """Dφ(x), of shape (n_samples, n_features, n_features)."""
+        return jacobians.jacobian(self.forward, x)
+
+    def mean_jacobian(self, x: Tensor) -> Tensor:
+        """Dφ averaged over a sample of the rows, of shape (n_features, n_features)."""
+        return self.jacobian(x[:: sample_stride(x)]).mean(0)
+
+    def adjoint_product(self, x: Tensor) -> Product:
+        """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
+        pull_back = vjp(self.forward, x)[1]
+        return lambda v: pull_back(v)[0]
+
+    def call_and_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """φ(x), and what :meth:`product_from` has to know about x, one row for each row of x."""
+        return self(x), x
+
+    def product_from(self, slopes: Tensor, dtype: torch.dtype | None = None) -> Product:
+        """Multiplication by a symmetric Dφ(x), from the slopes at x; rounded to this precision."""
+        product = self.adjoint_product(slopes)
+        return lambda v: product(v.to(slopes)).to(v)
+
+    def jacobian_from(self, slopes: Tensor) -> Tensor:
+        """A symmetric Dφ(x) from the slopes at x; here by products with the coordinates."""
+        product, n_features = self.product_from(slopes), self._n_features(slopes)
+        directions = torch.eye(n_features).to(slopes)
+        columns = [product(d.expand(len(slopes), n_features)) for d in directions]
+        return torch.stack(columns, dim=2)
+
+    # --------------------------------------------------------------------- shortcuts of inversion
+
+    def corrected_inverse(self, inverse: Tensor, reference: Tensor) -> Callable:
+        """From rows and slopes to the product with ``P (2 I − Dφ P)``, P near the inverse of Dφ.
+
+        One step of iterative refinement of the symmetric matrix P, for positive definite Dφ.
+        """
+
+        def product(rows, slopes):
+            image = rows @ inverse
+            return image + (rows - self.product_from(slopes)(image)) @ inverse
+
+        return product
+
+    def hidden_units(self) -> HiddenUnits | None:
+        """φ seen from its hidden units, if there are fewer of them than features; else None."""
+        return None
+
+    def majorant(self, x: Tensor, dtype: torch.dtype) -> Product:
+        """Multiplication by a matrix H(x) with which x ↦ x − H⁻¹ (φ(x) − z) lowers a potential."""
+        raise NotImplementedError(f"{type(self).__name__} knows no majorant of its Jacobian.")
+
+    def _n_features(self, slopes):
+        return slopes.shape[1]
+
+
+def sample_stride(rows: Tensor) -> int:
+    """The step from one row of a sample to the next."""
+    return max(1, len(rows) // SETTINGS.n_reference)
+
+
+def reference_sample(n_features: int) -> Tensor:
+    """Standard normal points, always the same, of shape (n_points, n_features)."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(SETTINGS.n_reference, n_features, generator=generator)

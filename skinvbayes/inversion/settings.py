@@ -1,0 +1,87 @@
+"""Every tolerance and limit of the inversion, in one place."""
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["SETTINGS", "Settings"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """When the methods of inversion stop, and how much they work on at once.
+
+    Attributes
+    ----------
+    chunk_rows, chunk_entries : int
+        Rows that are inverted at once; fewer where these rows, or the batch of their Jacobians,
+        would have more entries than ``chunk_entries``.
+    few_features : int
+        Up to so many features, the Jacobians of all rows cost next to nothing.
+    n_reference : int
+        Reference signals over which Jacobians are averaged.
+    max_iter, fast_steps, polishing_steps : int
+        Most steps for each block: of both methods together, of the fast method, and of Newton's
+        method for all blocks together at the end.
+    patience : int
+        A row leaves the fast method if its residual has not fallen by the factor ``gain`` within
+        so many steps.
+    gain, gain_before_cheap : float
+        That factor where the robust method is expensive, and where it is cheap.
+    majorising_steps : int
+        Most steps of the fast method by products alone.
+    forcing, matrix_free_forcing : float
+        Relative residual of Newton's equations solved by conjugate gradients, and of those solved
+        by products alone.
+    tolerance, training_tolerance : tuple of two int
+        Largest residual that counts as converged, relative to max(‖z‖, 1), in units of rounding:
+        in single and in double precision; and the same in training.
+    matrix_free_training, matrix_free_adjoint : float
+        In training by products alone: the residual relative to that at the start, and the
+        relative residual of the equations for the gradient.
+    adjoint_power : float
+        The power of the unit of rounding that is the relative residual of the equations for the
+        gradient, otherwise.
+    safety_factor : float
+        The methods aim at this part of the tolerance: φ(x) has other rounding errors when it is
+        evaluated in another way.
+    shortest_step, armijo : float
+        Of Newton's method with a step-length test: the shortest step, and the part of the promised
+        decrease that a step has to achieve.
+    floor, rounding, tolerated : float
+        In units of rounding of the terms that φ(x) is the sum of: no residual can be expected to
+        be smaller; the robust method takes no further step; the row still counts as converged.
+    """
+
+    chunk_rows: int = 4096
+    chunk_entries: int = 2**22
+    few_features: int = 8
+    n_reference: int = 32
+    max_iter: int = 200
+    fast_steps: int = 30
+    polishing_steps: int = 5
+    patience: int = 4
+    gain: float = 0.5
+    gain_before_cheap: float = 0.05
+    majorising_steps: int = 6
+    forcing: float = 0.05
+    matrix_free_forcing: float = 0.3
+    tolerance: tuple = (8, 100)
+    training_tolerance: tuple = (50, 100)
+    matrix_free_training: float = 1e-2
+    matrix_free_adjoint: float = 5e-2
+    adjoint_power: float = 0.5
+    safety_factor: float = 0.9
+    shortest_step: float = 2.0**-20
+    armijo: float = 1e-4
+    floor: float = 0.25
+    rounding: float = 4.0
+    tolerated: float = 30.0
+
+    def tolerance_of(self, dtype, *, training=False):
+        """The relative tolerance in this precision."""
+        single, double = self.training_tolerance if training else self.tolerance
+        return (single if dtype == torch.float32 else double) * torch.finfo(dtype).eps
+
+
+SETTINGS = Settings()
