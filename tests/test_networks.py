@@ -332,7 +332,7 @@ def test_units_that_matter():
 def test_training_mode_of_large_networks(n_units):
     """Where S is a number, and raised."""
     network, x = make_network("gradient", 1, (n_units,), 300, spread=0.2)
-    assert network.blocks[0].bounds()[0] > network.blocks[0]._free_bounds()[0].min() + 0.1
+    assert network.blocks[0].bounds()[0] > network.blocks[0].free_bounds()[0].min() + 0.1
     assert_training_mode_gives_the_same(network, x)
 
 

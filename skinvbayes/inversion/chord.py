@@ -232,8 +232,11 @@ def iterate_rows(
             sizes = _select(sizes[-SETTINGS.patience :], kept)
             last = last and _select(last, kept)
             going = going.index_select(0, kept)
+            n_going = len(rows)
         step, last = solver(residual, slopes, last)
-        v = torch.where(going[:, None], v + step, v)  # a row that has ended stays where it is
+        if n_going < len(rows):  # a row that has ended stays where it is
+            step = torch.where(going[:, None], step, 0)
+        v = v + step
         n_iter = n_iter + going
         value, slopes = function(v)
         residual = value - target
