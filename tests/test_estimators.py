@@ -16,9 +16,9 @@ from skinvbayes import (
     DivergenceRegularizedINN,
     LogDetRegularizedINN,
     ReconstructionINN,
-    forward_map,
 )
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.inference import trained_map
 from skinvbayes.oracles import map_estimate, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 
@@ -497,8 +497,8 @@ def test_inversion_that_fails_warns(pairs, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         estimator.predict(pairs[1])
-    invert = forward_map.invert
-    monkeypatch.setattr(forward_map, "invert", lambda net, z: invert(net, z, max_iter=1, tol=1e-15))
+    invert = trained_map.invert
+    monkeypatch.setattr(trained_map, "invert", lambda net, z: invert(net, z, max_iter=1, tol=1e-15))
     with pytest.warns(ConvergenceWarning, match=r"of 300 rows did not converge.*Lower lipschitz"):
         estimator.predict(pairs[1] * 3)
 

@@ -1,5 +1,6 @@
 """scikit-learn estimators around a trained network."""
 
+from .base import BaseINN, BaseRegularizedINN
 from .point_estimators import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -10,6 +11,8 @@ from .reconstructor import Reconstructor, reconstruction_scorer
 
 __all__ = [
     "ApproximationINN",
+    "BaseINN",
+    "BaseRegularizedINN",
     "DivergenceRegularizedINN",
     "LogDetRegularizedINN",
     "ReconstructionINN",
