@@ -169,7 +169,7 @@ def test_another_noise_level(data):
         found = estimator.predict(Y, noise_level=level)
         ratio = level**2 / estimator.epsilon_
         linear = estimator.problem_.forward_targets(found)
-        assert level < 0.2 or estimator._map_at(level).network.surely_monotone()
+        assert level < 0.2 or estimator._map(level).network.surely_monotone()
         residual = linear + ratio * (estimator.transform(found) - linear) - Y @ A
         assert np.abs(residual).max() < 1e-4
 

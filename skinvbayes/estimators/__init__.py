@@ -1,6 +1,6 @@
 """scikit-learn estimators around a trained network."""
 
-from .base import BaseINN, BaseRegularizedINN
+from .base import BaseINN
 from .point_estimators import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -8,6 +8,7 @@ from .point_estimators import (
     ReconstructionINN,
 )
 from .reconstructor import Reconstructor, reconstruction_scorer
+from .regularized import BaseRegularizedINN
 
 __all__ = [
     "ApproximationINN",

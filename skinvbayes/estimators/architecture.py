@@ -1,14 +1,42 @@
 """From the parameters of an estimator to the specification of its training, checked."""
 
 import math
+import numbers
 
 import numpy as np
+import torch
+from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..networks import RESIDUALS
 from ..networks.architecture import Architecture
 from ..networks.iresnet import branch_of
 from ..training.specification import TrainingSpecification
 
-__all__ = ["training_specification"]
+__all__ = ["CONSTRAINTS", "n_pixels", "training_specification"]
+
+CONSTRAINTS = {  # of the parameters, checked by scikit-learn
+    "operator": "no_validation",  # as_operator checks it
+    "noise_level": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
+    "prior_bandwidth": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
+    "residual": [StrOptions(set(RESIDUALS)), callable],
+    "n_blocks": [Interval(numbers.Integral, 1, None, closed="left")],
+    "hidden_layer_sizes": [StrOptions({"auto"}), "array-like", numbers.Integral],
+    "image_shape": [None, "array-like"],
+    "kernel_size": [Interval(numbers.Integral, 3, None, closed="left")],
+    "lipschitz": [Interval(numbers.Real, 0, 1, closed="neither")],
+    "solver": [StrOptions({"auto", "lbfgs", "adam"})],
+    "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
+    "tol": [Interval(numbers.Real, 0, None, closed="left")],
+    "batch_size": [StrOptions({"auto"}), Interval(numbers.Integral, 1, None, closed="left")],
+    "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
+    "warm_start": ["boolean"],
+    "device": [str, torch.device],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
 
 
 def training_specification(estimator):

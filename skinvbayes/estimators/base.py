@@ -1,9 +1,6 @@
 """The base of the estimators: scikit-learn's contract around a trained network."""
 
-import numbers
-
 import numpy as np
-import torch
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -11,18 +8,16 @@ from sklearn.base import (
     clone,
 )
 from sklearn.metrics import r2_score
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
-from ..networks import RESIDUALS
 from ..numerics.threads import single_thread
 from ..training.fit import fit, partial_fit, resized
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
-from .architecture import n_pixels, training_specification
+from .architecture import CONSTRAINTS, n_pixels, training_specification
 from .fitted import fitted_attributes, trained_of
 from .persistence import check_version, pack_state, unpack_state, version
 from .posterior_methods import PosteriorMethods
@@ -34,9 +29,7 @@ from .validation import (
     training_pairs,
 )
 
-__all__ = ["BaseINN", "BaseRegularizedINN"]
-
-_TEMPERED = 0.1  # relative difference of ε from δ² up to which no warning is raised
+__all__ = ["BaseINN"]
 
 
 class BaseINN(
@@ -74,29 +67,7 @@ class BaseINN(
 
     loss: type[Loss] = Loss
 
-    _parameter_constraints = {
-        "operator": "no_validation",  # as_operator checks it
-        "noise_level": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
-        "prior_bandwidth": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
-        "residual": [StrOptions(set(RESIDUALS)), callable],
-        "n_blocks": [Interval(numbers.Integral, 1, None, closed="left")],
-        "hidden_layer_sizes": [StrOptions({"auto"}), "array-like", numbers.Integral],
-        "image_shape": [None, "array-like"],
-        "kernel_size": [Interval(numbers.Integral, 3, None, closed="left")],
-        "lipschitz": [Interval(numbers.Real, 0, 1, closed="neither")],
-        "solver": [StrOptions({"auto", "lbfgs", "adam"})],
-        "max_iter": [Interval(numbers.Integral, 1, None, closed="left")],
-        "tol": [Interval(numbers.Real, 0, None, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(numbers.Integral, 1, None, closed="left")],
-        "learning_rate_init": [Interval(numbers.Real, 0, None, closed="neither")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(numbers.Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(numbers.Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "device": [str, torch.device],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints = CONSTRAINTS
 
     def __init__(
         self,
@@ -245,7 +216,8 @@ class BaseINN(
         Z : ndarray of shape (n_samples, n_features)
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
-        return self._map().forward(check_signals(self, X))
+        X = check_signals(self, X)
+        return self._map().forward(X)
 
     def jacobian(self, X):
         """The Jacobian Dφ of :meth:`transform`.
@@ -261,7 +233,8 @@ class BaseINN(
             ``Dφ(x)``, ``jacobian[:, i, j]`` the derivative of the i-th output by the j-th feature;
             symmetric with ``residual="gradient"`` and one block.
         """
-        return self._map().jacobian(check_signals(self, X))
+        X = check_signals(self, X)
+        return self._map().jacobian(X)
 
     def prior_term(self, X):
         """What training has added to the forward map, ``G x − φ(x)``.
@@ -302,7 +275,8 @@ class BaseINN(
         ConvergenceWarning
             If the inversion of some rows did not converge, with their number and residual.
         """
-        return self._map().reconstruct(check_targets(self, X), lambda rows: rows)
+        Z = check_targets(self, X)
+        return self._map().reconstruct(Z, lambda rows: rows)
 
     def predict(self, X, return_std=False):
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
@@ -450,81 +424,3 @@ class BaseINN(
         state = dict(state)
         check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
         super().__setstate__(unpack_state(state))
-
-
-class BaseRegularizedINN(BaseINN):
-    """Base of the estimators whose loss has a penalty of weight ``epsilon``.
-
-    Parameters
-    ----------
-    epsilon : "auto" or float, default="auto"
-        Weight of the penalty, in the units of y squared; "auto" is the variance of the noise. The
-        other parameters are those of :class:`BaseINN`.
-    """
-
-    _parameter_constraints = {
-        **BaseINN._parameter_constraints,
-        "epsilon": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
-    }
-
-    def __init__(
-        self,
-        epsilon="auto",
-        *,
-        operator=None,
-        noise_level="auto",
-        prior_bandwidth="auto",
-        residual="gradient",
-        n_blocks=1,
-        hidden_layer_sizes="auto",
-        image_shape=None,
-        kernel_size=7,
-        lipschitz=0.999,
-        solver="auto",
-        max_iter=200,
-        tol=1e-5,
-        batch_size="auto",
-        learning_rate_init=3e-3,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        device="cpu",
-        random_state=None,
-        verbose=False,
-    ):
-        super().__init__(
-            operator=operator,
-            noise_level=noise_level,
-            prior_bandwidth=prior_bandwidth,
-            residual=residual,
-            n_blocks=n_blocks,
-            hidden_layer_sizes=hidden_layer_sizes,
-            image_shape=image_shape,
-            kernel_size=kernel_size,
-            lipschitz=lipschitz,
-            solver=solver,
-            max_iter=max_iter,
-            tol=tol,
-            batch_size=batch_size,
-            learning_rate_init=learning_rate_init,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change,
-            warm_start=warm_start,
-            device=device,
-            random_state=random_state,
-            verbose=verbose,
-        )
-        self.epsilon = epsilon
-
-    def _caveat(self, noise_level):
-        ratio = self.epsilon_ / self.noise_level_**2 if self.noise_level_ > 0 else 1.0
-        if noise_level is not None or abs(ratio - 1) <= _TEMPERED:
-            return ""
-        return (
-            f"epsilon ({self.epsilon_:.3g}) is {ratio:.3g} times the squared noise level: the "
-            "uncertainty is that for the prior raised to this power, not for the prior of the "
-            'training signals. Set epsilon="auto" or noise_level, or pass noise_level to '
-            "predict where the loss is the divergence's."
-        )

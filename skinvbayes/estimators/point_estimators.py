@@ -6,8 +6,9 @@ import numpy as np
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
 from ..losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
-from .base import BaseINN, BaseRegularizedINN
+from .base import BaseINN
 from .docstrings import documented
+from .regularized import BaseRegularizedINN
 from .validation import check_signals
 
 __all__ = [

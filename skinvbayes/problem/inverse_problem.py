@@ -86,19 +86,12 @@ class InverseProblem:
             warn_if_not_monotone(forward, X, weight)
         if not isinstance(noise_level, numbers.Real):
             noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
-        norm = forward.norm()
+        known = {"X": X, "weight": weight, "forward": forward, "forward_norm": forward.norm()}
+        known |= {"noise_level": noise_level, "max_condition": max_condition}
         if not isinstance(bandwidth, numbers.Real):
-            bandwidth = bandwidth_rule(
-                X=X,
-                weight=weight,
-                forward=forward,
-                forward_norm=norm,
-                noise_level=noise_level,
-                max_condition=max_condition,
-                random_state=random_state,
-            )
+            bandwidth = bandwidth_rule(**known, random_state=random_state)
         Z = Y if operator is None else operator.adjoint(Y)
-        coordinates = Coordinates.from_data(X, Z, norm, weight)
+        coordinates = Coordinates.from_data(X, Z, known["forward_norm"], weight)
         if common_mean:
             coordinates = coordinates.with_common_mean(forward)
         return cls(operator, forward, float(noise_level), float(bandwidth), coordinates)

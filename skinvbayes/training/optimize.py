@@ -143,9 +143,7 @@ def minimize(
     generator=None,
     callback=None,
 ):
-    """Minimise the mean loss of a network, in place.
-
-    During the steps of Adam the network is in training mode, at the end in eval mode.
+    """Minimise the mean loss of a network, in place; it ends in eval mode.
 
     Parameters
     ----------
@@ -153,18 +151,12 @@ def minimize(
         The network; at the end it carries the last weights, with validation pairs the best ones.
     objective : Objective
         Loss and training pairs.
-    solver : {"lbfgs", "adam"}
-        Full-batch quasi-Newton, or mini-batches.
-    validation : Objective, default=None
-        Loss and validation pairs, for early stopping.
-    max_iter : int, default=200
-        Iterations of L-BFGS, or epochs of Adam.
+    solver, max_iter, batch_size, learning_rate_init
+        As the parameters of the estimators.
     tol, n_iter_no_change : float, int
         Tolerance and patience of the :class:`StoppingRule`.
-    batch_size : int, default=128
-        Pairs in each step of Adam.
-    learning_rate_init : float, default=1e-3
-        First step size of Adam; it falls to zero along a cosine.
+    validation : Objective, default=None
+        Loss and validation pairs, for early stopping.
     optimizer : torch.optim.Optimizer, default=None
         Continue with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
@@ -180,21 +172,15 @@ def minimize(
     Raises
     ------
     ValueError
-        If the loss is not finite in the first iteration.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the loss stops being finite, or the keyboard interrupts; the best weights are restored.
+        If the loss is not finite in the first iteration. Later, and when the keyboard interrupts,
+        the best weights are restored and a ConvergenceWarning is raised.
     """
-    rule = StoppingRule(tol, n_iter_no_change)
-    recorder = _Recorder(network, validation, rule, callback)
+    recorder = _Recorder(network, validation, StoppingRule(tol, n_iter_no_change), callback)
+    solve, options = _lbfgs, (max_iter, generator)
+    if solver == "adam":
+        solve, options = _adam, (max_iter, batch_size, learning_rate_init, optimizer, generator)
     try:
-        if solver == "lbfgs":
-            _lbfgs(network, objective, recorder, max_iter, generator)
-        else:
-            options = (max_iter, batch_size, learning_rate_init, optimizer, generator)
-            _adam(network, objective, recorder, *options)
+        solve(network, objective, recorder, *options)
     except (_NotFinite, KeyboardInterrupt) as reason:
         recorder.give_up(reason)
     finally:
