@@ -1,14 +1,14 @@
 """Norms and eigenvalues of small matrices: exact, or followed through training.
 
-What is followed is followed in numpy: at these sizes the book-keeping of torch costs more than the
+Norms are followed in numpy: at these sizes the book-keeping of torch costs more than the
 arithmetic.
 """
 
 import math
 
 import numpy as np
+import scipy.linalg
 import torch
-from scipy.linalg.lapack import get_lapack_funcs
 
 __all__ = [
     "NormTracker",
@@ -61,9 +61,8 @@ def normalize(matrix):
 def eigenpairs(matrix):
     """Eigenvalues of a symmetric array in ascending order, and eigenvectors in the columns."""
     if len(matrix) <= _TINY:
-        (syevd,) = get_lapack_funcs(("syevd",), (matrix,))
-        return syevd(matrix)[:2]
-    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than SciPy's
+        return np.linalg.eigh(matrix)
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than numpy's
     return values.numpy(), vectors.numpy()
 
 
@@ -81,9 +80,10 @@ def cholesky(matrix, shift):
     """Cholesky's factor of ``M + shift I``; None if that is not positive definite."""
     shifted = np.array(matrix)
     shifted.flat[:: len(shifted) + 1] += shift
-    (potrf,) = get_lapack_funcs(("potrf",), (shifted,))
-    factor, failed = potrf(shifted.T, overwrite_a=True, clean=False)
-    return None if failed else factor
+    try:
+        return scipy.linalg.cholesky(shifted, overwrite_a=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        return None
 
 
 class NormTracker:
@@ -92,7 +92,7 @@ class NormTracker:
     Every call takes a step of the power method for the singular vector v. Every other one looks in
     the space of ``N_DIRECTIONS`` such steps before (Golub, Kahan and Lanczos), or is exact where
     one side of the matrix is small. ``‖M v‖`` is never above the norm; steps of Adam leave it
-    below by one percent on average, a few at most.
+    below by one per cent on average, a few at most.
     """
 
     N_DIRECTIONS = 6
@@ -126,7 +126,7 @@ class NormTracker:
         directions = [self.vector]
         for _ in range(self.N_DIRECTIONS - 1):
             directions.append(_unit((M @ directions[-1]) @ M))
-        basis = _orthonormal(np.array(directions).T)
+        basis, _ = np.linalg.qr(np.array(directions).T)
         return basis @ eigenpairs(small_gram(M @ basis))[1][:, -1]
 
 
@@ -134,13 +134,6 @@ def _leading_vector(M):
     """The right singular vector of the largest singular value."""
     vector = eigenpairs(small_gram(M))[1][:, -1]
     return vector if len(vector) == M.shape[1] else _unit(vector @ M)
-
-
-def _orthonormal(columns):
-    """A basis of the space of few columns."""
-    geqrf, orgqr = get_lapack_funcs(("geqrf", "orgqr"), (columns,))
-    factor, tau, *_ = geqrf(columns)
-    return orgqr(factor, tau)[0]
 
 
 def _unit(vector):
