@@ -94,7 +94,7 @@ class InvertibleMap(nn.Module):
 
     def adjoint_product(self, x: Tensor) -> Product:
         """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
-        pull_back = vjp(self.forward, x)[1]
+        pull_back = vjp(self.frozen(torch.is_grad_enabled()).forward, x)[1]
         return lambda v: pull_back(v)[0]
 
     def call_and_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
