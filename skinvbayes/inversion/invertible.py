@@ -113,6 +113,24 @@ class InvertibleMap(nn.Module):
         columns = [product(d.expand(len(slopes), n_features)) for d in directions]
         return torch.stack(columns, dim=2)
 
+    # ------------------------------------------------------------------ what the losses ask for
+
+    def call_and_divergence(self, x: Tensor, n_exact: int) -> tuple[Tensor, Tensor]:
+        """φ(x), and div φ(x) of shape (n_samples,).
+
+        With ``n_exact`` below the number of rows, the divergence may be an estimate: an
+        approximation for all rows, corrected by its error in the first ``n_exact``. The mean of the
+        estimate is unbiased if these rows are drawn at random.
+        """
+        return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
+
+    def call_and_logabsdet(self, x: Tensor, n_exact: int) -> tuple[Tensor, Tensor]:
+        """φ(x), and log|det Dφ(x)| of shape (n_samples,), estimated in the same way."""
+        exact = jacobians.logabsdet(self.jacobian(x[:n_exact]))
+        if n_exact == len(x):
+            return self(x), exact
+        return self(x), jacobians.corrected_estimate(exact, x.new_zeros(len(x)))
+
     # --------------------------------------------------------------------- shortcuts of inversion
 
     def corrected_inverse(self, inverse: Tensor, reference: Tensor) -> Callable:

@@ -8,7 +8,7 @@ import torch
 
 __all__ = ["conjugate_gradients", "matrix_power"]
 
-_CHECK = 5  # steps of Lanczos' method between two looks at the result
+_CHECK = 5  # steps of Lanczos' method between two tests of convergence
 
 
 def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=None):
@@ -93,7 +93,7 @@ def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
         image = product(basis[-1])
         diagonal.append((image * basis[-1]).sum(1))
         if step % _CHECK == 0 or step == n_steps:
-            going = ~(change <= tol)  # the other rows keep what they have
+            going = ~(change <= tol)  # rows that have ended keep their result
             new = size * _combine(basis, diagonal, off_diagonal, power)
             new_change = (new - x).norm(dim=1) / new.norm(dim=1).clamp(min=tiny)
             x = torch.where(going[:, None], new, x)

@@ -22,7 +22,7 @@ __all__ = [
     "spectral_norm",
 ]
 
-_TINY = 16  # eigenvalues of matrices of this size take less time than a call of torch
+_TINY = 16  # for matrices up to this size, numpy is faster than a call of torch
 
 
 def narrow(matrix):
@@ -87,7 +87,7 @@ def cholesky(matrix, shift):
 
 
 class NormTracker:
-    """Division by the spectral norm of a matrix that changes little from call to call, in training.
+    """Division by the spectral norm of a matrix that changes little from step to step.
 
     Every call takes a step of the power method for the singular vector v. Every other one looks in
     the space of ``N_DIRECTIONS`` such steps before (Golub, Kahan and Lanczos), or is exact where
@@ -141,7 +141,7 @@ def _unit(vector):
 
 
 def of_quotient(gradient, quotient, norm, u, v):
-    """The gradient in M of what has this one in M / n, with the norm n of derivative u vᵀ."""
+    """The gradient in M, from that in M / n, where the norm n has the derivative u vᵀ."""
     change = torch.dot(gradient.flatten(), quotient.flatten())
     return torch.addr(gradient, u * change, v, beta=1 / norm, alpha=-1 / norm)
 

@@ -25,7 +25,7 @@ class _BlasLimit:
         with self._lock:
             if self._n_inside == 0:
                 if self._controller is None:
-                    # only these: a limiter restores the threads of all that its controller knows
+                    # a limiter restores the threads of every library of its controller
                     self._controller = ThreadpoolController().select(user_api="blas")
                 self._limiter = self._controller.limit(limits=1)
             self._n_inside += 1
