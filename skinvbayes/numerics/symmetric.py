@@ -22,7 +22,7 @@ __all__ = [
     "spectral_norm",
 ]
 
-_TINY = 16  # for matrices up to this size, numpy is faster than a call of torch
+_TINY = 16  # for matrices up to this size, SciPy is faster than a call of torch
 
 
 def narrow(matrix):
@@ -61,8 +61,8 @@ def normalize(matrix):
 def eigenpairs(matrix):
     """Eigenvalues of a symmetric array in ascending order, and eigenvectors in the columns."""
     if len(matrix) <= _TINY:
-        return np.linalg.eigh(matrix)
-    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than numpy's
+        return scipy.linalg.eigh(matrix, lower=False, driver="evd", check_finite=False)
+    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than SciPy's
     return values.numpy(), vectors.numpy()
 
 
@@ -126,7 +126,7 @@ class NormTracker:
         directions = [self.vector]
         for _ in range(self.N_DIRECTIONS - 1):
             directions.append(_unit((M @ directions[-1]) @ M))
-        basis, _ = np.linalg.qr(np.array(directions).T)
+        basis, _ = scipy.linalg.qr(np.array(directions).T, mode="economic", check_finite=False)
         return basis @ eigenpairs(small_gram(M @ basis))[1][:, -1]
 
 
