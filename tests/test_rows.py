@@ -1,135 +1,125 @@
 """What a row gets does not depend on the rows beside it."""
 
-import warnings
-
 import numpy as np
 import pytest
-import torch
-from numpy.testing import assert_allclose
+from scipy.sparse import eye_array
 
-from helpers import every
-from skinvbayes import DivergenceRegularizedINN
-from skinvbayes.datasets import make_bimodal
-from skinvbayes.inference.error_model import ErrorModel
-from skinvbayes.inference.posterior import Posterior
-from skinvbayes.operators import as_operator
+from helpers import ALL
+from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import load_deblurring_digits, make_bimodal
 
-A = np.array([[3.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
-FACTORS = [65_535.0, 1e12, 1e20]
-METHODS = {
-    "predict": lambda e, Y: e.predict(Y),
-    "posterior_covariance": lambda e, Y: e.posterior_covariance(Y),
-    "posterior_std": lambda e, Y: e.posterior_std(Y),
-    "posterior_std by probing": lambda e, Y: e.posterior_std(Y, method="probing"),
-    "posterior_interval": lambda e, Y: np.stack(e.posterior_interval(Y), axis=1),
-    "sample_posterior": lambda e, Y: e.sample_posterior(Y, 2, random_state=0),
-    "sample_posterior by probing": lambda e, Y: e.sample_posterior(
-        Y, 2, random_state=0, method="probing"
-    ),
+A = np.array([[1.0, 0.3], [0.0, 0.5], [0.4, 0.2]])
+OUTLIERS = [65_535, 1e12, 1e20]
+CASES = {
+    **{f"{cls.__name__}, gradient": (cls, {}) for cls in ALL},
+    **{f"{cls.__name__}, mlp": (cls, {"residual": "mlp", "max_iter": 20}) for cls in ALL},
+    "three blocks": (DivergenceRegularizedINN, {"n_blocks": 3, "max_iter": 20}),
 }
 
 
-def assert_independent(call, Y, factor):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        alone = call(Y)
-        spoiled = call(np.vstack([Y, factor * Y[:1]]))[: len(Y)]
-    assert_allclose(spoiled, alone, rtol=1e-9, atol=1e-9 * np.abs(alone).max())
+@pytest.fixture(scope="module", params=[None, A], ids=["y", "normal equation"])
+def plane(request):
+    return make_bimodal(300, operator=request.param, noise_level=0.3, random_state=0)
+
+
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
+def fitted(request, plane):
+    cls, parameters = request.param
+    options = {"max_iter": 40, "random_state": 0} | parameters
+    return cls(operator=plane.operator, **options).fit(plane.X, plane.Y), plane.Y[:20]
 
 
 @pytest.fixture(scope="module")
-def fitted():
-    """Estimators by loss and problem, fitted once."""
-    cache = {}
-
-    def fit(cls, operator, **options):
-        key = (cls, operator is None, *options.values())
-        if key not in cache:
-            data = make_bimodal(300, operator=operator, noise_level=0.3, random_state=0)
-            estimator = cls(operator=operator, max_iter=20, random_state=0, **options)
-            cache[key] = data.Y[:40], estimator.fit(data.X, data.Y)
-        return cache[key]
-
-    return fit
+def digits():
+    return load_deblurring_digits()
 
 
-@every
-@pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("operator", [None, A], ids=["original", "normal"])
-def test_one_huge_row(cls, method, factor, operator, fitted):
-    Y, estimator = fitted(cls, operator)
-    assert_independent(lambda rows: METHODS[method](estimator, rows), Y, factor)
+BRANCHES = {
+    "conv": {"residual": "conv", "image_shape": (8, 8), "kernel_size": 3, "max_iter": 2},
+    "gradient": {"max_iter": 2},
+    "gradient, few units": {"hidden_layer_sizes": 20, "max_iter": 2},
+    "mlp": {"residual": "mlp", "max_iter": 1},
+    "mlp, few units": {"residual": "mlp", "hidden_layer_sizes": (20, 20), "max_iter": 1},
+}
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize("method", METHODS)
-def test_one_huge_row_of_perceptrons(method, factor, fitted):
-    Y, estimator = fitted(DivergenceRegularizedINN, None, residual="mlp", n_blocks=2)
-    assert_independent(lambda rows: METHODS[method](estimator, rows), Y, factor)
+@pytest.fixture(scope="module", params=BRANCHES.values(), ids=BRANCHES)
+def images(request, digits):
+    cls = DivergenceRegularizedINN
+    estimator = cls(operator=digits.operator, random_state=0, **request.param)
+    return estimator.fit(digits.X_train[:300], digits.Y_train[:300]), digits.Y_test[:10]
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-@every
-def test_one_huge_point(cls, factor, fitted):
-    _, estimator = fitted(cls, A)
-    Z = np.random.RandomState(0).standard_normal((40, 2))
-    assert_independent(estimator.inverse_transform, Z, factor)
+def with_outlier(Y, size):
+    """Another row in front, ``size`` times as large as the others."""
+    return np.vstack([size * np.abs(Y).max() * np.ones_like(Y[:1]), Y])
 
 
-@pytest.mark.parametrize("factor", FACTORS)
-@pytest.mark.parametrize("noise_level", [0.1, 0.4])
-def test_one_huge_row_at_another_noise_level(noise_level, factor, fitted):
-    Y, estimator = fitted(DivergenceRegularizedINN, A)
-    assert_independent(lambda rows: estimator.predict(rows, noise_level=noise_level), Y, factor)
+def assert_same_rows(function, Y, size, tolerance):
+    """Each row of the results is the same with an outlier among the measurements."""
+    alone, together = function(Y), function(with_outlier(Y, size))
+    for expected, found in zip(alone, together, strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found[1:], expected, rtol=0, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("bandwidth", [0.0, 0.4])
-def test_one_indefinite_jacobian(bandwidth):
-    """Eigenvalues are raised for the rows that need it; the others keep every bit."""
-    rng = np.random.RandomState(0)
-    model = ErrorModel(None, as_operator(np.eye(3)), 0.3, bandwidth)
-    J = np.eye(3) + 0.1 * rng.standard_normal((5, 3, 3))
-    alone, _ = model.covariance(J)
-    beside, indefinite = model.covariance(np.concatenate([J, -J[:1]]))
-    assert indefinite.tolist() == [False] * 5 + [True]
-    np.testing.assert_array_equal(beside[:5], alone)
+def results(estimator):
+    """All that can be asked of a measurement."""
+    cls = type(estimator).__name__
+
+    def function(Y):
+        found = [estimator.predict(Y), estimator.posterior_std(Y)]
+        found += [estimator.posterior_std(Y[::-1], method="probing", n_probes=8)[::-1]]
+        found += [estimator.posterior_covariance(Y), *estimator.posterior_interval(Y)]
+        if cls == "DivergenceRegularizedINN":
+            found.append(estimator.predict(Y, noise_level=0.25))
+        return found
+
+    return function
 
 
-class IsotropicMap:
-    """Reconstructs y itself, with the precision |y|² in every direction."""
-
-    network = torch.nn.Module()
-    network.device = "cpu"
-
-    def reconstruct(self, Y, targets):
-        return Y
-
-    def precision_product(self, X, factor):
-        precision = torch.from_numpy((X**2).sum(axis=1, keepdims=True))
-        return lambda v: precision * v
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("size", OUTLIERS)
+def test_an_outlier_changes_no_other_row(fitted, size):
+    assert_same_rows(results(fitted[0]), fitted[1], size, 1e-10)
 
 
-@pytest.mark.parametrize("method", ["std", "sample"])
-def test_one_row_without_information(method):
-    model = ErrorModel(None, as_operator(np.eye(2)), 1.0, 0.0)
-    Y = np.array([[0.6, 0.8], [1.2, 1.6]])
-
-    def ask(rows):
-        posterior = Posterior(rows, IsotropicMap(), model, None)
-        if method == "std":
-            return posterior.std("probing")[0]
-        return posterior.sample(3, 0, "probing")
-
-    alone, beside = ask(Y), ask(np.vstack([Y, 1e-10 * Y[:1]]))[:2]
-    assert_allclose(beside, alone, rtol=1e-9)
-    assert_allclose(ask(Y[:1]), alone[:1], rtol=1e-9)
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("size", OUTLIERS)
+def test_an_outlier_changes_no_other_image(images, size):
+    estimator, Y = images
+    # conv stops at a residual of 1e-5 of each row
+    assert_same_rows(lambda Y: [estimator.predict(Y)], Y, size, 1e-9)
 
 
-@pytest.mark.parametrize("row", [0, 7])
-def test_rows_whose_result_is_too_large_are_named(row, fitted):
-    Y, estimator = fitted(DivergenceRegularizedINN, None)
-    X = Y.astype(np.float32)
-    X[row] = 3e38
-    with pytest.raises(ValueError, match=rf"do not fit into float32 \(rows {row}\)"):
-        estimator.transform(X * np.float32(1))
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("size", OUTLIERS)
+def test_samples_without_matrices(digits, size):
+    """Lanczos' method ends for each row by itself."""
+    estimator = DivergenceRegularizedINN(operator=digits.operator, max_iter=1, random_state=0)
+    estimator.fit(digits.X_train[:200], digits.Y_train[:200])
+
+    def samples(Y):
+        options = {"method": "probing", "n_samples": 2, "random_state": 0}
+        # the outlier comes last, so that the others have the same random numbers
+        return [estimator.sample_posterior(Y[::-1], **options)[::-1]]
+
+    assert_same_rows(samples, digits.Y_test[:3], size, 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_row_alone_is_the_row_among_others(plane):
+    estimator = ReconstructionINN(operator=plane.operator, max_iter=40, random_state=0)
+    estimator.fit(plane.X, plane.Y)
+    together = estimator.predict(plane.Y[:50])
+    alone = np.vstack([estimator.predict(row[None]) for row in plane.Y[:50]])
+    np.testing.assert_allclose(alone, together, rtol=1e-11, atol=1e-11)
+
+
+def test_single_precision(digits):
+    """The same in float32, in units of its rounding."""
+    estimator = DivergenceRegularizedINN(
+        operator=eye_array(64), residual="conv", image_shape=(8, 8), kernel_size=3, max_iter=1
+    ).fit(digits.X_train[:50], digits.X_train[:50] + 0.1)
+    Y = digits.Y_test[:5].astype(np.float32)
+    assert_same_rows(lambda Y: [estimator.predict(Y)], Y, 65_535, 1e-6)

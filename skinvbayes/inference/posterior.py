@@ -2,8 +2,7 @@
 
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -52,11 +51,14 @@ class Posterior:
     error_model: ErrorModel
     targets: Callable
     caveat: str = ""
+    _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 
-    @cached_property
+    @property
     def mean(self):
         """The reconstructions φ⁻¹(z), of shape (n_samples, n_features)."""
-        return self.map.reconstruct(self.Y, self.targets)
+        if self._mean is None:  # functools.cached_property would let only one thread in
+            self._mean = self.map.reconstruct(self.Y, self.targets)
+        return self._mean
 
     def covariance(self):
         """Covariances of the errors, of shape (n_samples, n_features, n_features)."""

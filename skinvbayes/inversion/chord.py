@@ -147,7 +147,7 @@ def chord(inverse, corrected=None):
 
     def solver(residual, slopes, last):
         image = residual @ inverse if corrected is None else corrected(residual, slopes)
-        if not last:
+        if last is None:
             step = -image
             return step, (step, image)
         step, change = last  # their memory is used again
@@ -199,52 +199,77 @@ def iterate_rows(
     size : Tensor of shape (n_samples,)
         The norms of F there.
     """
-    rows = torch.arange(len(start), device=start.device)
-    v, (value, slopes) = start, function(start)
-    residual = value - target
-    size = first = torch.linalg.vector_norm(residual, dim=1)
-    n_iter = torch.zeros_like(rows)
-    found = start.clone(), n_iter.clone(), size.clone()
-    sizes, last, stuck = [size], None, None
+    batch = _Batch(function, target, start, threshold)
+    found = start.clone(), torch.zeros_like(batch.rows), batch.size.clone()
     for n_steps in range(max_iter + 1):
-        going = ~(size <= threshold)
-        if n_steps >= SETTINGS.patience:
-            slow = ~(size <= gain * sizes[-1 - SETTINGS.patience])
-            stuck = slow if stuck is None else slow.logical_or_(stuck)
-            going.logical_and_(~stuck)
+        going = batch.going(gain)
         n_going = int(going.sum()) if n_steps < max_iter else 0
-        if n_going == 0 or (leave and 4 * n_going <= 3 * len(rows)):
-            closer = size < first
-            ended = (
-                torch.where(closer[:, None], v, start.index_select(0, rows)),
-                n_iter,
-                torch.where(closer, size, first),
-            )
-            for whole, part in zip(found, ended, strict=True):
-                whole.index_copy_(0, rows, part)
+        if n_going == 0 or (leave and 4 * n_going <= 3 * len(going)):
+            batch.write(found, start)
             if n_going == 0:
                 break
-            kept = going.nonzero()[:, 0]
-            state = (rows, v, n_iter, target, residual, threshold, first, slopes, stuck)
-            rows, v, n_iter, target, residual, threshold, first, slopes, stuck = _select(
-                state, kept
-            )
-            sizes = _select(sizes[-SETTINGS.patience :], kept)
-            last = last and _select(last, kept)
-            going = going.index_select(0, kept)
-            n_going = len(rows)
-        step, last = solver(residual, slopes, last)
-        if n_going < len(rows):  # a row that has ended stays where it is
+            going = batch.keep(going)
+        step, batch.memory = solver(batch.residual, batch.slopes, batch.memory)
+        if n_going < len(going):  # a row that has ended stays where it is
             step = torch.where(going[:, None], step, 0)
-        v = v + step
-        n_iter = n_iter + going
-        value, slopes = function(v)
-        residual = value - target
-        size = torch.linalg.vector_norm(residual, dim=1)
-        sizes.append(size)
+        batch.move(function, step, going)
     return found
 
 
-def _select(tensors, rows):
-    """These rows of every tensor; None stays None."""
-    return [t if t is None else t.index_select(0, rows) for t in tensors]
+class _Batch:
+    """The rows that have not left yet, and all that is known of each."""
+
+    def __init__(self, function, target, start, threshold):
+        self.rows = torch.arange(len(start), device=start.device)
+        self.v, self.target = start, target
+        self.threshold = threshold.expand(len(start))
+        self.n_iter = torch.zeros_like(self.rows)
+        self.stuck = torch.zeros_like(self.rows, dtype=torch.bool)
+        self.memory, self.sizes = None, []
+        self._evaluate(function)
+        self.first = self.size
+
+    @property
+    def size(self):
+        """The norms of F."""
+        return self.sizes[-1]
+
+    def going(self, gain):
+        """Which rows go on: those that have neither converged nor got stuck."""
+        if len(self.sizes) > SETTINGS.patience:
+            self.stuck = self.stuck | ~(self.size <= gain * self.sizes[-1 - SETTINGS.patience])
+        return ~((self.size <= self.threshold) | self.stuck)
+
+    def move(self, function, step, going):
+        """Take a step."""
+        self.v = self.v + step
+        self.n_iter = self.n_iter + going
+        self._evaluate(function)
+
+    def write(self, found, start):
+        """Write points, steps and norms into the results; what came no closer as it was."""
+        closer = self.size < self.first
+        ended = (
+            torch.where(closer[:, None], self.v, start.index_select(0, self.rows)),
+            self.n_iter,
+            torch.where(closer, self.size, self.first),
+        )
+        for whole, part in zip(found, ended, strict=True):
+            whole.index_copy_(0, self.rows, part)
+
+    def keep(self, going):
+        """Only these rows stay; all of them go on."""
+        chosen = going.nonzero()[:, 0]
+        for name in ("rows", "v", "target", "threshold", "n_iter", "stuck", "residual", "first"):
+            setattr(self, name, getattr(self, name).index_select(0, chosen))
+        self.sizes = [size.index_select(0, chosen) for size in self.sizes[-SETTINGS.patience :]]
+        if self.slopes is not None:
+            self.slopes = self.slopes.index_select(0, chosen)
+        if self.memory is not None:
+            self.memory = [tensor.index_select(0, chosen) for tensor in self.memory]
+        return going.index_select(0, chosen)
+
+    def _evaluate(self, function):
+        value, self.slopes = function(self.v)
+        self.residual = value - self.target
+        self.sizes.append(torch.linalg.vector_norm(self.residual, dim=1))

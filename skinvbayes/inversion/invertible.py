@@ -94,7 +94,7 @@ class InvertibleMap(nn.Module):
 
     def adjoint_product(self, x: Tensor) -> Product:
         """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
-        pull_back = vjp(self.forward, x)[1]
+        pull_back = vjp(self.frozen(torch.is_grad_enabled()).forward, x)[1]
         return lambda v: pull_back(v)[0]
 
     def call_and_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,6 +112,24 @@ class InvertibleMap(nn.Module):
         directions = torch.eye(n_features).to(slopes)
         columns = [product(d.expand(len(slopes), n_features)) for d in directions]
         return torch.stack(columns, dim=2)
+
+    # ------------------------------------------------------------------ what the losses ask for
+
+    def call_and_divergence(self, x: Tensor, n_exact: int) -> tuple[Tensor, Tensor]:
+        """φ(x), and div φ(x) of shape (n_samples,).
+
+        With ``n_exact`` below the number of rows, the divergence may be an estimate: an
+        approximation for all rows, corrected by its error in the first ``n_exact``. The mean of the
+        estimate is unbiased if these rows are drawn at random.
+        """
+        return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
+
+    def call_and_logabsdet(self, x: Tensor, n_exact: int) -> tuple[Tensor, Tensor]:
+        """φ(x), and log|det Dφ(x)| of shape (n_samples,), estimated in the same way."""
+        exact = jacobians.logabsdet(self.jacobian(x[:n_exact]))
+        if n_exact == len(x):
+            return self(x), exact
+        return self(x), jacobians.corrected_estimate(exact, x.new_zeros(len(x)))
 
     # --------------------------------------------------------------------- shortcuts of inversion
 

@@ -10,13 +10,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..inversion import InvertibleMap
-from ..numerics import jacobians
 from ..problem.smoothing import signal_bandwidth
 
-__all__ = ["ResidualBlock", "add_identity", "correct_mean"]
+__all__ = ["ResidualBlock", "add_identity"]
 
 _MARGIN = 1e-5  # relative distance kept from the bound, above float32 rounding
 
@@ -62,10 +60,10 @@ class ResidualBlock(InvertibleMap):
     torch.Size([5, 3])
     """
 
-    # What the branch decides where a user leaves it open.
+    # What the branch decides where the user does not.
     common_mean = False  # whether all features share one mean, as pixels do
-    bandwidth_rule = staticmethod(signal_bandwidth)  # of prior_bandwidth="auto"
-    reconstruction_smoothing = 0.5  # share of that for the reconstruction loss; measured on digits
+    bandwidth_rule = staticmethod(signal_bandwidth)  # the meaning of prior_bandwidth="auto"
+    reconstruction_smoothing = 0.5  # share of the bandwidth for the reconstruction loss
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
@@ -79,12 +77,12 @@ class ResidualBlock(InvertibleMap):
 
     @classmethod
     def first_stage_share(cls, solver):
-        """The share of the iterations that go to a cheaper loss first, where a loss names one."""
+        """Share of the iterations that train a loss's cheaper first stage, if it has one."""
         return {"lbfgs": 0.5, "adam": 0.75}[solver]
 
     @classmethod
     def options(cls, architecture):
-        """What else a block is made with, a dict; here nothing.
+        """Further arguments of the constructor, a dict; here none.
 
         Raises
         ------
@@ -170,7 +168,7 @@ class ResidualBlock(InvertibleMap):
         return ()
 
     def current_constants(self):
-        """The constants that this view of the block was made with, or else fresh ones."""
+        """The constants of a frozen block; otherwise they are computed now."""
         return self.constants() if self._constants is None else self._constants
 
     def frozen(self, gradient: bool = False) -> "ResidualBlock":
@@ -205,33 +203,6 @@ class ResidualBlock(InvertibleMap):
         """Whether this is the inner loop of training; see :mod:`skinvbayes.networks.fused`."""
         training = self.training and torch.is_grad_enabled() and self._constants is None
         return training and not x.requires_grad
-
-    # ------------------------------------------------------------------ what the losses ask for
-
-    def call_and_divergence(self, x, n_exact):
-        """φ(x), and div φ(x) of shape (n_samples,).
-
-        With less than all rows exact, it may be an estimate: an approximation, its error in the
-        first rows taken out of the mean, which is unbiased if these are drawn at random.
-        """
-        return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
-
-    def call_and_logabsdet(self, x, n_exact):
-        """φ(x), and log|det Dφ(x)| or an estimate of it, of shape (n_samples,).
-
-        The estimate is an approximation that is right to first order around the averaged Jacobian,
-        if the block knows one, its error in the first rows taken out of the mean, which is unbiased
-        if these are drawn at random.
-        """
-        exact = jacobians.logabsdet(self.jacobian(x[:n_exact]))
-        return self(x), exact if n_exact == len(x) else correct_mean(exact, x.new_zeros(len(x)))
-
-
-def correct_mean(exact, approximation):
-    """The approximation of all rows, its error in the first rows taken out of the mean."""
-    n, n_exact = len(approximation), len(exact)
-    error = n / n_exact * (exact - approximation[:n_exact])
-    return approximation + F.pad(error, (0, n - n_exact))
 
 
 def add_identity(matrices):

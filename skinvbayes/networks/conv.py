@@ -26,7 +26,7 @@ from .monotone import MonotoneBlock
 __all__ = ["ConvBlock"]
 
 
-_BATCH_PIXELS = 2**14  # in a step of training
+_BATCH_PIXELS = 2**14  # of all images in a step of training
 _STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of the prior's part
 
 
@@ -156,13 +156,13 @@ class ConvBlock(MonotoneBlock):
         self.log_sharpness = nn.Parameter(sharpness.log())
         self.log_ratio = nn.Parameter(torch.full((n_filters,), math.log(7.0)))
 
-    tolerance = 1e-5  # far below the noise of images
+    tolerance = 1e-5  # far below the noise of usual images
     matrix_free = True
     has_majorant = True
     most_features_of_matrices = 0
 
     def initialize(self, mean, deviations, slope):
-        """Responses as steep as the mean slope; the identity is in G or, without it, in s."""
+        """Start with responses as steep as the mean slope, and with s = 1 where no G is known."""
         with torch.no_grad():
             self.slope.fill_(0.0 if self.known_bounds[1] else 1.0)
             self.log_steep.fill_(float((_STEEP * slope.mean()).log()))
@@ -183,7 +183,7 @@ class ConvBlock(MonotoneBlock):
         return image, divergence
 
     def call_and_logabsdet(self, x, n_exact):
-        """Not to be had without matrices."""
+        """Raises a ValueError: the log-determinant needs matrices."""
         raise ValueError(
             'The log-determinant loss needs matrices, which residual="conv" does not form: take '
             'DivergenceRegularizedINN or ReconstructionINN, or residual="gradient".'
@@ -236,7 +236,7 @@ class ConvBlock(MonotoneBlock):
         return self.product_from(slopes, dtype)
 
     def constants(self):
-        """s, and for each scale its filters, with their mirror images, and what makes up ψ."""
+        """s, and for each scale its filters with their mirror images and the parameters of ψ."""
         filters = self._filters()
         steep, falling, sharpness, ratio = self._shape_of_response()
         columns = torch.stack([steep + falling, falling, sharpness, sharpness / ratio])
@@ -271,7 +271,7 @@ class ConvBlock(MonotoneBlock):
         return lower[None], self.known_bounds[1] + self.slope + up
 
     def _largest_responses(self):
-        """Σ μ|ŵ|² and Σ ν|ŵ|² at most, on a grid of frequencies and then between them."""
+        """Upper bounds of Σ μ|ŵ|² and Σ ν|ŵ|², from a grid of frequencies."""
         steep, falling, _, _ = self._shape_of_response()
         weights = torch.stack([falling, steep])
         degree = max(support(d, self.filters.shape[1]) for d in self.dilations) - 1
@@ -285,7 +285,7 @@ class ConvBlock(MonotoneBlock):
         return spectra.amax((1, 2)) / math.cos(math.pi * degree / n_grid) ** 2
 
     def _by_scales(self, filters, columns):
-        """The dilation, the filters and the columns of each scale."""
+        """For each scale, its dilation, its filters and its columns of a table."""
         parts = filters.split(self.sizes), columns.split(self.sizes, dim=1)
         return zip(self.dilations, *parts, strict=True)
 
@@ -320,7 +320,7 @@ class _Scale(NamedTuple):
 
     @property
     def response(self):
-        """What makes up ψ."""
+        """The parameters of ψ."""
         return self[2:]
 
     @property
@@ -385,7 +385,7 @@ def _checked_shape(architecture, least):
 
 
 def _shares(n_filters, dilations):
-    """The scales and how many filters each has: half the first, the others equal shares, if any."""
+    """The scales and their numbers of filters: half for the first, equal shares for the others."""
     n_others = len(dilations) - 1
     share = n_filters // (2 * n_others) if n_others else 0
     if share == 0:

@@ -17,14 +17,14 @@ from ..numerics.activations import (
     softplus_with_slope,
     softplus_with_slope_,
 )
-from .block import add_identity, correct_mean
+from .block import add_identity
 from .fused import gradient_branch_and_divergence
 from .monotone import MonotoneBlock, with_derivatives
 from .spectral_shift import SpectralShift
 
 __all__ = ["GradientBlock"]
 
-_NEGLIGIBLE = 0.02  # part of all the variation of slopes that a correction may leave out
+_NEGLIGIBLE = 0.02  # share of the variation of all slopes that a correction may leave out
 
 
 class GradientBlock(MonotoneBlock):
@@ -67,12 +67,12 @@ class GradientBlock(MonotoneBlock):
         self._followed_shift = SpectralShift(self._ratio, self.SMOOTHING, n_units // 2)
 
     def train(self, mode=True):
-        """Switch to training mode, or back; what was followed is forgotten."""
+        """Switch to training mode, or back, and forget the eigenvectors that were followed."""
         self._followed_shift.forget()
         return super().train(mode)
 
     def initialize(self, mean, deviations, slope):
-        """Start from the linear guess, the kinks of the units spread over the signals."""
+        """Start from the linear guess, with the kinks of the units spread over the signals."""
         with torch.no_grad():
             scalar = slope.ndim and not self.slope.ndim
             self.slope.copy_(slope.diagonal().mean() if scalar else slope)
@@ -111,7 +111,9 @@ class GradientBlock(MonotoneBlock):
             small = add_identity(D[:n_exact, :, None] * gram)
             exact = n_features * k.slope.log() + jacobians.logabsdet(small)
         output = self._output(k, x, response)
-        return output, exact if n_exact == len(x) else correct_mean(exact, self._first_order(k, D))
+        return output, exact if n_exact == len(x) else jacobians.corrected_estimate(
+            exact, self._first_order(k, D)
+        )
 
     def _first_order(self, k, D):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
@@ -158,9 +160,9 @@ class GradientBlock(MonotoneBlock):
         return product
 
     def corrected_inverse(self, inverse, x):
-        """P (2 I − Dφ P), most of it computed beforehand.
+        """P (2 I − Dφ P), with most of it computed beforehand.
 
-        Units that hardly matter, often half of them, have their average slope over some of the x.
+        Units that hardly matter, often half of them, take their average slope over the reference.
         """
         k, units = self.current_constants(), self.weight @ inverse
         slopes = self._unit_slopes(k.preactivation(x[:: sample_stride(x)]))
@@ -188,12 +190,12 @@ class GradientBlock(MonotoneBlock):
 
     @property
     def tolerance(self):
-        """Where products are dear, what few of them reach."""
+        """Relative residual at which an inversion by products alone stops."""
         return 1e-8 if self.matrix_free else 0.0
 
     @property
     def matrix_free(self):
-        """Whether there is a known part, for whose sake no matrix is formed."""
+        """Whether a part of φ is known: then no matrix is formed."""
         return self.known is not None
 
     @torch.no_grad()
@@ -224,7 +226,7 @@ class GradientBlock(MonotoneBlock):
     def constants(self):
         """S, and the weights between signals and units."""
         sharpness = self.log_sharpness.clamp(max=MAX_LOG_SHARPNESS).exp()
-        transposed = self.weight.T.contiguous()  # which products of few features are faster with
+        transposed = self.weight.T.contiguous()  # products of few features are faster with it
         inner, outer = transposed * sharpness, transposed * (self.sign / sharpness)
         return _GradientConstants(self._slope(), inner, sharpness * self.bias, outer)
 
@@ -253,7 +255,7 @@ class GradientBlock(MonotoneBlock):
         )
 
     def _slope(self):
-        """S, raised so that (b − a)/(b + a) ≤ L: a ≥ b (1 − L)/(1 + L)."""
+        """S with its spectral shift, the least one for which (b − a)/(b + a) ≤ L."""
         slope = (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
         found = self._shift_with_derivatives()
         if found is None:
@@ -264,7 +266,7 @@ class GradientBlock(MonotoneBlock):
         return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
 
     def _shift_with_derivatives(self):
-        """By how much S is raised, with its derivatives, or None where it need not be."""
+        """The spectral shift of S and its derivatives; None where no shift is needed."""
         raised = self._followed_shift.followed if self.training else self._followed_shift.exact
         found = raised(*self._arrays())
         if found is None:
@@ -277,7 +279,7 @@ class GradientBlock(MonotoneBlock):
         return self._shift_for(*self.free_bounds())
 
     def free_bounds(self):
-        """The lowest eigenvalues, a first, and b, before anything is raised."""
+        """The lowest eigenvalues, a first, and b, without the spectral shift."""
         return [
             torch.as_tensor(end).to(self.slope)
             for end in self._followed_shift.ends(*self._arrays())
@@ -289,7 +291,7 @@ class GradientBlock(MonotoneBlock):
 
 
 def _all_but_negligible(sizes):
-    """Where the largest numbers are, all but those that add up to next to nothing of the sum."""
+    """Indices of the largest numbers: the others add up to a negligible share of the sum."""
     ascending, order = sizes.sort()
     return order[ascending.cumsum(0) >= _NEGLIGIBLE * ascending.sum()]
 

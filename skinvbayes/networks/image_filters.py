@@ -55,7 +55,7 @@ class Adjoint(Function):
 
 
 def mirrored(images, reach):
-    """Images with so many pixels of their mirror images on every side, the border twice."""
+    """Images extended on every side by ``reach`` mirrored pixels, with the border pixel twice."""
     for dim in (2, 3):
         size = images.shape[dim]
         before, after = images.narrow(dim, 0, reach), images.narrow(dim, size - reach, reach)
@@ -75,12 +75,12 @@ def folded(images, reach):
 
 
 def _surrounded(images, reach):
-    """Images with twice as many zeros on every side."""
+    """Images extended on every side by ``2 reach`` zeros."""
     return F.pad(images, 4 * (2 * reach,))
 
 
 def smoothed(images, dilation, extend=mirrored):
-    """Images smoothed by binomials for a dilated filter, with what is said around them."""
+    """Images smoothed by binomials for a dilated filter; ``extend`` continues them outwards."""
     weights = torch.tensor([0.25, 0.5, 0.25]).to(images)
     binomial = torch.outer(weights, weights)[None, None]
     step = 1

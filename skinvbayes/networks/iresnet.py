@@ -23,7 +23,7 @@ RESIDUALS = {"gradient": GradientBlock, "mlp": MLPBlock, "conv": ConvBlock}
 
 
 def branch_of(residual):
-    """The class of the residual blocks, from its name or itself.
+    """The class of the residual blocks, given by its name or as a class.
 
     Raises
     ------
@@ -41,7 +41,7 @@ def branch_of(residual):
 
 
 def name_of(branch):
-    """The name of a branch that has one, else its class: plain data where that is possible."""
+    """The name of a built-in branch; of any other, its class."""
     return next((name for name, known in RESIDUALS.items() if known is branch), branch)
 
 
@@ -125,7 +125,7 @@ class IResNet(InvertibleMap):
             only.known, only.known_bounds = known, tuple(known_bounds)
         points = torch.empty(0) if self.matrix_free else reference_sample(n_features)
         self.register_buffer("reference", points)
-        self.eval()  # all exact, until training says otherwise
+        self.eval()  # exact norms and bounds; training mode follows them
 
     @property
     def blocks(self):
@@ -229,7 +229,7 @@ class IResNet(InvertibleMap):
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) of shape (n_samples,): not the sum of the blocks' divergences.
 
-        With less than all rows exact, it may be an estimate that is unbiased for the mean.
+        With ``n_exact`` below the number of rows, it may be an estimate, unbiased in the mean.
         """
         if len(self.blocks) == 1:
             return self.blocks[0].call_and_divergence(x, n_exact)
@@ -242,7 +242,7 @@ class IResNet(InvertibleMap):
     def call_and_logabsdet(self, x, n_exact):
         """φ(x), and log|det Dφ(x)|, of shape (n_samples,): the sum of the blocks'.
 
-        With less than all rows exact, it is an estimate that is unbiased for the mean.
+        With ``n_exact`` below the number of rows, it is an estimate, unbiased in the mean.
         """
         total = 0
         for block in self.blocks:

@@ -11,7 +11,7 @@ from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
 from ..numerics.activations import slope_of_tanh, tanh_, tanh_with_slope
 from ..numerics.symmetric import NormTracker, normalize
-from .block import ResidualBlock, add_identity, correct_mean
+from .block import ResidualBlock, add_identity
 from .fused import mlp_branch_and_divergence
 
 __all__ = ["MLPBlock"]
@@ -43,7 +43,7 @@ class MLPBlock(ResidualBlock):
         self._trackers = [NormTracker() for _ in shapes]
 
     def train(self, mode=True):
-        """Switch to training mode, or back; what was followed is forgotten."""
+        """Switch to training mode, or back, and forget the singular vectors that were followed."""
         self._trackers = [NormTracker() for _ in self.weights]
         return super().train(mode)
 
@@ -87,7 +87,9 @@ class MLPBlock(ResidualBlock):
         activations = self._activations(x, weights[:-1])
         exact = self._logabsdet(weights, [slope_of_tanh(a[:n_exact]) for a in activations])
         output = self._output(x, activations[-1], weights[-1])
-        return output, exact if n_exact == len(x) else correct_mean(exact, log_scale.expand(len(x)))
+        return output, exact if n_exact == len(x) else jacobians.corrected_estimate(
+            exact, log_scale.expand(len(x))
+        )
 
     def _logabsdet(self, weights, slopes):
         *inner, last = weights
@@ -189,8 +191,10 @@ class MLPBlock(ResidualBlock):
         return torch.addmm(torch.addcmul(self.shift, x, scale), activation, last)
 
     def _jacobian_transposed(self, weights, slopes):
-        """The rows are what becomes of the directions of the coordinates."""
-        directions = slopes[0] * weights[0].T.contiguous()  # else all that follows is strided
+        """Dφ(x)ᵀ: row i is the derivative of φ along the i-th coordinate."""
+        directions = (
+            slopes[0] * weights[0].T.contiguous()
+        )  # contiguous: everything after it is faster
         for weight, slope in zip(weights[1:-1], slopes[1:], strict=True):
             directions = slope * F.linear(directions, weight)
         return self.scale() * add_identity(F.linear(directions, -self.max_lipschitz * weights[-1]))

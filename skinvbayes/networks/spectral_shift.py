@@ -1,4 +1,4 @@
-"""How far a multiple of the identity in φ has to be raised for the bound of the gradient branch.
+"""The smallest shift s with (b − a)/(b + a + 2s) ≤ L, for the gradient branch.
 
 In numpy: at these sizes the book-keeping of torch costs several times the arithmetic.
 """
@@ -50,7 +50,7 @@ def smallest_shift(lower, b, ratio, smoothing):
 
 
 class SpectralShift:
-    """What is to be added to S, so that a ≥ ratio · b.
+    """The multiple of the identity to be added to S so that a ≥ ratio · b.
 
     Parameters
     ----------
@@ -65,11 +65,11 @@ class SpectralShift:
         self.forget()
 
     def forget(self):
-        """Begin a training."""
+        """Start again, as at the beginning of a training."""
         self._n_steps, self._followed = 0, None  # eigenvectors of both ends, where they are near
 
     def exact(self, slope, weight, known_bounds):
-        """The number to be added, with its derivatives.
+        """The shift, with its derivatives.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class SpectralShift:
         Returns
         -------
         raised, of_slope, of_weight : float and ndarrays of the shapes of slope and weight
-            The number and its derivatives; None instead of all where nothing is lacking.
+            The shift and its derivatives; None instead of all where no shift is needed.
         """
         spectra = _Spectra.of(slope, weight, self.n_down, known_bounds)
         if spectra.surely_within(self.ratio, self.smoothing):
@@ -93,9 +93,9 @@ class SpectralShift:
     def followed(self, slope, weight, known_bounds):
         """The same in training: exact in every fourth step.
 
-        In between, it is left alone if the bound was far, or looked for in the space of some of
-        the lowest eigenvectors and of the highest one (Rayleigh and Ritz): never above the exact
-        one, and off by the square of the change.
+        In between, there is no shift if the bound was far; otherwise the shift comes from the space
+        of some of the lowest eigenvectors and of the highest one (Rayleigh and Ritz): it is never
+        above the exact one, and its error is the square of the change.
         """
         look = self._n_steps % _EVERY == 0
         self._n_steps += 1
@@ -112,7 +112,7 @@ class SpectralShift:
         return self._raised(spectra, ends)
 
     def ends(self, slope, weight, known_bounds):
-        """Lower bounds of the spectrum, a the least of them, and b, before anything is added."""
+        """Lower bounds of the spectrum, a the least of them, and b, without the shift."""
         ends = _Spectra.of(slope, weight, self.n_down, known_bounds).ends()
         return ends.lower, ends.b
 
@@ -201,7 +201,7 @@ class _Spectra:
         return VD @ V.T + (of_b * u)[:, None] * u, of_weight
 
     def surely_within(self, ratio, smoothing):
-        """Whether a is above ``ratio b`` so far that nothing is lacking.
+        """Whether a is so far above ``ratio b`` that no shift is needed.
 
         Without any eigenvalue: Cholesky's factor exists only of a positive definite matrix.
         """

@@ -16,7 +16,7 @@ __all__ = [
     "tanh_with_slope",
 ]
 
-MAX_LOG_SHARPNESS = 8.0  # a unit of no weight must not sharpen until it overflows
+MAX_LOG_SHARPNESS = 8.0  # or a unit of weight zero could sharpen until it overflows
 _LOWEST = -80.0  # both are zero below; the slope is still a normal number in single precision
 
 
@@ -37,7 +37,7 @@ def softplus_with_slope_(h):
 
 
 def tanh_(h):
-    """``tanh h``; where no gradient is asked for in the memory of h, in a third of the time.
+    """``tanh h``; without gradients it overwrites h and takes a third of the time.
 
     As 1 − 2 σ(−2h) it has an error of two units of rounding.
     """

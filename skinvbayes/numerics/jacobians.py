@@ -7,10 +7,18 @@ These work on any differentiable torch function of one argument, a batch of shap
 
 import torch
 from torch.func import jacrev, vjp, vmap
+from torch.nn import functional as F
 
 from .threads import single_thread
 
-__all__ = ["divergence", "hutchinson_divergence", "jacobian", "logabsdet", "solve"]
+__all__ = [
+    "corrected_estimate",
+    "divergence",
+    "hutchinson_divergence",
+    "jacobian",
+    "logabsdet",
+    "solve",
+]
 
 
 def jacobian(function, x):
@@ -102,7 +110,7 @@ class _LogAbsDet(torch.autograd.Function):
 
 
 def _cholesky(matrices, invert):
-    """Numbers whose product is the determinant, and the inverses if asked for."""
+    """Numbers whose product is the determinant, and the inverses if ``invert``."""
     factors = torch.linalg.cholesky(matrices)
     inverse = torch.cholesky_inverse(factors) if invert else None
     return factors.diagonal(dim1=1, dim2=2).square(), inverse
@@ -114,6 +122,21 @@ def _lu(matrices, invert):
     # from the right, which is almost twice as fast for small matrices
     inverse = torch.linalg.lu_solve(factors, pivots, identity, left=False) if invert else None
     return factors.diagonal(dim1=1, dim2=2), inverse
+
+
+def corrected_estimate(exact, approximation):
+    """An estimate for all rows that is unbiased in the mean if the first ones are drawn at random.
+
+    Parameters
+    ----------
+    exact : Tensor of shape (n_exact,)
+        Exact values for the first rows.
+    approximation : Tensor of shape (n_samples,)
+        Approximate values for all rows.
+    """
+    n, n_exact = len(approximation), len(exact)
+    error = n / n_exact * (exact - approximation[:n_exact])
+    return approximation + F.pad(error, (0, n - n_exact))
 
 
 def hutchinson_divergence(function, x, *, n_probes=1, generator=None):

@@ -8,7 +8,7 @@ import torch
 
 __all__ = ["conjugate_gradients", "matrix_power"]
 
-_CHECK = 5  # steps of Lanczos' method between two looks at the result
+_CHECK = 5  # steps of Lanczos' method between two tests of convergence
 
 
 def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=None):
@@ -68,7 +68,7 @@ def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
     power : float
         The power p.
     tol : float, default=1e-6
-        The steps end when the result changes by no more than this fraction, in every row.
+        The steps of a row end when its result changes by no more than this fraction.
     max_iter : int, default=300
         Largest number of products.
 
@@ -88,16 +88,20 @@ def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
     size = b.norm(dim=1, keepdim=True).clamp(min=tiny)
     basis, diagonal, off_diagonal = [b / size], [], []
     x, n_steps = torch.zeros_like(b), min(max_iter, b.shape[1])
+    change = torch.full_like(size[:, 0], torch.inf)
     for step in range(1, n_steps + 1):
         image = product(basis[-1])
         diagonal.append((image * basis[-1]).sum(1))
         if step % _CHECK == 0 or step == n_steps:
-            previous, x = x, size * _combine(basis, diagonal, off_diagonal, power)
-            change = (x - previous).norm(dim=1) / x.norm(dim=1).clamp(min=tiny)
+            going = ~(change <= tol)  # rows that have ended keep their result
+            new = size * _combine(basis, diagonal, off_diagonal, power)
+            new_change = (new - x).norm(dim=1) / new.norm(dim=1).clamp(min=tiny)
+            x = torch.where(going[:, None], new, x)
+            change = torch.where(going, new_change, change)
             if (change <= tol).all():
                 break
         stacked = torch.stack(basis, dim=1)
-        for _ in range(2):  # once is not enough, says Kahan
+        for _ in range(2):  # once is not enough (Kahan and Parlett)
             overlap = torch.einsum("nkd,nd->nk", stacked, image)
             image = image - torch.einsum("nk,nkd->nd", overlap, stacked)
         norm = image.norm(dim=1, keepdim=True)

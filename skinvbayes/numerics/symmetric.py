@@ -1,14 +1,14 @@
 """Norms and eigenvalues of small matrices: exact, or followed through training.
 
-What is followed is followed in numpy: at these sizes the book-keeping of torch costs more than the
+Norms are followed in numpy: at these sizes the book-keeping of torch costs more than the
 arithmetic.
 """
 
 import math
 
 import numpy as np
+import scipy.linalg
 import torch
-from scipy.linalg.lapack import get_lapack_funcs
 
 __all__ = [
     "NormTracker",
@@ -22,7 +22,7 @@ __all__ = [
     "spectral_norm",
 ]
 
-_TINY = 16  # eigenvalues of matrices of this size take less time than a call of torch
+_TINY = 16  # for matrices up to this size, SciPy is faster than a call of torch
 
 
 def narrow(matrix):
@@ -61,8 +61,7 @@ def normalize(matrix):
 def eigenpairs(matrix):
     """Eigenvalues of a symmetric array in ascending order, and eigenvectors in the columns."""
     if len(matrix) <= _TINY:
-        (syevd,) = get_lapack_funcs(("syevd",), (matrix,))
-        return syevd(matrix)[:2]
+        return scipy.linalg.eigh(matrix, lower=False, driver="evd", check_finite=False)
     values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than SciPy's
     return values.numpy(), vectors.numpy()
 
@@ -81,18 +80,19 @@ def cholesky(matrix, shift):
     """Cholesky's factor of ``M + shift I``; None if that is not positive definite."""
     shifted = np.array(matrix)
     shifted.flat[:: len(shifted) + 1] += shift
-    (potrf,) = get_lapack_funcs(("potrf",), (shifted,))
-    factor, failed = potrf(shifted.T, overwrite_a=True, clean=False)
-    return None if failed else factor
+    try:
+        return scipy.linalg.cholesky(shifted, overwrite_a=True, check_finite=False)
+    except scipy.linalg.LinAlgError:
+        return None
 
 
 class NormTracker:
-    """Division by the spectral norm of a matrix that changes little from call to call, in training.
+    """Division by the spectral norm of a matrix that changes little from step to step.
 
     Every call takes a step of the power method for the singular vector v. Every other one looks in
     the space of ``N_DIRECTIONS`` such steps before (Golub, Kahan and Lanczos), or is exact where
     one side of the matrix is small. ``‖M v‖`` is never above the norm; steps of Adam leave it
-    below by one percent on average, a few at most.
+    below by one per cent on average, a few at most.
     """
 
     N_DIRECTIONS = 6
@@ -126,7 +126,7 @@ class NormTracker:
         directions = [self.vector]
         for _ in range(self.N_DIRECTIONS - 1):
             directions.append(_unit((M @ directions[-1]) @ M))
-        basis = _orthonormal(np.array(directions).T)
+        basis, _ = scipy.linalg.qr(np.array(directions).T, mode="economic", check_finite=False)
         return basis @ eigenpairs(small_gram(M @ basis))[1][:, -1]
 
 
@@ -136,19 +136,12 @@ def _leading_vector(M):
     return vector if len(vector) == M.shape[1] else _unit(vector @ M)
 
 
-def _orthonormal(columns):
-    """A basis of the space of few columns."""
-    geqrf, orgqr = get_lapack_funcs(("geqrf", "orgqr"), (columns,))
-    factor, tau, *_ = geqrf(columns)
-    return orgqr(factor, tau)[0]
-
-
 def _unit(vector):
     return vector / (math.sqrt(vector @ vector) or 1.0)
 
 
 def of_quotient(gradient, quotient, norm, u, v):
-    """The gradient in M of what has this one in M / n, with the norm n of derivative u vᵀ."""
+    """The gradient in M, from that in M / n, where the norm n has the derivative u vᵀ."""
     change = torch.dot(gradient.flatten(), quotient.flatten())
     return torch.addr(gradient, u * change, v, beta=1 / norm, alpha=-1 / norm)
 

@@ -24,8 +24,10 @@ class _BlasLimit:
     def __enter__(self):
         with self._lock:
             if self._n_inside == 0:
-                self._controller = self._controller or ThreadpoolController()
-                self._limiter = self._controller.limit(limits=1, user_api="blas")
+                if self._controller is None:
+                    # a limiter restores the threads of every library of its controller
+                    self._controller = ThreadpoolController().select(user_api="blas")
+                self._limiter = self._controller.limit(limits=1)
             self._n_inside += 1
 
     def __exit__(self, *exception):
