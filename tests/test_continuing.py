@@ -109,6 +109,20 @@ def test_partial_fit_learns_a_stream(cls):
     assert errors[-1] < errors[0]
 
 
+def test_partial_fit_at_another_image_shape(rng):
+    """It trains the network of the copy, and leaves the original as it was."""
+    options = {"residual": "conv", "kernel_size": 3, "noise_level": 0.1, "random_state": 0}
+    X = rng.standard_normal((20, 36))
+    estimator = DivergenceRegularizedINN(operator=np.eye(36), image_shape=(6, 6), **options)
+    estimator.partial_fit(X, X)
+    whole = estimator.at_image_shape((7, 7), operator=np.eye(49))
+    larger = rng.standard_normal((20, 49))
+    before = estimator.predict(X), whole.predict(larger)
+    whole.partial_fit(larger, larger)
+    np.testing.assert_array_equal(estimator.predict(X), before[0])
+    assert not np.array_equal(whole.predict(larger), before[1])
+
+
 def test_partial_fit_keeps_the_problem_of_the_first_call(pairs):
     X, Y = pairs
     estimator = DivergenceRegularizedINN(random_state=0).partial_fit(X, Y)

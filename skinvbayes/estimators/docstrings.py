@@ -31,11 +31,10 @@ noise_level : "auto" or float, default="auto"
 prior_bandwidth : "auto" or float, default="auto"
     Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
     and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,
-    a nearest neighbour's distance for each coordinate where they do not, and at least so much that
-    the network can hold the score of signals that hardly vary in some direction; with "conv" it is
-    half of the noise of a pixel. To reconstruct
-    takes less smoothing than to learn a score: the reconstruction loss takes half of it, with
-    "conv" none.
+    and otherwise a nearest neighbour's distance for each coordinate. It is larger where signals
+    hardly vary in some direction and the network could not represent their score. With "conv" it
+    is half of the noise of a pixel. The reconstruction loss needs less smoothing, because it learns
+    no score: "auto" gives it half of this bandwidth, with "conv" none.
 residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
     perceptron, the gradient of a strongly convex function of images with the same filters at every
@@ -59,8 +58,8 @@ solver : {"auto", "lbfgs", "adam"}, default="auto"
 max_iter : int, default=200
     Iterations of L-BFGS or epochs of Adam. Reconstruction and log-determinant spend half
     (L-BFGS) or three quarters (Adam; with "conv" one quarter) of them on the divergence loss, a
-    cheap first guess. With "conv" a thousand steps teach most of what there is to learn: of a
-    thousand pairs or more take a few epochs.
+    cheap first guess. With "conv" a thousand steps of Adam are mostly enough, a few epochs of
+    many pairs.
 tol : float, default=1e-5
     Least improvement of the loss that counts, relative to its size.
 batch_size : "auto" or int, default="auto"
@@ -93,11 +92,11 @@ problem_ : InverseProblem
 operator_ : Operator or None
     The operator, given or estimated; None for the original problem z = y.
 epsilon_, noise_level_, prior_bandwidth_ : float
-    The values used, in the end.
+    The values that were used.
 loss_curve_, validation_loss_curve_ : list of float
-    The loss above after every iteration, in the user's units. For all losses but the
-    reconstruction's, a linear operator lets E[z|x] stand in for z: the optimum is the same and
-    the noise of z drops out. No validation curve (None) without early stopping.
+    The loss above after every iteration, in the user's units. With a linear operator, all losses
+    but the reconstruction's are computed with E[z|x] in place of z: the optimum is the same, and
+    the noise of z adds no variance. Without early stopping the validation curve is None.
 best_loss_ : float
     The lowest loss, on the validation pairs where there are any.
 n_iter_ : int
@@ -113,14 +112,15 @@ ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularized
 
 Notes
 -----
-``predict`` takes measurements. So ``scoring=None`` (the method ``score``) is right in searches
-and cross-validation, whereas ``scoring="r2"`` would compare predict(X) with Y, without an error
-where signals and measurements have the same size, and pick a wrong epsilon. For other metrics use
-:func:`reconstruction_scorer`, or :class:`Reconstructor` with scikit-learn's own scorers.
+``predict`` takes measurements. In searches and cross-validation, use ``scoring=None``, which
+calls the method ``score``. With ``scoring="r2"``, scikit-learn would compare predict(X) with Y; it
+would raise no error where signals and measurements have the same size, and pick a wrong epsilon.
+For other metrics use :func:`reconstruction_scorer`, or :class:`Reconstructor` with scikit-learn's
+own scorers.
 
-In a pipeline the steps before scale the signals, and ``Pipeline.predict(Y)`` would scale the
-measurements instead: use ``Reconstructor(pipeline)``. There is no need to scale, though: the
-estimators do, and an operator is for signals in their own units.
+In a pipeline the first steps scale the signals, but ``Pipeline.predict(Y)`` would apply them to
+the measurements: use ``Reconstructor(pipeline)``. Scaling is not needed: the estimators do it, and
+an operator is for signals in their own units.
 
 References
 ----------

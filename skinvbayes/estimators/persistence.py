@@ -1,4 +1,4 @@
-"""Networks and their training as plain arrays, and the versions that may exchange them."""
+"""Storing estimators: networks as plain arrays, for the version that wrote them."""
 
 import numpy as np
 import torch

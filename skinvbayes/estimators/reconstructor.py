@@ -61,7 +61,7 @@ class Reconstructor(
     Attributes
     ----------
     estimator_ : estimator
-        The fitted estimator, with all that it knows beyond the reconstruction.
+        The fitted estimator.
     n_features_in_ : int
         Number of measurements for each signal.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -95,7 +95,7 @@ class Reconstructor(
         return tags
 
     def get_metadata_routing(self):
-        """Which metadata goes where: that of ``fit`` and ``predict`` to the estimator.
+        """Route the metadata of ``fit`` and ``predict`` to the estimator.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class Reconstructor(
         Returns
         -------
         signals : ndarray of shape (n_samples, n_features) or (n_samples,)
-            Reconstructions, as many-dimensional as the signals given to ``fit``.
+            Reconstructions, one-dimensional if the signals given to ``fit`` were.
         """
         Y = self._check_measurements(X)
         found = _reconstruct(self.estimator_, Y, **self._routed("predict", predict_params))
@@ -272,7 +272,7 @@ class Reconstructor(
         return DivergenceRegularizedINN() if self.estimator is None else self.estimator
 
     def _routed(self, method, params):
-        """The metadata for the estimator's method."""
+        """The metadata for a method of the estimator."""
         if get_config()["enable_metadata_routing"]:
             return process_routing(self, method, **params)["estimator"][method]
         return params
@@ -287,7 +287,7 @@ class Reconstructor(
 
 
 class _ReconstructionScorer(_BaseScorer):
-    """A scorer of scikit-learn that turns signals and measurements round."""
+    """A scorer of scikit-learn in which signals and measurements change places."""
 
     def _score(self, method_caller, estimator, X, y_true, **kwargs):
         if is_regressor(estimator):
@@ -307,17 +307,17 @@ def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
     """Make a scorer that compares ``estimator.predict(Y)`` with the signals X.
 
     For searches and cross-validation of estimators with ``fit(X, Y)`` and ``predict(Y)``, for which
-    scikit-learn's own scorers would compare ``predict(X)`` with Y. The last step of a pipeline
-    reconstructs, the steps before it are inverted.
+    scikit-learn's own scorers would compare ``predict(X)`` with Y. In a pipeline the last step
+    reconstructs, and the steps before it are inverted.
 
     Parameters
     ----------
     metric : str or callable, default="r2"
         The name of one of scikit-learn's scorers, or ``metric(X_true, X_found) -> float``.
     greater_is_better : bool, default=True
-        Whether the metric is a score or a loss, whose sign is turned. For names it is known.
+        False for a metric that is a loss, whose sign is changed. Not used for names.
     **kwargs : dict
-        Further arguments of the metric.
+        More arguments of the metric.
 
     Returns
     -------
@@ -354,9 +354,9 @@ def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
 
 
 def _reconstruct(estimator, Y, **params):
-    """``predict(Y)``, through the inverse of what a pipeline does to signals before its last step.
+    """Predict signals; of a pipeline, with its last step and the inverse of the other steps.
 
-    ``Pipeline.predict`` itself would take the measurements for signals and transform them.
+    ``Pipeline.predict`` would transform the measurements as if they were signals.
     """
     estimator = getattr(estimator, "best_estimator_", estimator)
     if not isinstance(estimator, Pipeline):

@@ -39,6 +39,9 @@ class AdaptedNetwork(InvertibleMap):
         self.network = network
         self.known = known
         self.ratio = ratio
+        block = network.blocks[0]
+        self.matrix_free = self.positive_definite = block.matrix_free  # or it cannot be inverted
+        self.has_majorant, self.tolerance = block.has_majorant, block.tolerance
 
     @property
     def device(self):
@@ -52,11 +55,6 @@ class AdaptedNetwork(InvertibleMap):
     def reference_points(self, like):
         """Those of the trained network."""
         return self.network.reference_points(like)
-
-    @property
-    def positive_definite(self):
-        """True without matrices, where equations can only be solved as if this were so."""
-        return self.matrix_free
 
     def surely_monotone(self):
         """Whether the bounds of ψ and of G say that ψ_r is strictly monotone everywhere."""
@@ -89,19 +87,9 @@ class AdaptedNetwork(InvertibleMap):
             lowest = -math.inf
         return row.new_tensor(lowest)
 
-    @property
-    def matrix_free(self):
-        """As the trained block."""
-        return self.network.blocks[0].matrix_free
-
     def magnitude(self):
         """Size of the terms of ψ_r(u) per length of u, to judge rounding by."""
         return self.ratio * self.network.magnitude()
-
-    @property
-    def tolerance(self):
-        """As the trained block."""
-        return self.network.blocks[0].tolerance
 
     def row_entries(self, n_features):
         """As the trained block."""
@@ -123,11 +111,6 @@ class AdaptedNetwork(InvertibleMap):
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dψ_r(u) from the slopes at u, without forming it."""
         return self._weighted_product(self.network.blocks[0].product_from(slopes, dtype))
-
-    @property
-    def has_majorant(self):
-        """As the trained block."""
-        return self.network.blocks[0].has_majorant
 
     def majorant(self, u, dtype):
         """That of the trained block, weighted."""

@@ -1,7 +1,7 @@
 """How much to smooth a prior that is known through samples: rules for its bandwidth.
 
-A rule takes what is known of the problem, by name, and gives the standard deviation of a Gaussian
-kernel in the units of the signals. Each branch of the networks names the rule that suits it.
+A rule takes keyword arguments that describe the problem and returns the standard deviation of a
+Gaussian kernel in the units of the signals. Each branch of the networks names the rule it uses.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ __all__ = ["neighbour_bandwidth", "noise_bandwidth", "signal_bandwidth"]
 
 
 def signal_bandwidth(*, X, weight, forward, forward_norm, noise_level, max_condition, random_state):
-    """The larger of what samples ask for (neighbours) and what flat directions ask for.
+    """The larger of the bandwidths for few signals and for directions of little variance.
 
     Parameters
     ----------
@@ -46,19 +46,19 @@ def signal_bandwidth(*, X, weight, forward, forward_norm, noise_level, max_condi
 
 
 def noise_bandwidth(*, forward, noise_level, **_):
-    """Half of the noise of a feature, of which a measurement tells ``tr AᵀA/d`` on average.
+    """Half of the noise of a feature, δ over the root of the mean diagonal entry of AᵀA.
 
-    For filters, which few images determine, but whose score edges and flat parts make steep.
+    This is for filters: few images determine them, but edges and flat parts make their score steep.
     """
     information = forward.trace() / forward.shape[0]
     return 0.5 * noise_level / np.sqrt(information) if information > 0 else 0.0
 
 
 def _flatness_bandwidth(X, weight, forward, norm, epsilon, max_condition):
-    """The smoothing that flat signals need: 0 where the network can hold G + ε Cov⁻¹.
+    """The bandwidth for directions of little variance: 0 if the network can represent G + ε C⁻¹.
 
-    A prior that hardly varies in some direction has a steep score there. A network that cannot hold
-    both this slope and the smallest one would give up the latter, though it matters more.
+    The score is steep in such directions. A network that cannot have this slope and the smallest
+    one at the same time would be wrong about the smallest one, which matters more.
     """
     variances, slopes = gaussian_slopes(X, weight, forward, epsilon)
     smallest = max(slopes[0], slopes[-1] * 1e-12)
@@ -71,9 +71,9 @@ def _flatness_bandwidth(X, weight, forward, norm, epsilon, max_condition):
 def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
     """Bandwidth of the kernel that smooths a prior known through samples.
 
-    It is zero where the signals fill their space: where there are many of them for each second
+    It is zero where the signals fill their space: where there are ten or more for each second
     moment, or where neighbours are about as far apart as for a Gaussian of the same covariance.
-    Else it is a nearest neighbour's distance for each coordinate.
+    Otherwise it is a nearest neighbour's distance for each coordinate.
 
     Parameters
     ----------

@@ -74,7 +74,8 @@ class Trained:
 
     def in_double_precision(self):
         """A copy whose network can reconstruct while this one is still being trained."""
-        return replace(self, network=copy.deepcopy(self.network).to(torch.float64))
+        network = _rebuilt(self.network, self.network.config, self.problem)
+        return replace(self, network=network)
 
 
 # ------------------------------------------------------------------------------------- training

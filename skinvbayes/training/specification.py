@@ -27,7 +27,9 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingSpecification:
-    """What is to be trained and how; most of it as the parameters of the estimators.
+    """What is to be trained and how.
+
+    Attributes that are not listed are the parameters of the estimators of the same names.
 
     Attributes
     ----------
