@@ -30,7 +30,7 @@ def make_problem(*, operator, noise_level, DESCR, **contents):
     """What every data set returns, a Bunch.
 
     It holds ``operator`` (the linear operator A; None for y = x + noise, or where the measurements
-    are not linear), ``noise_level`` (standard deviation δ of the white noise) and ``DESCR``. The pairs
+    are not linear), ``noise_level`` (standard deviation δ of the noise) and ``DESCR``. The pairs
     are ``X`` and ``Y``, or ``X_train``, ``Y_train``, ``X_test`` and ``Y_test``. Whatever else
     belongs to a problem, such as ``prior`` or ``image_shape``, is among the ``contents``.
     """

@@ -34,7 +34,7 @@ def make_saturating_sensor(
     they are read: ``y = K s(K x) + noise`` with the Gaussian blur K (periodic, norm one) and the
     response ``s(t) = σ asinh(t / σ)``, linear below the saturation σ and logarithmic above.
 
-    It is beyond the paper's theory of linear maps, but strictly monotone with Lipschitz constant one.
+    It is beyond the paper's theory of linear maps, but strictly monotone with Lipschitz constant 1.
 
     Parameters
     ----------
