@@ -1,5 +1,6 @@
 """Invertible residual networks as Bayesian point estimators, in scikit-learn's manner."""
 
+from ._version import __version__ as __version__
 from .estimators import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -8,8 +9,6 @@ from .estimators import (
     Reconstructor,
     reconstruction_scorer,
 )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "ApproximationINN",

@@ -22,6 +22,7 @@ from .estimators import (
     LogDetRegularizedINN,
     ReconstructionINN,
 )
+from .inference.trained_map import TrainedMap
 from .operators import as_operator
 from .oracles import measurement_distribution, posterior, posterior_mean
 
@@ -120,8 +121,8 @@ def stationarity(estimator, Y, prior):
     True
     """
     X = np.asarray(estimator.predict(Y), dtype=np.float64)
-    Z = estimator._problem.targets(np.asarray(Y, dtype=np.float64))
-    residual = estimator._problem.forward_targets(X) - Z - _prior_term(estimator, X, prior)
+    Z = estimator.problem_.targets(np.asarray(Y, dtype=np.float64))
+    residual = estimator.problem_.forward_targets(X) - Z - _prior_term(estimator, X, prior)
     return np.linalg.norm(residual, axis=1) / np.linalg.norm(Z, axis=1)
 
 
@@ -147,7 +148,8 @@ def pushforward_score(estimator, X, prior):
     """
     X = np.asarray(X, dtype=np.float64)
     J = estimator.jacobian(X)
-    gradient = prior.score(X) - estimator._map.logabsdet_gradient(X)
+    trained = TrainedMap(estimator.network_, estimator.problem_.coordinates)
+    gradient = prior.score(X) - trained.logabsdet_gradient(X)
     return np.linalg.solve(J.transpose(0, 2, 1), gradient[:, :, None])[:, :, 0]
 
 
@@ -341,7 +343,7 @@ def _(estimator: ApproximationINN, X, prior):
 @_prior_term.register
 def _(estimator: ReconstructionINN, X, prior):
     Z = np.asarray(estimator.transform(X), dtype=np.float64)
-    problem = estimator._problem
+    problem = estimator.problem_
     if problem.operator is None:
         A, Y = problem.forward, Z - problem.forward_targets(np.zeros((1, Z.shape[1])))
     else:  # any y with Aᵀ y = z has this posterior
@@ -373,7 +375,7 @@ def _(estimator: ApproximationINN, X, Y):
 
 @_recovered_operator.register
 def _(estimator: ReconstructionINN, X, Y):
-    Z = estimator._problem.targets(Y)
+    Z = estimator.problem_.targets(Y)
     variance, mixed = _covariance(Z, Z), _covariance(estimator.predict(Y), Z)
     noise = estimator.noise_level_**2 * np.eye(X.shape[1])
     if estimator.operator_ is None:

@@ -1,10 +1,10 @@
-"""The four training losses, one class each, as the paper states them.
+"""The training losses, one class each, as the paper states them.
 
 A loss maps a network, signals x and targets z to one number per sample. It is written in unit
 scale: with x = x̄ + s u, a = ‖G‖ and φ(x) = z̄ + s a ψ(u), each loss of φ is a multiple of the same
-loss of ψ with another weight ε' (:meth:`Loss.unit_epsilon`, with :class:`skinvbayes.problem.coordinates.Units`).
+loss of ψ with another weight ε' (see :class:`skinvbayes.problem.coordinates.Coordinates`).
 
-A fifth loss is one class and one line in ``LOSSES``.
+A loss of your own is one subclass of :class:`Loss`, which an estimator names as its ``loss``.
 
 References
 ----------
@@ -12,11 +12,12 @@ N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networ
 Estimators", arXiv:2510.26704.
 """
 
-import numpy as np
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .inversion import implicit_inverse
+from .problem.coordinates import Coordinates
 
 __all__ = [
     "LOSSES",
@@ -27,50 +28,75 @@ __all__ = [
     "ReconstructionLoss",
 ]
 
-_EXACT_ROWS = 4  # of a mini-batch at least, with exact divergences or log-determinants
+_EXACT_ROWS = 4  # fewest rows of a mini-batch with exact divergences or log-determinants
 
 
 class Loss:
     """Base of the losses: ``loss(network, x, z)`` gives a Tensor of shape (n_samples,).
 
+    A subclass defines :meth:`__call__`; everything else has a default that suits a square of the
+    targets' units without a penalty.
+
+    Parameters
+    ----------
+    epsilon : float, default=0.0
+        Weight of the penalty in unit scale.
+
     Attributes
     ----------
+    first_stage : type of Loss or None
+        A cheaper loss, with which training starts because its optimum is close to this one's.
     expects_noise : bool
-        False where only ``E[z | x]`` matters for the optimum, so that noise in z adds variance and
-        nothing else.
+        False where the optimum depends on z only through ``E[z | x]``, so that the noise of z
+        only adds variance.
     decay : float
-        Weight of the squared weights of the network that holds the statistical error down best,
-        over the number of samples and times the noise variance; measured on 2-D mixtures.
+        Weight of the squared weights of the network, times the number of samples and over the
+        variance of the noise. Chosen for the least statistical error on 2-D mixtures.
+
+    Examples
+    --------
+    The absolute error instead of the square:
+
+    >>> from skinvbayes.estimators import BaseINN
+    >>> from skinvbayes.losses import Loss
+    >>> class AbsoluteLoss(Loss):
+    ...     def __call__(self, network, x, z):
+    ...         return (network(x) - z).abs().sum(1)
+    ...     def in_user_units(self, value, coordinates):
+    ...         return value * coordinates.target_scale
+    >>> class AbsoluteINN(BaseINN):
+    ...     loss = AbsoluteLoss
     """
 
-    expects_noise = False
-    decay = 60.0
+    first_stage: "type[Loss] | None" = None
+    expects_noise: bool = False
+    decay: float = 60.0
 
-    def __init__(self, epsilon=0.0):
+    def __init__(self, epsilon: float = 0.0):
         self.epsilon = epsilon
 
-    def __call__(self, network, x, z):
+    def __call__(self, network: nn.Module, x: Tensor, z: Tensor) -> Tensor:
         """Loss of every sample."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__.")
 
-    def value_of_known(self, trace):
-        """The loss of a linear part of φ that is known and left out, but for what is in φ(x) − z.
+    def value_of_known(self, trace: float) -> float:
+        """The penalty of a known linear part of φ, where training leaves that part out.
 
         Parameters
         ----------
         trace : float
-            Its trace.
+            The trace of the linear part.
         """
         return 0.0
 
     @staticmethod
-    def unit_epsilon(epsilon, units):
-        """The weight ε' that ε becomes in unit scale."""
+    def unit_epsilon(epsilon: float, coordinates: Coordinates) -> float:
+        """The weight ε' in unit scale, from ε in the user's units."""
         return epsilon
 
-    def in_user_units(self, value, units):
-        """The mean loss of φ from the mean loss of ψ."""
-        return value * units.target_scale**2
+    def in_user_units(self, value: float, coordinates: Coordinates) -> float:
+        """The mean loss of φ, from the mean loss of ψ."""
+        return value * coordinates.target_scale**2
 
 
 class ApproximationLoss(Loss):
@@ -78,40 +104,6 @@ class ApproximationLoss(Loss):
 
     def __call__(self, network, x, z):
         return _half_square(network(x), z)
-
-
-class ReconstructionLoss(Loss):
-    """½‖φ⁻¹(z) − x‖², with the implicit gradient."""
-
-    expects_noise = True
-    decay = 4.0
-
-    def __call__(self, network, x, z):
-        return _half_square(implicit_inverse(network, z, start=x), x)
-
-    def in_user_units(self, value, units):
-        return value * units.signal_scale**2
-
-
-class LogDetLoss(Loss):
-    """½‖φ(x) − z‖² − ε log|det Dφ(x)|."""
-
-    decay = 8.0  # a steep slope costs only its logarithm: less to hold down than in the divergence
-
-    def __call__(self, network, x, z):
-        n_exact = _n_exact(network, x, len(x) // x.shape[1])
-        image, logabsdet = network.call_and_logabsdet(x, n_exact)
-        return torch.sub(_half_square(image, z), logabsdet, alpha=self.epsilon)
-
-    @staticmethod
-    def unit_epsilon(epsilon, units):
-        return epsilon / units.target_scale**2
-
-    def in_user_units(self, value, units):
-        # Dφ = a Dψ, so the log-determinant gains d log a
-        n_features = len(units.signal_mean)
-        constant = self.epsilon * n_features * np.log(units.forward_norm)
-        return super().in_user_units(value - constant, units)
 
 
 class DivergenceLoss(Loss):
@@ -125,12 +117,46 @@ class DivergenceLoss(Loss):
         return -self.epsilon * trace
 
     @staticmethod
-    def unit_epsilon(epsilon, units):
-        return epsilon / (units.signal_scale**2 * units.forward_norm)
+    def unit_epsilon(epsilon, coordinates):
+        return coordinates.unit_divergence_weight(epsilon)
+
+
+class LogDetLoss(Loss):
+    """½‖φ(x) − z‖² − ε log|det Dφ(x)|."""
+
+    first_stage = DivergenceLoss
+    decay = 8.0  # less than for the divergence: a steep slope costs only its logarithm
+
+    def __call__(self, network, x, z):
+        n_exact = _n_exact(network, x, len(x) // x.shape[1])
+        image, logabsdet = network.call_and_logabsdet(x, n_exact)
+        return torch.sub(_half_square(image, z), logabsdet, alpha=self.epsilon)
+
+    @staticmethod
+    def unit_epsilon(epsilon, coordinates):
+        return coordinates.unit_logdet_weight(epsilon)
+
+    def in_user_units(self, value, coordinates):
+        constant = self.epsilon * coordinates.logdet_constant()
+        return super().in_user_units(value - constant, coordinates)
+
+
+class ReconstructionLoss(Loss):
+    """½‖φ⁻¹(z) − x‖², with the implicit gradient."""
+
+    first_stage = DivergenceLoss
+    expects_noise = True
+    decay = 4.0
+
+    def __call__(self, network, x, z):
+        return _half_square(implicit_inverse(network, z, start=x), x)
+
+    def in_user_units(self, value, coordinates):
+        return value * coordinates.signal_scale**2
 
 
 def _n_exact(network, x, n_cheap=0):
-    """The number of exact rows: all, in training so few that they cost little."""
+    """The number of rows with an exact penalty: all of them, but only a few in training."""
     return min(max(_EXACT_ROWS, n_cheap), len(x)) if network.training else len(x)
 
 
@@ -139,7 +165,7 @@ def _half_square(a, b):
     return 0.5 * F.mse_loss(a, b, reduction="none").sum(1)
 
 
-LOSSES = {
+LOSSES = {  # the paper's four, by name
     "approximation": ApproximationLoss,
     "reconstruction": ReconstructionLoss,
     "logdet": LogDetLoss,

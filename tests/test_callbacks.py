@@ -14,10 +14,9 @@ from skinvbayes import (
     DivergenceRegularizedINN,
     ReconstructionINN,
     Reconstructor,
-    callbacks,
-    fitting,
     reconstruction_scorer,
 )
+from skinvbayes.training import fit, progress
 
 SOLVERS = ["lbfgs", "adam"]
 
@@ -116,9 +115,9 @@ def test_estimators_with_callbacks_are_stored(pairs):
 
 def test_without_scikit_learns_callbacks(pairs, monkeypatch):
     """Before scikit-learn 1.9 the mixin is empty."""
-    monkeypatch.delattr(callbacks.CallbackSupportMixin, "_init_callback_context", raising=False)
-    task = callbacks.FitTask(DivergenceRegularizedINN(), 3, X=pairs[0], y=pairs[1])
-    assert task.iterate() is False
+    monkeypatch.delattr(progress.CallbackSupportMixin, "_init_callback_context", raising=False)
+    task = progress.FitTask(DivergenceRegularizedINN(), 3, X=pairs[0], y=pairs[1])
+    assert task.iterate(dict) is False
     task.end()
     with task.propagate(None):
         pass
@@ -167,7 +166,7 @@ def interrupt_at(n, monkeypatch):
         def __exit__(self, *args):
             return False
 
-    monkeypatch.setattr(fitting, "progress_bar", Bar)
+    monkeypatch.setattr(fit, "progress_bar", Bar)
 
 
 @pytest.mark.parametrize("n", [1, 5])

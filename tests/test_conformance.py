@@ -4,7 +4,7 @@ from functools import partial
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from helpers import ALL
+from helpers import ALL, PREDICT_TAKES_MEASUREMENTS
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -14,20 +14,6 @@ from skinvbayes import (
 )
 
 RESIDUALS = ["gradient", "mlp"]
-
-PREDICT_TAKES_MEASUREMENTS = {
-    "check_n_features_in_after_fitting": "expects predict to know the number of features of X",
-    "check_estimators_dtypes": "calls predict(X) for X of several dtypes",
-    "check_sample_weight_equivalence_on_dense_data": "compares the predict(X) of two fits",
-    "check_dtype_object": "calls predict(X) for X of dtype object",
-    "check_estimators_pickle": "compares predict(X) before and after pickling",
-    "check_array_api_input": "compares predict(X) for two array libraries",
-    "check_f_contiguous_array_estimator": "calls predict(X) for X in Fortran's order",
-    "check_methods_sample_order_invariance": "compares predict(X) of permuted rows",
-    "check_methods_subset_invariance": "compares predict(X) of a part of the rows",
-    "check_dict_unchanged": "calls predict(X) and looks for new attributes",
-    "check_fit_idempotent": "compares the predict(X) of two fits",
-}
 
 
 class WithoutPredict:

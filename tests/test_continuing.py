@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse.linalg import aslinearoperator
 from sklearn.base import clone
 
 from helpers import every, rmse
@@ -46,6 +47,19 @@ def test_warm_start_with_another_network_is_refused(pairs):
         estimator.set_params(hidden_layer_sizes=9).fit(*pairs)
     with pytest.raises(ValueError, match="Set warm_start=False"):
         estimator.set_params(hidden_layer_sizes="auto").fit(np.hstack(pairs), np.hstack(pairs))
+
+
+def test_warm_start_takes_up_another_operator_of_the_same_bounds(rng):
+    """The known part of a network without matrices is that of the operator given last."""
+    X = rng.standard_normal((20, 300))
+    first, second = np.eye(300)[:100], np.eye(300)[100:200]
+    options = {"noise_level": 0.1, "max_iter": 1, "random_state": 0, "warm_start": True}
+    estimator = DivergenceRegularizedINN(operator=aslinearoperator(first), **options)
+    estimator.fit(X, X @ first.T)
+    estimator.set_params(operator=aslinearoperator(second)).fit(X, X @ second.T)
+    slopes = estimator.jacobian(X[:1])[0].diagonal()
+    assert estimator.network_.knows_forward
+    assert slopes[100:200].min() > slopes[:100].max()
 
 
 def test_without_warm_start_fit_forgets(pairs):

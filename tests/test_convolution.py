@@ -339,8 +339,8 @@ def test_std_and_other_noise_levels(trained):
 def test_majorant_at_another_noise_level(trained):
     _, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(3))
     estimator = trained["divergence"]
-    network = estimator._map_at(0.4).network
-    u = torch.from_numpy(estimator._problem.units.from_signals(Y))
+    network = estimator._map(0.4).network
+    u = torch.from_numpy(estimator.problem_.coordinates.from_signals(Y))
     H = matrices(network.majorant(u, torch.float64), u)
     difference = torch.linalg.eigvalsh(H - network.jacobian(u))
     assert difference.min() > -1e-8 * difference.max() and difference.max() > 0.1
@@ -350,12 +350,12 @@ def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):
     """The prior's part of the map has slopes below zero, which G makes up for at this weight."""
     estimator = trained["divergence"]
     _, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(3))
-    network = estimator._map_at(2.0).network
-    u = torch.from_numpy(estimator._problem.units.from_signals(Y))
+    network = estimator._map(2.0).network
+    u = torch.from_numpy(estimator.problem_.coordinates.from_signals(Y))
     exact = torch.linalg.eigvalsh(network.jacobian(u))[:, 0]
     torch.testing.assert_close(network.lowest_slopes(u), exact, rtol=2e-2, atol=2e-2)
     assert (exact < 0).any() and not network.surely_monotone()
-    assert estimator._map_at(0.1).network.surely_monotone()
+    assert estimator._map(0.1).network.surely_monotone()
     with pytest.warns(ConvergenceWarning, match="not monotone there at this noise level"):
         estimator.predict(Y, noise_level=2.0)
 

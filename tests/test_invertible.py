@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from helpers import ALL
 
+from helpers import ALL
 from skinvbayes.inversion import InvertibleMap, invert
 from skinvbayes.networks import IResNet, MonotoneBlock, ResidualBlock
 from skinvbayes.numerics import jacobians

@@ -19,7 +19,7 @@ from skinvbayes import (
 )
 from skinvbayes.networks import IResNet
 from skinvbayes.operators import GramOperator, Operator, as_operator
-from skinvbayes.problem.tensor_operator import ForwardTerm
+from skinvbayes.problem.tensor_operator import TensorOperator
 
 D, M = 300, 200  # above the 256 features up to which S is a matrix
 
@@ -168,8 +168,8 @@ def test_another_noise_level(data):
     for level in (0.1, 0.5):
         found = estimator.predict(Y, noise_level=level)
         ratio = level**2 / estimator.epsilon_
-        linear = estimator._problem.forward_targets(found)
-        assert level < 0.2 or estimator._map_at(level).network.surely_monotone()
+        linear = estimator.problem_.forward_targets(found)
+        assert level < 0.2 or estimator._map(level).network.surely_monotone()
         residual = linear + ratio * (estimator.transform(found) - linear) - Y @ A
         assert np.abs(residual).max() < 1e-4
 
@@ -227,7 +227,7 @@ def test_few_pairs_say_little(recwarn):
 def test_bounds_hold_for_the_whole(bounds):
     """Known parts at both ends of the bounds, weights that push against L."""
     n = 270
-    known = ForwardTerm(as_operator(np.diag(np.linspace(*bounds, n))), 1.0)
+    known = TensorOperator(as_operator(np.diag(np.linspace(*bounds, n))), 1.0)
     sizes = {"hidden_layer_sizes": (40,), "lipschitz": 0.9}
     network = IResNet(n, known=known, known_bounds=bounds, **sizes).double()
     generator = torch.Generator().manual_seed(0)
@@ -250,7 +250,7 @@ def test_forward_term_has_its_derivative():
     A = rng.standard_normal((4, 6))
     x = torch.from_numpy(rng.standard_normal((3, 6))).requires_grad_()
     for forward in (GramOperator(aslinearoperator(A)), as_operator(rng.standard_normal((6, 6)))):
-        term = ForwardTerm(forward, 2.0)
+        term = TensorOperator(forward, 2.0)
         torch.autograd.gradcheck(term, x, atol=1e-5)
         expected = forward.to_dense() @ x.detach().numpy().T / 2
         np.testing.assert_allclose(term(x).detach(), expected.T, rtol=1e-5)

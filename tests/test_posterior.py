@@ -238,9 +238,9 @@ def test_chunks_make_no_difference(digits, monkeypatch):
     whole = estimator.sample_posterior(Y, 5, random_state=0, method="probing")
     std = estimator.posterior_std(Y, method="probing", n_probes=8)
     covariance = estimator.posterior_covariance(Y)
-    monkeypatch.setattr("skinvbayes.estimators.posterior_methods._BASIS_ENTRIES", 7 * 64)
-    monkeypatch.setattr("skinvbayes.estimators.posterior_methods._PRODUCT_ROWS", 8)
-    monkeypatch.setattr("skinvbayes.estimators.posterior_methods._DENSE_ENTRIES", 64**2)
+    monkeypatch.setattr("skinvbayes.inference.posterior._BASIS_ENTRIES", 7 * 64)
+    monkeypatch.setattr("skinvbayes.inference.posterior._PRODUCT_ROWS", 8)
+    monkeypatch.setattr("skinvbayes.inference.posterior._DENSE_ENTRIES", 64**2)
     chunked = estimator.sample_posterior(Y, 5, random_state=0, method="probing")
     np.testing.assert_allclose(chunked, whole, atol=1e-5)
     chunked = estimator.posterior_std(Y, method="probing", n_probes=8)
@@ -260,7 +260,7 @@ def test_no_noise_no_uncertainty():
 
 
 def test_many_features_need_no_matrices(monkeypatch, digits):
-    from skinvbayes.estimators import posterior_methods as posterior
+    from skinvbayes.inference import posterior
 
     data, estimator = digits
     monkeypatch.setattr(posterior, "_DENSE_FEATURES", 63)

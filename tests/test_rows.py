@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import ALL
 from scipy.sparse import eye_array
 
+from helpers import ALL
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
 

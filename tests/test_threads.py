@@ -7,9 +7,9 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from helpers import ALL
 from sklearn.model_selection import GridSearchCV
 
+from helpers import ALL
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
 from skinvbayes.inference import trained_map
@@ -57,7 +57,7 @@ def overlap(first, second, monkeypatch):
 @pytest.mark.parametrize("parameters", BRANCHES.values(), ids=BRANCHES)
 @pytest.mark.parametrize("cls", ALL)
 def test_overlapping_calls_leave_no_trace(cls, parameters, pairs, monkeypatch):
-    """Predictions, then a warm-started fit and a partial_fit have the bits of an undisturbed run."""
+    """Predictions, a warm-started fit and a partial_fit have the bits of an undisturbed run."""
     X, Y = pairs
 
     def run(disturbed):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from skinvbayes.training.optimize import Problem, train
+from skinvbayes.training.optimize import Objective, minimize
 
 
 class Line(torch.nn.Linear):
@@ -28,7 +28,7 @@ class SquaredError:
         )
 
 
-def make_problem(loss=None, **kwargs):
+def make_objective(loss=None, **kwargs):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(200, 2, generator=generator).double()
     z = x @ torch.tensor([[2.0, 1.0], [0.0, 1.0]]).double()
@@ -36,46 +36,50 @@ def make_problem(loss=None, **kwargs):
     torch.nn.init.zeros_(network.weight)
     torch.nn.init.zeros_(network.bias)
     weight = torch.ones(200).double()
-    return network, Problem(loss or SquaredError(), x, z, weight, **kwargs)
+    return network, Objective(loss or SquaredError(), x, z, weight, **kwargs)
 
 
 @pytest.mark.parametrize("options", [{"solver": "lbfgs"}, {"solver": "adam", "batch_size": 20}])
 def test_solvers_find_least_squares(options):
-    network, problem = make_problem()
+    network, objective = make_objective()
     generator = torch.Generator().manual_seed(0)
-    history = train(network, problem, learning_rate_init=0.1, generator=generator, **options)
+    history = minimize(network, objective, learning_rate_init=0.1, generator=generator, **options)
     expected = torch.tensor([[2.0, 0.0], [1.0, 1.0]]).double()
     torch.testing.assert_close(network.weight.detach(), expected, rtol=1e-3, atol=1e-3)
     assert history.best_loss == min(history.loss_curve) < 1e-5
 
 
 def test_decay_shrinks_and_is_left_out_of_the_history():
-    network, problem = make_problem(decay=0.5)
-    history = train(network, problem, solver="lbfgs")
-    covariance = problem.x.T @ problem.x / 200 - torch.outer(*[problem.x.mean(0)] * 2)
-    cross = problem.x.T @ problem.z / 200 - torch.outer(problem.x.mean(0), problem.z.mean(0))
+    network, objective = make_objective(decay=0.5)
+    history = minimize(network, objective, solver="lbfgs")
+    covariance = objective.x.T @ objective.x / 200 - torch.outer(*[objective.x.mean(0)] * 2)
+    cross = objective.x.T @ objective.z / 200 - torch.outer(
+        objective.x.mean(0), objective.z.mean(0)
+    )
     expected = torch.linalg.solve(covariance + torch.eye(2).double(), cross).T
     torch.testing.assert_close(network.weight.detach(), expected, rtol=1e-4, atol=1e-4)
-    assert history.loss_curve[-1] == pytest.approx(problem.value(network).item(), rel=1e-9)
+    assert history.loss_curve[-1] == pytest.approx(objective.mean_loss(network).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_divergence_warns_and_restores_the_best_weights(solver):
-    network, problem = make_problem(SquaredError(fails_at=8))
+    network, objective = make_objective(SquaredError(fails_at=8))
     with pytest.warns(ConvergenceWarning, match="Training diverged after iteration"):
-        history = train(network, problem, solver=solver, batch_size=200, learning_rate_init=0.1)
+        history = minimize(
+            network, objective, solver=solver, batch_size=200, learning_rate_init=0.1
+        )
     assert not network.training
-    problem.loss.fails_at = np.inf
-    assert problem.value(network).item() == pytest.approx(history.best_loss, rel=0.5)
-    assert problem.value(network) < problem.value(make_problem()[0])
+    objective.loss.fails_at = np.inf
+    assert objective.mean_loss(network).item() == pytest.approx(history.best_loss, rel=0.5)
+    assert objective.mean_loss(network) < objective.mean_loss(make_objective()[0])
 
 
 def test_early_stopping_restores_the_best_weights():
-    network, problem = make_problem()
-    validation = problem.split(torch.arange(5))
-    history = train(
+    network, objective = make_objective()
+    validation = objective.split(torch.arange(5))
+    history = minimize(
         network,
-        problem.split(torch.arange(5, 200)),
+        objective.split(torch.arange(5, 200)),
         validation=validation,
         solver="adam",
         batch_size=10,
@@ -85,21 +89,21 @@ def test_early_stopping_restores_the_best_weights():
     )
     curve = history.validation_loss_curve
     assert curve[-1] > min(curve)
-    assert validation.value(network).item() == history.best_loss == min(curve)
+    assert validation.mean_loss(network).item() == history.best_loss == min(curve)
 
 
 def test_training_mode_lasts_for_the_steps_of_adam():
-    network, problem = make_problem()
+    network, objective = make_objective()
     modes = {"step": set(), "callback": set()}
 
     def loss(network, x, z):
         modes["step"].add(network.training)
         return SquaredError()(network, x, z)
 
-    problem.loss = loss
-    train(
+    objective.loss = loss
+    minimize(
         network,
-        problem,
+        objective,
         solver="adam",
         max_iter=2,
         callback=lambda history: modes["callback"].add(network.training),
@@ -110,30 +114,30 @@ def test_training_mode_lasts_for_the_steps_of_adam():
 
 @pytest.mark.parametrize("solver", ["lbfgs", "adam"])
 def test_a_loss_that_is_never_finite_is_an_error(solver):
-    network, problem = make_problem(SquaredError(fails_at=0))
+    network, objective = make_objective(SquaredError(fails_at=0))
     with pytest.raises(ValueError, match="Lower learning_rate_init"):
-        train(network, problem, solver=solver)
+        minimize(network, objective, solver=solver)
 
 
 def test_jitter_moves_signals_and_targets_together():
     matrix = torch.tensor([[1.0, 2.0], [0.0, 3.0]]).double()
-    _, problem = make_problem(bandwidth=0.5, forward=lambda rows: rows @ matrix.T)
-    moved = problem.jittered(torch.Generator().manual_seed(0))
-    jitter = moved.x - problem.x
-    torch.testing.assert_close(moved.z - problem.z, jitter @ matrix.T)
+    _, objective = make_objective(bandwidth=0.5, forward=lambda rows: rows @ matrix.T)
+    moved = objective.jittered(torch.Generator().manual_seed(0))
+    jitter = moved.x - objective.x
+    torch.testing.assert_close(moved.z - objective.z, jitter @ matrix.T)
     assert jitter.std().item() == pytest.approx(0.5, rel=0.1)
-    again = problem.jittered(torch.Generator().manual_seed(0))
+    again = objective.jittered(torch.Generator().manual_seed(0))
     assert torch.equal(moved.x, again.x)
-    stays = replace(problem, forward=None).jittered(torch.Generator().manual_seed(0))
-    assert torch.equal(stays.x, moved.x) and torch.equal(stays.z, problem.z)
+    stays = replace(objective, forward=None).jittered(torch.Generator().manual_seed(0))
+    assert torch.equal(stays.x, moved.x) and torch.equal(stays.z, objective.z)
 
 
 def test_progress_is_called_after_every_iteration():
-    network, problem = make_problem()
+    network, objective = make_objective()
     seen = []
-    history = train(
+    history = minimize(
         network,
-        problem,
+        objective,
         solver="lbfgs",
         max_iter=4,
         callback=lambda h: seen.append(h.loss_curve[-1]),

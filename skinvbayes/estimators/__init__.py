@@ -1,5 +1,6 @@
 """scikit-learn estimators around a trained network."""
 
+from .base import BaseINN
 from .point_estimators import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -7,9 +8,12 @@ from .point_estimators import (
     ReconstructionINN,
 )
 from .reconstructor import Reconstructor, reconstruction_scorer
+from .regularized import BaseRegularizedINN
 
 __all__ = [
     "ApproximationINN",
+    "BaseINN",
+    "BaseRegularizedINN",
     "DivergenceRegularizedINN",
     "LogDetRegularizedINN",
     "ReconstructionINN",

@@ -87,6 +87,9 @@ Attributes
 ----------
 network_ : IResNet
     The trained network, in unit scale.
+problem_ : InverseProblem
+    What the pairs say about the problem: the operator A, the forward map G, the noise level, the
+    bandwidth and the coordinates the network works in.
 operator_ : Operator or None
     The operator, given or estimated; None for the original problem z = y.
 epsilon_, noise_level_, prior_bandwidth_ : float

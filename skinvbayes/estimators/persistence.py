@@ -1,27 +1,56 @@
 """Networks and their training as plain arrays, and the versions that may exchange them."""
 
-from importlib.metadata import version as installed_version
-
 import numpy as np
 import torch
 
+from .._version import __version__
 from ..networks import IResNet
+from ..training.fit import Continuation
 
-__all__ = [
-    "check_version",
-    "pack_generator",
-    "pack_network",
-    "pack_optimizer",
-    "unpack_generator",
-    "unpack_network",
-    "unpack_optimizer",
-    "version",
-]
+__all__ = ["check_version", "pack_state", "unpack_state", "version"]
 
 
 def version():
     """Version of this package."""
-    return installed_version("skinvbayes")
+    return __version__
+
+
+def pack_state(state):
+    """The attributes of an estimator, with plain arrays for the network and its training.
+
+    Parameters
+    ----------
+    state : dict
+        Attributes, by their names.
+
+    Returns
+    -------
+    packed : dict
+        The same attributes, without objects of torch.
+    """
+    if "network_" not in state:
+        return state
+    packed = {
+        "network_": _pack_network(state["network_"]),
+        "_continuation": _pack_continuation(state["_continuation"]),
+    }
+    return state | packed
+
+
+def unpack_state(packed):
+    """The attributes from :func:`pack_state`, on their device if that is here, else on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If the arrays of the network do not fit its configuration.
+    """
+    if "network_" not in packed:
+        return packed
+    known = packed["problem_"].unit_forward
+    network = _unpack_network(packed["network_"], packed["device"], known)
+    continuation = _unpack_continuation(packed["_continuation"], network)
+    return packed | {"network_": network, "_continuation": continuation}
 
 
 def check_version(stored, name):
@@ -46,21 +75,16 @@ def check_version(stored, name):
         )
 
 
-def pack_network(network):
+def _pack_network(network):
     """The network as a dict of its configuration and of named arrays, on the CPU."""
     arrays = {name: _to_array(value) for name, value in network.state_dict().items()}
     return {"config": network.config, "arrays": arrays}
 
 
-def unpack_network(packed, device, known):
-    """The network from :func:`pack_network`, on its device if that is here, else on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If the arrays do not fit the configuration.
-    """
-    network = IResNet(**packed["config"], known=known).to(torch.float64)
+def _unpack_network(packed, device, known):
+    config = packed["config"]
+    known = known if config["known_bounds"] is not None else None
+    network = IResNet(**config, known=known).to(torch.float64)
     arrays = {name: _to_tensor(value) for name, value in packed["arrays"].items()}
     try:
         network.load_state_dict(arrays)
@@ -69,7 +93,24 @@ def unpack_network(packed, device, known):
     return network.to(device if _is_here(device) else "cpu")
 
 
-def pack_optimizer(optimizer):
+def _pack_continuation(continuation):
+    optimizer = continuation.optimizer
+    return {
+        "generator": _to_array(continuation.generator.get_state()),
+        "optimizer": None if optimizer is None else _pack_optimizer(optimizer),
+        "n_seen": continuation.n_seen,
+    }
+
+
+def _unpack_continuation(packed, network):
+    generator, optimizer = torch.Generator(), packed["optimizer"]
+    generator.set_state(_to_tensor(packed["generator"]))
+    if optimizer is not None:
+        optimizer = _unpack_optimizer(optimizer, network)
+    return Continuation(generator, optimizer, packed["n_seen"])
+
+
+def _pack_optimizer(optimizer):
     """Adam as a dict of its step size and of the named arrays it keeps for each parameter."""
     (group,) = optimizer.param_groups
     moments = [
@@ -79,8 +120,8 @@ def pack_optimizer(optimizer):
     return {"learning_rate": group["lr"], "moments": moments}
 
 
-def unpack_optimizer(packed, network):
-    """Adam from :func:`pack_optimizer`, for the parameters of a network."""
+def _unpack_optimizer(packed, network):
+    """Adam from :func:`_pack_optimizer`, for the parameters of a network."""
     parameters = list(network.parameters())
     optimizer = torch.optim.Adam(parameters, lr=packed["learning_rate"])
     for parameter, moments in zip(parameters, packed["moments"], strict=True):
@@ -89,18 +130,6 @@ def unpack_optimizer(packed, network):
             on_device[name] = on_device[name].to(parameter.device)
         optimizer.state[parameter] = on_device
     return optimizer
-
-
-def pack_generator(generator):
-    """The state of a random number generator as an array."""
-    return _to_array(generator.get_state())
-
-
-def unpack_generator(packed):
-    """The generator from :func:`pack_generator`."""
-    generator = torch.Generator()
-    generator.set_state(_to_tensor(packed))
-    return generator
 
 
 def _to_array(tensor):

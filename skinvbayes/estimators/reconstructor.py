@@ -23,7 +23,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from ..training.callbacks import CallbackSupportMixin, FitTask, with_callbacks
+from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .point_estimators import DivergenceRegularizedINN
 
 __all__ = ["Reconstructor", "reconstruction_scorer"]

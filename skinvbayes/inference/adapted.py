@@ -13,22 +13,22 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from ..inversion import InvertibleMap, invert
-from .trained_map import ForwardMap
+from .trained_map import TrainedMap
 
-__all__ = ["TransferredMap", "TransferredNetwork"]
+__all__ = ["AdaptedMap", "AdaptedNetwork"]
 
 _ROUGHLY, _RESTARTS = 1e-2, 20  # tolerance and length of Lanczos' method
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
-class TransferredNetwork(InvertibleMap):
+class AdaptedNetwork(InvertibleMap):
     """ψ_r(u) = G u + r (ψ(u) − G u), in unit scale.
 
     Parameters
     ----------
     network : IResNet
         The trained ψ.
-    known : ForwardTerm
+    known : TensorOperator
         The map G.
     ratio : float
         The factor r of the weight.
@@ -46,7 +46,7 @@ class TransferredNetwork(InvertibleMap):
         return self.network.device
 
     def frozen(self, gradient=False):
-        """The same for a frozen network."""
+        """A view of this map with a frozen network."""
         return type(self)(self.network.frozen(gradient), self.known, self.ratio)
 
     def reference_points(self, like):
@@ -55,7 +55,7 @@ class TransferredNetwork(InvertibleMap):
 
     @property
     def positive_definite(self):
-        """Whether equations are solved as if all Jacobians were so: those without matrices."""
+        """True without matrices, where equations can only be solved as if this were so."""
         return self.matrix_free
 
     def surely_monotone(self):
@@ -95,7 +95,7 @@ class TransferredNetwork(InvertibleMap):
         return self.network.blocks[0].matrix_free
 
     def magnitude(self):
-        """Size of the terms that the map is the sum of."""
+        """Size of the terms of ψ_r(u) per length of u, to judge rounding by."""
         return self.ratio * self.network.magnitude()
 
     @property
@@ -145,30 +145,30 @@ class TransferredNetwork(InvertibleMap):
 
 
 @dataclass
-class TransferredMap(ForwardMap):
-    """φ_r in the user's units; its inverse follows the solution from the trained weight."""
+class AdaptedMap(TrainedMap):
+    """φ_r in the user's units; its inverse starts from that of φ and changes r in steps."""
 
-    network: TransferredNetwork
+    network: AdaptedNetwork
 
     @property
     def advice(self):
-        """What to do about rows on whose way the map is not monotone."""
+        """What to do about rows that have not converged, or where the map is not monotone."""
         return (
             "The map is not monotone there at this noise level: what is returned is one of several "
             "solutions, or none. Ask for a lower noise_level, or train at this one."
         )
 
     def _invert(self, w):
-        """Continuation in the weight, from the trained one.
+        """ψ_r⁻¹(w), by continuation in the weight from 1 to r.
 
-        A row has only converged where ψ_r is monotone at the start, at the end and half way.
+        A row counts as converged only if ψ_r is monotone at its first and last point and half way.
         """
         trained, known, ratio = self.network.network, self.network.known, self.network.ratio
         found = invert(trained, w)
         start = found.x
         n_steps = max(1, math.ceil(math.log(ratio) / math.log(_GROWTH)))
         for step in range(1, n_steps + 1):
-            network = TransferredNetwork(trained, known, ratio ** (step / n_steps))
+            network = AdaptedNetwork(trained, known, ratio ** (step / n_steps))
             found = invert(network, w, start=found.x)
         if ratio > 1 and not self.network.surely_monotone():
             for share in (0.0, 0.5, 1.0):

@@ -32,14 +32,14 @@ _REMAINING = 0.01  # share of the variance that the correction for the bandwidth
 
 @dataclass
 class ErrorModel:
-    """The Gaussian model of a reconstruction's error, for Jacobians at hand or for products only.
+    """The Gaussian model of a reconstruction's error, from Jacobians or from products with them.
 
     Attributes
     ----------
     factor : Operator of shape (n_features, n_features) or None
         The A of ``Aᵀ Dφ``: None in the normal equation, where it is the identity.
     information : Operator of shape (n_features, n_features)
-        ``AᵀA``: what the data say, times δ².
+        ``AᵀA``, the Fisher information of a measurement times δ².
     noise_level : float
         Standard deviation δ of the noise.
     bandwidth : float
@@ -82,7 +82,7 @@ class ErrorModel:
     def product(self, precision_product, v):
         """Products of the covariance with vectors, from products with ``sym(Aᵀ Dφ(x̂))``.
 
-        Without the floors of :meth:`covariance`, which keep it positive where it is not.
+        Eigenvalues are not raised here as :meth:`covariance` raises them.
 
         Parameters
         ----------
@@ -104,7 +104,7 @@ class ErrorModel:
         return result, torch.maximum(residual, other)
 
     def root_product(self, precision_product, v):
-        """Products of a root of the covariance with vectors; with white v, errors of this kind.
+        """Products of a root of the covariance with vectors: random errors, for white noise v.
 
         Parameters and results are as in :meth:`product`.
         """
@@ -113,7 +113,7 @@ class ErrorModel:
         return result, torch.maximum(residual, change)
 
     def _middle(self, precision_product, v):
-        """``(δ² P − b² (P − AᵀA)²) v``: the covariance is this between two P⁻¹."""
+        """``M v`` with ``M = δ² P − b² (P − AᵀA)²``; the covariance is ``P⁻¹ M P⁻¹``."""
         image = precision_product(v)
         if self.bandwidth == 0:
             return self.noise_level**2 * image
@@ -128,23 +128,30 @@ class ErrorModel:
 
 def _roots(P):
     """``root⁻¹`` and root with P⁻¹ = root rootᵀ; where P was not positive definite."""
-    try:
-        lower = np.linalg.cholesky(P)
-        inverse = np.linalg.inv(lower)
-        return lower.transpose(0, 2, 1), inverse.transpose(0, 2, 1), np.zeros(len(P), dtype=bool)
-    except np.linalg.LinAlgError:
-        spectrum, axes = np.linalg.eigh(P)
-        lowest = _SMALLEST * np.abs(spectrum).max(axis=1, keepdims=True)
-        root = np.sqrt(np.maximum(spectrum, lowest))
-        inverse_root = root[:, :, None] * axes.transpose(0, 2, 1)
-        return inverse_root, axes / root[:, None, :], spectrum[:, 0] < lowest[:, 0]
+    lower, definite = _cholesky(P)
+    inverse_root, root = np.empty_like(P), np.empty_like(P)
+    inverse_root[definite] = lower[definite].transpose(0, 2, 1)
+    root[definite] = np.linalg.inv(lower[definite]).transpose(0, 2, 1)
+    spectrum, axes = np.linalg.eigh(P[~definite])
+    lowest = _SMALLEST * np.abs(spectrum).max(axis=1, keepdims=True)
+    scale = np.sqrt(np.maximum(spectrum, lowest))
+    inverse_root[~definite] = scale[:, :, None] * axes.transpose(0, 2, 1)
+    root[~definite] = axes / scale[:, None, :]
+    indefinite = np.zeros(len(P), dtype=bool)
+    indefinite[~definite] = spectrum[:, 0] < lowest[:, 0]
+    return inverse_root, root, indefinite
 
 
 def _raised(matrices, least):
     """Symmetric matrices, with the eigenvalues below ``least`` raised to it."""
-    try:
-        np.linalg.cholesky(matrices - least * np.eye(matrices.shape[1]))
-        return matrices
-    except np.linalg.LinAlgError:
-        spectrum, axes = np.linalg.eigh(matrices)
-        return (axes * np.maximum(spectrum, least)[:, None, :]) @ axes.transpose(0, 2, 1)
+    low = ~_cholesky(matrices - least * np.eye(matrices.shape[1]))[1]
+    spectrum, axes = np.linalg.eigh(matrices[low])
+    raised = matrices.copy()
+    raised[low] = (axes * np.maximum(spectrum, least)[:, None, :]) @ axes.transpose(0, 2, 1)
+    return raised
+
+
+def _cholesky(matrices):
+    """Lower triangular factors, and which of the matrices have one: the positive definite ones."""
+    lower, info = torch.linalg.cholesky_ex(torch.from_numpy(matrices))
+    return lower.numpy(), (info == 0).numpy()

@@ -4,51 +4,53 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from torch.func import vjp
 
-from ..inversion import invert
-from ..networks import IResNet
+from ..inversion import InvertibleMap, invert
 from ..numerics.threads import single_thread
-from ..problem.coordinates import Units
+from ..numerics.warn import warn_caller
+from ..problem.coordinates import Coordinates
 
-__all__ = ["ForwardMap"]
+__all__ = ["TrainedMap", "named_rows"]
 
 _CHUNK_ROWS = 4096  # rows that are worked on at once, ...
 _CHUNK_ENTRIES = 2**22  # ... fewer where their Jacobians would have more entries
 
 
 @dataclass
-class ForwardMap:
+class TrainedMap:
     """φ(x) = z̄ + s a ψ((x − x̄)/s), for a network ψ in unit scale.
 
-    Arrays come in and go out in float64 or float32; all is computed in double precision, in chunks
-    that bound the memory.
+    Arrays come in and go out in float64 or float32. Everything is computed in double precision, in
+    chunks of rows that bound the memory.
 
     Attributes
     ----------
-    network : IResNet
+    network : InvertibleMap
         The trained network ψ, in double precision.
-    units : Units
-        The units x̄, z̄, s and a.
+    coordinates : Coordinates
+        The unit scale, with x̄, z̄, s and a.
     """
 
-    network: IResNet
-    units: Units
+    network: InvertibleMap
+    coordinates: Coordinates
 
     def forward(self, X):
         """φ(x), of shape (n_samples, n_features)."""
 
         def forward(rows):
-            return self.units.to_targets(self.network(self._unit_signals(rows)).cpu().numpy())
+            image = self.network(self._unit_signals(rows))
+            return self.coordinates.to_targets(image.cpu().numpy())
 
         return self._rows(forward, X, X.shape[1:])
 
     def jacobian(self, X):
-        """Dφ(x) = a Dψ(u), of shape (n_samples, n_features, n_features)."""
+        """Dφ(x), of shape (n_samples, n_features, n_features)."""
 
         def jacobian(rows):
             unit = self.network.jacobian(self._unit_signals(rows))
-            return self.units.forward_norm * unit.cpu().numpy()
+            return self.coordinates.to_jacobian(unit.cpu().numpy())
 
         return self._rows(jacobian, X, 2 * X.shape[1:], self._jacobian_rows)
 
@@ -59,7 +61,7 @@ class ForwardMap:
             u = self._unit_signals(rows).requires_grad_()
             with torch.enable_grad():
                 (unit,) = torch.autograd.grad(self.network.logabsdet(u).sum(), u)
-            return unit.cpu().numpy() / self.units.signal_scale
+            return self.coordinates.to_signal_gradient(unit.cpu().numpy())
 
         return self._rows(gradient, X, X.shape[1:], self._jacobian_rows)
 
@@ -81,17 +83,17 @@ class ForwardMap:
         u = self._unit_signals(X)
         if factor is None and self.network.positive_definite:
             product = self.network.frozen().adjoint_product(u)
-            return lambda v: self.units.forward_norm * product(v)
+            return lambda v: self.coordinates.to_jacobian(product(v))
         A = None if factor is None else torch.from_numpy(factor.to_dense()).to(u)
         _, pull_back = vjp(self.network.frozen(), u)
-        # transposed once more: Dφ itself
+        # the adjoint of the adjoint is the product with Dφ itself
         _, push_forward = vjp(lambda v: pull_back(v)[0], torch.zeros_like(u))
 
         def product(v):
             (forward,) = push_forward(v)
             (backward,) = pull_back(v if A is None else v @ A.T)
             forward = forward if A is None else forward @ A
-            return self.units.forward_norm * (forward + backward) / 2
+            return self.coordinates.to_jacobian(forward + backward) / 2
 
         return product
 
@@ -117,21 +119,28 @@ class ForwardMap:
         residuals, converged = [], []
 
         def inverse(part):
-            unit = torch.from_numpy(self.units.from_targets(targets(part))).to(self.network.device)
-            found = self._invert(unit)
+            unit = torch.from_numpy(self.coordinates.from_targets(targets(part)))
+            found = self._invert(unit.to(self.network.device))
             residuals.append(found.residual.cpu().numpy())
             converged.append(found.converged.cpu().numpy())
-            return self.units.to_signals(found.x.cpu().numpy())
+            return self.coordinates.to_signals(found.x.cpu().numpy())
 
-        X = self._rows(inverse, rows, self.units.signal_mean.shape)
-        return X, self.units.target_scale * np.concatenate(residuals), np.concatenate(converged)
+        X = self._rows(inverse, rows, self.coordinates.signal_mean.shape)
+        residual = self.coordinates.target_scale * np.concatenate(residuals)
+        return X, residual, np.concatenate(converged)
 
-    def _invert(self, w):
-        return invert(self.network, w)
-
-    @property
-    def _jacobian_rows(self):
-        return max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // len(self.units.signal_mean) ** 2))
+    def reconstruct(self, rows, targets):
+        """As :meth:`inverse`, but only the signals; rows that do not converge raise a warning."""
+        X, residual, converged = self.inverse(rows, targets)
+        if not converged.all():
+            failed = np.flatnonzero(~converged)
+            warn_caller(
+                f"The inversion of {len(failed)} of {len(rows)} rows did not converge "
+                f"({named_rows(failed)}); the largest residual is {residual[failed].max():.3g}. "
+                f"{self.advice}",
+                ConvergenceWarning,
+            )
+        return X
 
     @property
     def advice(self):
@@ -141,8 +150,15 @@ class ForwardMap:
             "training data."
         )
 
+    def _invert(self, w):
+        return invert(self.network, w)
+
+    @property
+    def _jacobian_rows(self):
+        return max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // self.coordinates.n_features**2))
+
     def _unit_signals(self, rows):
-        return torch.from_numpy(self.units.from_signals(rows)).to(self.network.device)
+        return torch.from_numpy(self.coordinates.from_signals(rows)).to(self.network.device)
 
     def _rows(self, function, rows, shape, chunk=None):
         """Apply a map of rows, whose results have this shape each, to chunks of them."""
@@ -152,10 +168,22 @@ class ForwardMap:
             for start in range(0, len(rows), chunk):
                 part = slice(start, start + chunk)
                 values = function(rows[part].astype(np.float64))
-                if np.abs(values).max() > np.finfo(result.dtype).max:
-                    raise ValueError(
-                        f"Results as large as {np.abs(values).max():.3g} do not fit into "
-                        f"{result.dtype}. Check the rows that were given, or pass float64."
-                    )
+                _check_range(values, result.dtype, start)
                 result[part] = values
         return result
+
+
+def _check_range(values, dtype, start):
+    """Raise a ValueError that names the rows whose results are too large for a dtype."""
+    largest = np.abs(values).reshape(len(values), -1).max(axis=1)
+    too_large = np.flatnonzero(largest > np.finfo(dtype).max)
+    if len(too_large):
+        raise ValueError(
+            f"Results as large as {largest.max():.3g} do not fit into {dtype} "
+            f"({named_rows(start + too_large)}). Check these rows, or pass float64."
+        )
+
+
+def named_rows(indices):
+    """The numbers of some rows, at most five of them, as text for a message."""
+    return f"rows {', '.join(map(str, indices[:5]))}" + (", …" if len(indices) > 5 else "")

@@ -31,4 +31,4 @@ def warn_caller(message, category=UserWarning):
 
 
 def _is_inside(file):
-    return file.startswith(_INSIDE) or file.endswith("contextlib.py")
+    return file.startswith(_INSIDE) or file.endswith(("contextlib.py", "functools.py"))

@@ -1,5 +1,6 @@
 """The inverse problem: what the pairs, the operator and the noise say before training."""
 
+from .coordinates import Coordinates
 from .inverse_problem import InverseProblem
 
-__all__ = ["InverseProblem"]
+__all__ = ["Coordinates", "InverseProblem"]

@@ -1,19 +1,16 @@
 """What the pairs say about the inverse problem, before a network sees it."""
 
 import numbers
-import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..operators import Operator, as_operator, check_adjoint, estimate_operator
-from .coordinates import Units
-from .smoothing import principal_axes
-from .tensor_operator import ForwardTerm
+from ..operators import Operator, as_operator, estimate_operator
+from .coordinates import Coordinates
+from .measurement import check_size, choose_operator, estimate_noise_level, warn_if_not_monotone
+from .tensor_operator import TensorOperator
 
 __all__ = ["InverseProblem"]
-
-_LARGEST = 1e50  # of X, y and A: z = Aᵀ y and its square must not overflow, nor 1/z
 
 
 @dataclass
@@ -25,12 +22,12 @@ class InverseProblem:
     operator : Operator or None
         The operator A of the normal equation; None for the original problem.
     forward : Operator of shape (n_features, n_features)
-        G: AᵀA, or the least-squares fit of y to x in the original problem.
+        The forward map G: AᵀA, or the least-squares fit of y to x in the original problem.
     noise_level : float
         Standard deviation δ of the noise of y.
     bandwidth : float
-        Standard deviation of the Gaussian that smooths the prior.
-    units : Units
+        Standard deviation of the Gaussian that smooths the prior, in the units of x.
+    coordinates : Coordinates
         Unit scale of signals and targets.
     """
 
@@ -38,7 +35,7 @@ class InverseProblem:
     forward: Operator
     noise_level: float
     bandwidth: float
-    units: Units
+    coordinates: Coordinates
 
     @classmethod
     def from_pairs(
@@ -70,7 +67,7 @@ class InverseProblem:
         bandwidth_rule : callable
             What "auto" means for the bandwidth, see :mod:`skinvbayes.problem.smoothing`.
         common_mean : bool
-            Whether all features are alike, as pixels are: they share one mean then.
+            Whether all features share one mean, as pixels do.
         max_condition : float
             Largest ratio of slopes that the network can hold.
         random_state : RandomState instance
@@ -79,85 +76,63 @@ class InverseProblem:
         Raises
         ------
         ValueError
-            If the signals do not vary, if something is too large or too small to be computed with,
-            or if the operator does not fit.
+            If the signals do not vary, if something is too large or too small to compute with, or
+            if the operator does not fit.
         """
-        _check_size("the signals X", np.abs(X).max())
-        _check_size("the measurements y", np.abs(Y).max())
-        spread = np.ptp(X, axis=0).max()
-        _check_size("the differences of the signals X", spread)
-        if spread == 0:
-            raise ValueError(
-                f"The signals X of the {len(X)} distinct pair(s) that count are all the same, so "
-                "that no forward map can be learned: give signals that vary."
-            )
-        given = operator is not None and not isinstance(operator, str)
-        fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
-        operator = _choose_operator(operator, fitted, X.shape[1], Y.shape[1])
+        _check_pairs(X, Y)
+        operator, fitted = _operators(operator, X, Y, weight)
+        forward = fitted if operator is None else operator.normal()
         if operator is None:
-            forward = fitted
-            _warn_if_not_monotone(forward, X, weight)
-        else:
-            forward = operator.normal()
+            warn_if_not_monotone(forward, X, weight)
         if not isinstance(noise_level, numbers.Real):
-            noise_level = _estimate_noise_level(operator, fitted, X, Y, weight)
-        norm = forward.norm()
+            noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
+        known = {"X": X, "weight": weight, "forward": forward, "forward_norm": forward.norm()}
+        known |= {"noise_level": noise_level, "max_condition": max_condition}
         if not isinstance(bandwidth, numbers.Real):
-            bandwidth = bandwidth_rule(
-                X=X,
-                weight=weight,
-                forward=forward,
-                forward_norm=norm,
-                noise_level=noise_level,
-                max_condition=max_condition,
-                random_state=random_state,
-            )
+            bandwidth = bandwidth_rule(**known, random_state=random_state)
         Z = Y if operator is None else operator.adjoint(Y)
-        units = Units.from_data(X, Z, norm, weight)
+        coordinates = Coordinates.from_data(X, Z, known["forward_norm"], weight)
         if common_mean:
-            units = units.with_common_mean(forward)
-        return cls(operator, forward, float(noise_level), float(bandwidth), units)
+            coordinates = coordinates.with_common_mean(forward)
+        return cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
 
     def resized(self, operator, n_features):
-        """The same problem for another operator and number of features, all of them alike."""
-        operator = _choose_operator(operator, None, n_features, as_operator(operator).shape[0])
+        """The same problem for another operator and number of features that share one mean."""
+        operator = choose_operator(operator, None, n_features, as_operator(operator).shape[0])
         forward = operator.normal()
-        units = self.units.with_common_mean(forward)
-        return replace(self, operator=operator, forward=forward, units=units)
-
-    @property
-    def unit_bandwidth(self):
-        """The bandwidth in unit scale."""
-        return self.bandwidth / self.units.signal_scale
+        coordinates = self.coordinates.with_common_mean(forward)
+        return replace(self, operator=operator, forward=forward, coordinates=coordinates)
 
     @property
     def unit_forward(self):
         """G in unit scale, of norm one, for tensors."""
-        return ForwardTerm(self.forward, self.units.forward_norm)
+        return TensorOperator(self.forward, self.coordinates.forward_norm)
 
     @property
     def unit_bounds(self):
         """Bounds of the spectrum of AᵀA in unit scale."""
         norm = self.forward.norm()
-        return tuple(b / self.units.forward_norm for b in (self.forward.lowest(norm), norm))
+        return tuple(b / self.coordinates.forward_norm for b in (self.forward.lowest(norm), norm))
 
     @property
     def information(self):
-        """``AᵀA``, what a measurement says, times δ²: G, or GᵀG in the original problem."""
+        """AᵀA, the Fisher information of a measurement times δ²: G, or GᵀG where G is A."""
         return self.forward.normal() if self.operator is None else self.forward
 
     def targets(self, Y):
-        """z: the measurements, or Aᵀ y."""
+        """z of shape (n_samples, n_features): the measurements, or Aᵀ y."""
         return Y if self.operator is None else self.operator.adjoint(Y)
 
     def forward_targets(self, X):
-        """G x, with the means of the pairs it was learned from matched."""
-        return self.units.target_mean + self.forward.forward(X - self.units.signal_mean)
+        """G x plus the constant that maps the mean of the signals to that of the targets."""
+        coordinates = self.coordinates
+        return coordinates.target_mean + self.forward.forward(X - coordinates.signal_mean)
 
     def expected_targets(self, X, Y, weight):
-        """E[z|x] = G x + g: with a linear operator the losses that only see it are free of noise.
+        """E[z|x] = G x + constant with a linear operator, and z without one.
 
-        Rao–Blackwell: the optimum is the same, the noise of z no longer adds to the variance.
+        A loss that depends on z through E[z|x] alone has the same optimum with either, and less
+        variance with E[z|x] (Rao–Blackwell).
         """
         Z = self.targets(Y)
         if self.operator is None:
@@ -166,66 +141,21 @@ class InverseProblem:
         return expected + np.average(Z - expected, axis=0, weights=weight)
 
 
-def _choose_operator(operator, fitted, d, m):
-    if operator is None:
-        return None if m == d else fitted
-    if isinstance(operator, str):
-        if operator == "estimate":
-            return fitted
+def _check_pairs(X, Y):
+    """Raise a ValueError if pairs are too large or small, or if the signals do not vary."""
+    check_size("the signals X", np.abs(X).max())
+    check_size("the measurements y", np.abs(Y).max())
+    spread = np.ptp(X, axis=0).max()
+    check_size("the differences of the signals X", spread)
+    if spread == 0:
         raise ValueError(
-            f'operator must be None, "estimate" or a linear operator; got {operator!r}.'
-        )
-    operator = as_operator(operator)
-    if operator.shape != (m, d):
-        raise ValueError(
-            f"operator has shape {operator.shape}, but X has {d} features and y has {m} "
-            f"measurements: an operator of shape {(m, d)} is needed."
-        )
-    check_adjoint(operator, random_state=0)
-    _check_size("the operator", operator.norm())
-    return operator
-
-
-def _check_size(name, size):
-    if size > _LARGEST or 0 < size < 1 / _LARGEST:
-        raise ValueError(
-            f"The size of {name} is {size:.3g}, and can be computed with between {1 / _LARGEST:g} "
-            f"and {_LARGEST:g}: choose other units."
+            f"The signals X of the {len(X)} distinct pair(s) that count are all the same, so "
+            "that no forward map can be learned: give signals that vary."
         )
 
 
-def _estimate_noise_level(operator, fitted, X, Y, weight):
-    """δ̂: the root mean square residual of the measurements, by degrees of freedom."""
-    n, n_used = weight.sum(), 1
-    if operator is None or operator is fitted:
-        operator = fitted
-        n_used = 1 + np.linalg.matrix_rank(X - X.mean(axis=0))
-        if n_used >= n:
-            warnings.warn(
-                f"The noise level cannot be told from {n:g} pairs of signals with {X.shape[1]} "
-                "features by themselves: every operator fits them. Give noise_level, the operator, "
-                "or more pairs.",
-                UserWarning,
-                stacklevel=5,
-            )
-    residual = Y - operator.forward(X)
-    residual -= np.average(residual, axis=0, weights=weight)
-    variance = np.average(residual**2, axis=0, weights=weight).mean()
-    return float(np.sqrt(variance * n / max(n - n_used, 1)))
-
-
-def _warn_if_not_monotone(forward, X, weight):
-    """Look only where the signals vary: of fewer signals than features the rest is a guess."""
-    G = forward.to_dense()
-    if len(X) <= len(G):
-        axes = principal_axes(X, weight)[1]
-        G = axes @ G @ axes.T
-    lowest, size = np.linalg.eigvalsh((G + G.T) / 2)[0], forward.norm()
-    if lowest < -0.1 * size:
-        warnings.warn(
-            "The linear fit of y to X is far from monotone (its symmetric part has the "
-            f"eigenvalue {lowest:.3g}, its norm is {size:.3g}), and an invertible residual "
-            'network cannot represent such a map. Give the operator, or operator="estimate".',
-            UserWarning,
-            stacklevel=5,
-        )
+def _operators(operator, X, Y, weight):
+    """The operator A or None, and the least-squares fit of y to x where none is given."""
+    given = operator is not None and not isinstance(operator, str)
+    fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
+    return choose_operator(operator, fitted, X.shape[1], Y.shape[1]), fitted

@@ -8,17 +8,9 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from ..operators import GramOperator
+from .gaussian import gaussian_slopes, principal_axes
 
-__all__ = [
-    "neighbour_bandwidth",
-    "noise_bandwidth",
-    "principal_axes",
-    "signal_bandwidth",
-]
-
-_MOST_AXES = 2000
-_FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
+__all__ = ["neighbour_bandwidth", "noise_bandwidth", "signal_bandwidth"]
 
 
 def signal_bandwidth(*, X, weight, forward, forward_norm, noise_level, max_condition, random_state):
@@ -68,27 +60,12 @@ def _flatness_bandwidth(X, weight, forward, norm, epsilon, max_condition):
     A prior that hardly varies in some direction has a steep score there. A network that cannot hold
     both this slope and the smallest one would give up the latter, though it matters more.
     """
-    variances, slopes = _gaussian_slopes(X, weight, forward, epsilon)
+    variances, slopes = gaussian_slopes(X, weight, forward, epsilon)
     smallest = max(slopes[0], slopes[-1] * 1e-12)
     if slopes[-1] <= max_condition / 2 * smallest:
         return 0.0
     steepest = max(max_condition / 10 * smallest, norm)
     return float(np.sqrt(max(epsilon / steepest - variances[0], 0.0)))
-
-
-def _gaussian_slopes(X, weight, forward, epsilon):
-    """The variances of the signals along their principal axes, and the eigenvalues of G + ε Cov⁻¹.
-
-    Without a matrix of G, the latter as if the axes were those of G, too.
-    """
-    variances, axes = principal_axes(X, weight)
-    variances = variances.clip(_FLAT * variances[-1] or 1.0)
-    if isinstance(forward, GramOperator):
-        slopes = (axes * forward.forward(axes)).sum(axis=1) + epsilon / variances
-        return variances, np.sort(slopes)
-    G = forward.to_dense()
-    inverse = (axes.T / variances) @ axes + (np.eye(len(G)) - axes.T @ axes) / variances[0]
-    return variances, np.linalg.eigvalsh((G + G.T) / 2 + epsilon * inverse)
 
 
 def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
@@ -134,41 +111,6 @@ def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
     rows = rng.permutation(n)[:n_queries]
     distance, expected = _neighbour_distance(centred, rows), _neighbour_distance(surrogate, rows)
     return 0.0 if distance > 0.9 * expected else float(distance / np.sqrt(d))
-
-
-def principal_axes(X, weight=None):
-    """Variances and principal axes of signals, the largest variance last.
-
-    Of more than 2,000 signals with more than 2,000 features they are those of a part.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Signals.
-    weight : ndarray of shape (n_samples,), default=None
-        How often each counts; once by default.
-
-    Returns
-    -------
-    variances : ndarray of shape (n_axes,)
-        The variances; ``n_axes`` is n_features, or the number of signals if that is less.
-    axes : ndarray of shape (n_axes, n_features)
-        Vectors of length one; zero where the variance vanishes for want of signals.
-    """
-    weight = np.ones(len(X)) if weight is None else weight
-    if min(X.shape) > _MOST_AXES:
-        step = -(-len(X) // _MOST_AXES)
-        X, weight = X[::step], weight[::step]
-    mean = np.average(X, axis=0, weights=weight)
-    deviations = np.sqrt(weight / weight.sum())[:, None] * (X - mean)
-    if len(X) >= X.shape[1]:
-        variances, axes = np.linalg.eigh(deviations.T @ deviations)
-        return variances, axes.T
-    variances, coefficients = np.linalg.eigh(deviations @ deviations.T)
-    axes = coefficients.T @ deviations
-    lengths = np.linalg.norm(axes, axis=1, keepdims=True)
-    vanishing = variances[:, None] <= np.finfo(float).eps * len(X) * variances[-1]
-    return variances, np.where(vanishing, 0.0, axes / np.where(vanishing, 1.0, lengths))
 
 
 def _neighbour_distance(X, rows):

@@ -6,16 +6,16 @@ from torch.autograd import Function
 
 from ..operators import GramOperator
 
-__all__ = ["ForwardTerm"]
+__all__ = ["TensorOperator"]
 
 
-class ForwardTerm:
+class TensorOperator:
     """``x ↦ G x / a`` for rows of tensors, with its derivative.
 
     Parameters
     ----------
     forward : Operator of shape (n_features, n_features)
-        G. Of a :class:`~skinvbayes.operators.GramOperator` no matrix is ever formed.
+        G. A :class:`~skinvbayes.operators.GramOperator` is only multiplied with, never formed.
     norm : float
         The number a.
     """
@@ -32,7 +32,7 @@ class ForwardTerm:
         """The matrix ``G / a``, with dtype and device of a tensor."""
         key = like.dtype, like.device
         if key not in self._matrices:
-            # rounded: in unit scale the same bits whatever the units of the data
+            # rounded to float32, so that the bits do not depend on the units of the data
             unit = torch.from_numpy(self.forward.to_dense() / self.norm).float()
             self._matrices[key] = unit.to(like)
         return self._matrices[key]

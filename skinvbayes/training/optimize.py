@@ -1,22 +1,23 @@
-"""Training: full-batch L-BFGS and mini-batch Adam over any loss of a network."""
+"""Minimisation of the mean of any loss over pairs: full-batch L-BFGS and mini-batch Adam."""
 
-import warnings
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["History", "Problem", "train"]
+from ..numerics.warn import warn_caller
+
+__all__ = ["History", "Objective", "StoppingRule", "minimize"]
 
 _MEMORY = 30  # pairs that L-BFGS remembers
 _FIRST_STEP = 0.02  # length of its first step: short, for networks that start near their optimum
 
 
 @dataclass
-class Problem:
-    """What is to be learned: a loss and the pairs it is averaged over.
+class Objective:
+    """The mean of a loss over weighted pairs, as a function of the network.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class Problem:
     constant : float
         What is added to the mean loss.
     decay : float
-        Weight of ``network.weight_penalty()`` in the objective. The histories leave it out.
+        Weight of ``network.weight_penalty()``, which is minimised too but left out of histories.
     """
 
     loss: object
@@ -44,14 +45,15 @@ class Problem:
     forward: object = None
     constant: float = 0.0
     decay: float = 0.0
-    without_known: bool = False
 
     def split(self, rows):
-        """The same problem on some of its samples."""
+        """The same objective on some of its samples; all of them for None."""
+        if rows is None:
+            return self
         return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
 
     def jittered(self, generator):
-        """The same problem for signals smoothed by a Gaussian of the bandwidth."""
+        """The same objective for signals smoothed by a Gaussian of the bandwidth."""
         if self.bandwidth == 0:
             return self
         jitter = self.bandwidth * torch.randn(
@@ -60,13 +62,13 @@ class Problem:
         z = self.z if self.forward is None else self.z + self.forward(jitter)
         return replace(self, x=self.x + jitter, z=z, bandwidth=0.0)
 
-    def value(self, network):
-        """The mean loss."""
+    def mean_loss(self, network):
+        """The mean loss, a Tensor of shape ()."""
         return (self.weight * self.loss(network, self.x, self.z)).mean() + self.constant
 
-    def objective(self, network):
-        """The mean loss, and what training minimises: the loss with the weight penalty."""
-        loss = self.value(network)
+    def loss_and_penalised(self, network):
+        """The mean loss, and what is minimised: the mean loss with the weight penalty."""
+        loss = self.mean_loss(network)
         return loss, loss + self.decay * network.weight_penalty() if self.decay else loss
 
 
@@ -90,9 +92,45 @@ class History:
     interrupted: bool = False
 
 
-def train(
+class StoppingRule:
+    """When training stops: after ``patience`` iterations without improvement.
+
+    With validation pairs, the best validation loss must improve. Without them the training loss
+    may be noisy, so its mean over the last ``patience`` iterations is compared with the mean over
+    the ``patience`` iterations before.
+
+    Parameters
+    ----------
+    tol : float
+        Least improvement that counts, relative to the size of the loss.
+    patience : int
+        Number of iterations.
+    """
+
+    def __init__(self, tol, patience):
+        self.tol, self.patience = tol, patience
+        self.values, self.best, self.n_waited = [], np.inf, 0
+
+    def validation_stalls(self, loss):
+        """Record a validation loss; True if the best one stopped improving."""
+        improved = loss < self.best - self.tol * abs(loss)
+        self.n_waited = 0 if improved else self.n_waited + 1
+        self.best = min(self.best, loss)
+        return self.n_waited >= self.patience
+
+    def training_stalls(self, value):
+        """Record a value of the training objective; True if its mean stopped falling."""
+        self.values.append(value)
+        last = self.values[-2 * self.patience :]
+        if len(last) < 2 * self.patience:
+            return False
+        before, now = np.mean(last[: self.patience]), np.mean(last[self.patience :])
+        return now > before - self.tol * abs(before)
+
+
+def minimize(
     network,
-    problem,
+    objective,
     *,
     solver,
     validation=None,
@@ -105,33 +143,22 @@ def train(
     generator=None,
     callback=None,
 ):
-    """Minimise the mean loss of a network, in place.
-
-    During the steps of Adam it is in training mode, at the end in eval mode.
+    """Minimise the mean loss of a network, in place; it ends in eval mode.
 
     Parameters
     ----------
     network : Module
-        The network; at the end it carries the last weights, or with a validation problem the best.
-    problem : Problem
+        The network; at the end it carries the last weights, with validation pairs the best ones.
+    objective : Objective
         Loss and training pairs.
-    solver : {"lbfgs", "adam"}
-        Full-batch quasi-Newton, or mini-batches.
-    validation : Problem, default=None
-        Pairs for early stopping.
-    max_iter : int, default=200
-        Iterations of L-BFGS, or epochs of Adam.
-    tol : float, default=1e-4
-        Least improvement of the loss that counts, relative to its size.
-    batch_size : int, default=128
-        Pairs in each step of Adam.
-    learning_rate_init : float, default=1e-3
-        First step size of Adam; it falls to zero along a cosine.
-    n_iter_no_change : int, default=10
-        Training stops after so many iterations without improvement: of the best validation loss,
-        or without validation of the mean training loss over the so many iterations before.
+    solver, max_iter, batch_size, learning_rate_init
+        As the parameters of the estimators.
+    tol, n_iter_no_change : float, int
+        Tolerance and patience of the :class:`StoppingRule`.
+    validation : Objective, default=None
+        Loss and validation pairs, for early stopping.
     optimizer : torch.optim.Optimizer, default=None
-        Go on with this one, at its step size, instead of a fresh Adam.
+        Continue with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
         Source of the batches and the jitter.
     callback : callable, default=None
@@ -145,118 +172,105 @@ def train(
     Raises
     ------
     ValueError
-        If the loss is not finite in the first iteration.
-
-    Warns
-    -----
-    ConvergenceWarning
-        If the loss stops being finite, or the keyboard interrupts; the best weights are restored.
+        If the loss is not finite in the first iteration. Later, and when the keyboard interrupts,
+        the best weights are restored and a ConvergenceWarning is raised.
     """
-    monitor = _Monitor(network, validation, tol, n_iter_no_change, callback)
+    recorder = _Recorder(network, validation, StoppingRule(tol, n_iter_no_change), callback)
+    solve, options = _lbfgs, (max_iter, generator)
+    if solver == "adam":
+        solve, options = _adam, (max_iter, batch_size, learning_rate_init, optimizer, generator)
     try:
-        if solver == "lbfgs":
-            _lbfgs(network, problem, monitor, max_iter, generator)
-        else:
-            options = (max_iter, batch_size, learning_rate_init, optimizer, generator)
-            _adam(network, problem, monitor, *options)
-    except _Diverged:
-        monitor.restore()
-        if not monitor.history.loss_curve:
-            raise ValueError(
-                "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
-                "the sizes of X, y and epsilon."
-            ) from None
-        warnings.warn(
-            f"Training diverged after iteration {len(monitor.history.loss_curve)}; the last good "
-            "weights were restored. Lower learning_rate_init or epsilon, or raise prior_bandwidth.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    except KeyboardInterrupt:
-        monitor.history.interrupted = True
-        monitor.restore()
-        warnings.warn(
-            f"Training was interrupted after iteration {len(monitor.history.loss_curve)}; the best "
-            "weights so far were restored.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
+        solve(network, objective, recorder, *options)
+    except (_NotFinite, KeyboardInterrupt) as reason:
+        recorder.give_up(reason)
     finally:
         network.eval()
     if validation is not None:
-        monitor.restore()
-    return monitor.history
+        recorder.restore()
+    return recorder.history
 
 
-class _Diverged(Exception):
-    pass
+class _NotFinite(Exception):
+    """The loss is not finite."""
 
 
-class _Monitor:
-    """Records every iteration, keeps the best weights and says when to stop."""
+class _Recorder:
+    """Records every iteration, keeps the best weights and asks the rule when to stop."""
 
-    def __init__(self, network, validation, tol, patience, callback):
-        self.network, self.validation, self.callback = network, validation, callback
-        self.tol, self.patience = tol, patience
+    def __init__(self, network, validation, rule, callback):
+        self.network, self.validation = network, validation
+        self.rule, self.callback = rule, callback
         self.history = History()
-        self.objectives = []
-        self.waited = 0
         self.best_state = _copy_state(network)
 
-    def __call__(self, loss, objective):
-        """Record the loss, and what was minimised, of one iteration; True to stop training."""
+    def __call__(self, loss, penalised):
+        """Record the mean loss, and what was minimised, of one iteration; True to stop."""
         if not np.isfinite(loss):
-            raise _Diverged
+            raise _NotFinite
         history = self.history
-        self.objectives.append(objective)
         history.loss_curve.append(loss)
-        if self.validation is not None:
+        if self.validation is None:
+            stalls = self.rule.training_stalls(penalised)
+        else:
             with torch.no_grad():
-                loss = float(self.validation.value(self.network))
+                loss = float(self.validation.mean_loss(self.network))
             history.validation_loss_curve.append(loss)
-        improved = loss < history.best_loss - self.tol * abs(loss)
-        self.waited = 0 if improved else self.waited + 1
+            stalls = self.rule.validation_stalls(loss)
         if loss < history.best_loss:
             history.best_loss = loss
             self.best_state = _copy_state(self.network)
         if self.callback is not None and self.callback(history):
             history.interrupted = True
-        return history.interrupted or self._stuck()
-
-    def _stuck(self):
-        """Whether what is judged no longer falls; in training, which may be noisy, on average."""
-        if self.validation is not None:
-            return self.waited >= self.patience
-        last = self.objectives[-2 * self.patience :]
-        if len(last) < 2 * self.patience:
-            return False
-        before, now = np.mean(last[: self.patience]), np.mean(last[self.patience :])
-        return now > before - self.tol * abs(before)
+        return history.interrupted or stalls
 
     def restore(self):
+        """Give the network its best weights."""
         self.network.load_state_dict(self.best_state)
+
+    def give_up(self, reason):
+        """End the training with the best weights and a warning, or with an error."""
+        self.restore()
+        n_iter = len(self.history.loss_curve)
+        if isinstance(reason, KeyboardInterrupt):
+            self.history.interrupted = True
+            warn_caller(
+                f"Training was interrupted after iteration {n_iter}; the best weights so far were "
+                "restored.",
+                ConvergenceWarning,
+            )
+        elif n_iter == 0:
+            raise ValueError(
+                "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
+                "the sizes of X, y and epsilon."
+            ) from None
+        else:
+            warn_caller(
+                f"Training diverged after iteration {n_iter}; the last good weights were restored. "
+                "Lower learning_rate_init or epsilon, or raise prior_bandwidth.",
+                ConvergenceWarning,
+            )
 
 
 def _copy_state(network):
     return {name: value.clone() for name, value in network.state_dict().items()}
 
 
-def _lbfgs(network, problem, monitor, max_iter, generator):
+def _lbfgs(network, objective, recorder, max_iter, generator):
     """SciPy's L-BFGS with its Wolfe line search; the jitter, if any, is drawn once."""
     parameters = list(network.parameters())
-    problem = problem.jittered(generator)
-    losses = {}  # of the evaluated points, by their bytes: the last few of a line search
+    objective = objective.jittered(generator)
+    losses = {}  # of the points of the last line search, by their bytes
 
     start = torch.cat([p.detach().cpu().double().ravel() for p in parameters]).numpy()
 
-    def objective(vector):
+    def value_and_gradient(vector):
         _assign(parameters, start + _FIRST_STEP * vector)
         network.zero_grad()
-        loss, total = problem.objective(network)
-        total.backward()
-        if not torch.isfinite(total):
-            raise _Diverged
-        losses[vector.tobytes()] = values = loss.item(), total.item()
+        loss, penalised = objective.loss_and_penalised(network)
+        penalised.backward()
+        if not torch.isfinite(penalised):
+            raise _NotFinite
+        losses[vector.tobytes()] = values = loss.item(), penalised.item()
         return values[1], _FIRST_STEP * _gradient(parameters)
 
     def after_iteration(intermediate_result):
@@ -264,13 +278,13 @@ def _lbfgs(network, problem, monitor, max_iter, generator):
         _assign(parameters, start + _FIRST_STEP * vector)
         values = losses[vector.tobytes()]
         losses.clear()
-        if monitor(*values):
+        if recorder(*values):
             raise StopIteration
 
     options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "maxcor": _MEMORY}
     options |= {"ftol": 1e-13, "gtol": 1e-10}
-    result = minimize(
-        objective,
+    result = scipy_minimize(
+        value_and_gradient,
         np.zeros_like(start),
         jac=True,
         method="L-BFGS-B",
@@ -292,8 +306,9 @@ def _gradient(parameters):
     return torch.cat([g.cpu().double().ravel() for g in gradients]).numpy()
 
 
-def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimizer, generator):
-    n = len(problem.x)
+def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, optimizer, generator):
+    """Epochs of Adam over random mini-batches, each with fresh jitter."""
+    n = len(objective.x)
     steps = max(1, n // batch_size)
     schedule = None
     if optimizer is None:
@@ -301,20 +316,20 @@ def _adam(network, problem, monitor, max_iter, batch_size, learning_rate, optimi
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * max_iter)
     for _ in range(max_iter):
         network.train()
-        mean_loss = mean_objective = 0.0
+        mean_loss = mean_penalised = 0.0
         for rows in torch.randperm(n, generator=generator).tensor_split(steps):
-            batch = problem.split(rows).jittered(generator)
-            loss, penalised = batch.objective(network)
+            batch = objective.split(rows).jittered(generator)
+            loss, penalised = batch.loss_and_penalised(network)
             value = penalised.item()
             if not np.isfinite(value):
-                raise _Diverged
+                raise _NotFinite
             optimizer.zero_grad()
             penalised.backward()
             optimizer.step()
             if schedule is not None:
                 schedule.step()
             mean_loss += loss.item() * len(rows) / n
-            mean_objective += value * len(rows) / n
+            mean_penalised += value * len(rows) / n
         network.eval()
-        if monitor(mean_loss, mean_objective):
+        if recorder(mean_loss, mean_penalised):
             break

@@ -1,8 +1,75 @@
-"""The progress bar of a training."""
+"""What is told while an estimator trains: scikit-learn's callbacks, and the progress bar."""
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
-__all__ = ["progress_bar"]
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # before scikit-learn 1.9
+
+    class CallbackSupportMixin:
+        """No callbacks."""
+
+    def with_callbacks(method):
+        """The method as it is."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "FitTask", "progress_bar", "with_callbacks"]
+
+
+class FitTask:
+    """The fit of an estimator as a task of scikit-learn's callbacks; does nothing without them.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The estimator that fits.
+    max_iter : int
+        Largest number of iterations.
+    **data
+        ``X``, ``y`` and ``metadata``, for the callbacks.
+    """
+
+    def __init__(self, estimator, max_iter, **data):
+        self.estimator, self.data, self.context = estimator, data, None
+        if hasattr(estimator, "_init_callback_context"):
+            self.context = estimator._init_callback_context(max_subtasks=max_iter)
+            self.context.call_on_fit_task_begin(estimator=estimator, **data)
+
+    def iterate(self, attributes):
+        """Report one iteration.
+
+        Parameters
+        ----------
+        attributes : callable
+            Gives the fitted attributes as they are now, a dict; called if a callback needs them.
+
+        Returns
+        -------
+        stop : bool
+            Whether a callback asks to stop the training.
+        """
+        if self.context is None or not getattr(self.estimator, "_skl_callbacks", None):
+            return False
+        iteration = self.context.subcontext(task_name="iteration")
+        iteration.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        return iteration.call_on_fit_task_end(
+            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+        )
+
+    def end(self):
+        """Report that the fit has ended; the estimator has its fitted attributes."""
+        if self.context is not None:
+            self.context.call_on_fit_task_end(
+                estimator=self.estimator, reconstruction_attributes={}, **self.data
+            )
+
+    def propagate(self, sub_estimator):
+        """Context in which a sub-estimator's fit reports to the same callbacks."""
+        if self.context is None:
+            return nullcontext()
+        subtask = self.context.subcontext(task_name="estimator")
+        return subtask.propagate_callback_context(sub_estimator)
 
 
 @contextmanager

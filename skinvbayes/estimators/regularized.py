@@ -1,0 +1,89 @@
+"""The base of the estimators whose loss has a penalty."""
+
+import numbers
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from .base import BaseINN
+
+__all__ = ["BaseRegularizedINN"]
+
+_TEMPERED = 0.1  # relative difference of ε from δ² up to which no warning is raised
+
+
+class BaseRegularizedINN(BaseINN):
+    """Base of the estimators whose loss has a penalty of weight ``epsilon``.
+
+    Parameters
+    ----------
+    epsilon : "auto" or float, default="auto"
+        Weight of the penalty, in the units of y squared; "auto" is the variance of the noise. The
+        other parameters are those of :class:`BaseINN`.
+    """
+
+    _parameter_constraints = {
+        **BaseINN._parameter_constraints,
+        "epsilon": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        epsilon="auto",
+        *,
+        operator=None,
+        noise_level="auto",
+        prior_bandwidth="auto",
+        residual="gradient",
+        n_blocks=1,
+        hidden_layer_sizes="auto",
+        image_shape=None,
+        kernel_size=7,
+        lipschitz=0.999,
+        solver="auto",
+        max_iter=200,
+        tol=1e-5,
+        batch_size="auto",
+        learning_rate_init=3e-3,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        warm_start=False,
+        device="cpu",
+        random_state=None,
+        verbose=False,
+    ):
+        super().__init__(
+            operator=operator,
+            noise_level=noise_level,
+            prior_bandwidth=prior_bandwidth,
+            residual=residual,
+            n_blocks=n_blocks,
+            hidden_layer_sizes=hidden_layer_sizes,
+            image_shape=image_shape,
+            kernel_size=kernel_size,
+            lipschitz=lipschitz,
+            solver=solver,
+            max_iter=max_iter,
+            tol=tol,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.epsilon = epsilon
+
+    def _caveat(self, noise_level):
+        ratio = self.epsilon_ / self.noise_level_**2 if self.noise_level_ > 0 else 1.0
+        if noise_level is not None or abs(ratio - 1) <= _TEMPERED:
+            return ""
+        return (
+            f"epsilon ({self.epsilon_:.3g}) is {ratio:.3g} times the squared noise level: the "
+            "uncertainty is that for the prior raised to this power, not for the prior of the "
+            'training signals. Set epsilon="auto" or noise_level, or pass noise_level to '
+            "predict where the loss is the divergence's."
+        )

@@ -1,0 +1,233 @@
+"""The posterior of signals given measurements: a Gaussian around each reconstruction."""
+
+import numbers
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy.stats import norm
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from ..numerics.threads import single_thread
+from ..numerics.warn import warn_caller
+from .error_model import ErrorModel
+from .trained_map import TrainedMap
+
+__all__ = ["N_PROBES", "Posterior"]
+
+N_PROBES = 64  # random signs that the diagonal of a covariance is estimated from
+_DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
+_DENSE_ENTRIES = 2**22  # of the matrices that are worked on at once
+_PRODUCT_ROWS = 1024  # vectors that are multiplied at once
+_BASIS_ENTRIES = 2**18  # of these vectors, where Lanczos' method keeps up to 300 for each
+_SOLVED = 1e-3  # largest relative residual of an equation that raises no warning
+
+
+@dataclass
+class Posterior:
+    """The Gaussian approximation of the posterior, for rows of measurements.
+
+    All results have the dtype of the measurements, all computations are in double precision. What
+    a row gets does not depend on the rows beside it.
+
+    Attributes
+    ----------
+    Y : ndarray of shape (n_samples, n_measurements)
+        Measurements.
+    map : TrainedMap
+        The map φ; its inverse gives the reconstruction.
+    error_model : ErrorModel
+        The covariance of the reconstruction's error, from the Jacobian of φ.
+    targets : callable
+        Takes Y to z-space.
+    caveat : str, default=""
+        A warning that goes with every statement of uncertainty, if not empty.
+    """
+
+    Y: np.ndarray
+    map: TrainedMap
+    error_model: ErrorModel
+    targets: Callable
+    caveat: str = ""
+    _mean: np.ndarray | None = field(default=None, init=False, repr=False)
+
+    @property
+    def mean(self):
+        """The reconstructions φ⁻¹(z), of shape (n_samples, n_features)."""
+        if self._mean is None:  # functools.cached_property would let only one thread in
+            self._mean = self.map.reconstruct(self.Y, self.targets)
+        return self._mean
+
+    def covariance(self):
+        """Covariances of the errors, of shape (n_samples, n_features, n_features)."""
+        self._tell_caveat()
+        return np.concatenate([S for _, S in self._covariances()]).astype(self.Y.dtype)
+
+    def std(self, method="auto", n_probes=N_PROBES, random_state=0):
+        """Standard deviations of the errors, and the standard errors of these.
+
+        Parameters
+        ----------
+        method : {"auto", "dense", "probing"}, default="auto"
+            "dense" forms the covariances, "probing" estimates their diagonals from products.
+        n_probes : int, default=64
+            Number of probes.
+        random_state : int, RandomState instance or None, default=0
+            Source of the probes.
+
+        Returns
+        -------
+        std, error : ndarrays of shape (n_samples, n_features)
+            In the units of the signals.
+        """
+        if not isinstance(n_probes, numbers.Integral) or n_probes < 2:
+            raise ValueError(f"n_probes must be an integer of at least 2; got {n_probes!r}.")
+        self._tell_caveat()
+        if self._is_dense(method):
+            diagonals = [np.diagonal(S, axis1=1, axis2=2) for _, S in self._covariances()]
+            std = np.sqrt(np.concatenate(diagonals))
+            error = np.zeros_like(std)
+        else:
+            variance, variance_error = self._probed_variances(n_probes, random_state)
+            floor = np.finfo(float).eps * variance.max(axis=1, keepdims=True)
+            std = np.sqrt(np.maximum(variance, floor))
+            error = variance_error / (2 * std)
+        return std.astype(self.Y.dtype), error.astype(self.Y.dtype)
+
+    def interval(self, coverage):
+        """Ends of the intervals that hold each coordinate with a probability.
+
+        Parameters
+        ----------
+        coverage : float
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        lower, upper : ndarrays of shape (n_samples, n_features)
+            In the units of the signals.
+        """
+        if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
+            raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
+        half = float(norm.ppf((1 + coverage) / 2)) * self.std()[0]
+        return self.mean - half, self.mean + half
+
+    def sample(self, n_samples=1, random_state=None, method="auto"):
+        """Draw signals.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of signals for each measurement.
+        random_state : int, RandomState instance or None, default=None
+            Source of randomness.
+        method : {"auto", "dense", "probing"}, default="auto"
+            "dense" forms the covariances, "probing" multiplies with their roots.
+
+        Returns
+        -------
+        samples : ndarray of shape (n_rows, n_samples, n_features)
+            In the units of the signals.
+        """
+        if not isinstance(n_samples, numbers.Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an integer of at least 1; got {n_samples!r}.")
+        self._tell_caveat()
+        n, d = self.mean.shape
+        white = check_random_state(random_state).standard_normal((n, n_samples, d))
+        return (self.mean[:, None] + self._errors(white, method)).astype(self.Y.dtype)
+
+    def _tell_caveat(self):
+        if self.caveat:
+            warn_caller(self.caveat, UserWarning)
+
+    def _is_dense(self, method):
+        if method not in ("auto", "dense", "probing"):
+            raise ValueError(f'method must be "auto", "dense" or "probing"; got {method!r}.')
+        few = self.mean.shape[1] <= _DENSE_FEATURES
+        return method == "dense" or (method == "auto" and few)
+
+    def _covariances(self):
+        """Slices of the rows and the covariances of their errors, in chunks that bound memory."""
+        n, d = self.mean.shape
+        n_indefinite = 0
+        for rows in _chunks(n, _DENSE_ENTRIES // d**2):
+            jacobian = self.map.jacobian(self.mean[rows].astype(np.float64))
+            with single_thread():
+                S, indefinite = self.error_model.covariance(jacobian)
+            n_indefinite += indefinite.sum()
+            yield rows, S
+        if n_indefinite:
+            warn_caller(
+                f"For {n_indefinite} of {n} rows the symmetric part of the Jacobian is not "
+                "positive definite; its eigenvalues were raised, and these uncertainties are not "
+                'to be trusted. With an operator, one block of residual="gradient" and the noise '
+                "level of the training this does not happen."
+            )
+
+    def _probed_variances(self, n_probes, random_state):
+        """Diagonals of the covariances from products with random signs, and standard errors."""
+        X, rng = self.mean, check_random_state(random_state)
+        variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
+        for rows in _chunks(len(X), _PRODUCT_ROWS // n_probes):
+            v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
+            points = np.repeat(X[rows], n_probes, axis=0)
+            flat = v.reshape(points.shape)
+            image, unsolved = self._apply(self.error_model.product, flat, points)
+            estimates = v * image.reshape(v.shape)
+            variance[rows] = estimates.mean(axis=1)
+            error[rows] = estimates.std(axis=1, ddof=1) / np.sqrt(n_probes)
+            residual = max(residual, unsolved)
+        _warn_if_unsolved(residual)
+        return variance, error
+
+    def _errors(self, white, method):
+        """Errors with these covariances, from white ones of shape (n_rows, n_samples, d)."""
+        if self._is_dense(method):
+            return self._dense_errors(white)
+        return self._probed_errors(white)
+
+    def _dense_errors(self, white):
+        errors = np.zeros_like(white)
+        if self.error_model.noise_level > 0:
+            for rows, S in self._covariances():
+                errors[rows] = white[rows] @ np.linalg.cholesky(S).transpose(0, 2, 1)
+        return errors
+
+    def _probed_errors(self, white):
+        errors, residual = np.zeros_like(white), 0.0
+        if self.error_model.noise_level == 0:
+            return errors
+        n_samples, d = white.shape[1:]
+        white, flat = white.reshape(-1, d), errors.reshape(-1, d)
+        for part in _chunks(len(white), _BASIS_ENTRIES // d):
+            points = self.mean[np.arange(len(white))[part] // n_samples]
+            flat[part], unsolved = self._apply(self.error_model.root_product, white[part], points)
+            residual = max(residual, unsolved)
+        _warn_if_unsolved(residual)
+        return errors
+
+    def _apply(self, function, vectors, points):
+        """A function of the error model applied to vectors at points; its largest residual."""
+        points, v = points.astype(np.float64), torch.from_numpy(vectors)
+        with single_thread():
+            product = self.map.precision_product(points, self.error_model.factor)
+            with torch.no_grad():
+                image, residual = function(product, v.to(self.map.network.device))
+        return image.cpu().numpy(), float(residual.max())
+
+
+def _chunks(n_rows, size):
+    """Slices that cover the rows, of the given size or of one row."""
+    size = max(1, size)
+    return [slice(start, start + size) for start in range(0, n_rows, size)]
+
+
+def _warn_if_unsolved(residual):
+    if not residual <= _SOLVED:
+        warn_caller(
+            f"Equations with the posterior's precision were solved to a relative residual of "
+            f"{residual:.1g} only. Lower lipschitz and fit again, or check these measurements.",
+            ConvergenceWarning,
+        )

@@ -1,0 +1,188 @@
+"""What Gaussian signals make of the problem: their covariance, their optimum, the linear estimator.
+
+For Gaussian signals of covariance C the optimum of the divergence loss is linear,
+φ(x) = (G + ε C⁻¹) x + constant, and its inverse is the linear minimum mean square error (LMMSE)
+estimator. Training starts from this map, and the rules for the bandwidth look at its slopes.
+"""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from ..numerics.symmetric import small_gram
+from ..operators import GramOperator, as_operator
+
+__all__ = [
+    "gaussian_optimum",
+    "gaussian_slopes",
+    "linear_estimator",
+    "principal_axes",
+    "unit_optimum",
+]
+
+_MOST_AXES = 2000
+_FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
+_SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
+_JITTER = 1e-6  # added to the variances of the first guess, in unit scale
+
+
+def gaussian_optimum(forward, inverse_covariance, epsilon):
+    """The symmetric part of ``G + ε C⁻¹``.
+
+    Parameters
+    ----------
+    forward, inverse_covariance : ndarrays or Tensors of shape (n_features, n_features)
+        The forward map G and the inverse of the covariance C.
+    epsilon : float
+        Weight ε of the prior.
+
+    Returns
+    -------
+    optimum : ndarray or Tensor of shape (n_features, n_features)
+        A symmetric matrix.
+    """
+    return (forward + forward.T) / 2 + epsilon * inverse_covariance
+
+
+def linear_estimator(mean, covariance, operator, noise_level):
+    """The linear minimum mean square error (LMMSE) estimator of x from y = A x + noise.
+
+    For Gaussian signals it is the posterior mean, ``x̄ + (AᵀA + δ² C⁻¹)⁻¹ Aᵀ (y − A x̄)``.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_features,)
+        Mean of the signals.
+    covariance : ndarray of shape (n_features, n_features)
+        Covariance C of the signals; it may be singular.
+    operator : None or linear operator of shape (n_measurements, n_features)
+        The operator A; None for the identity.
+    noise_level : float
+        Standard deviation δ of the noise.
+
+    Returns
+    -------
+    estimate : callable
+        Map of measurements (n_samples, n_measurements) to signals (n_samples, n_features).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.problem.gaussian import linear_estimator
+    >>> estimate = linear_estimator(np.zeros(2), np.diag([1.0, 0.0]), None, 1.0)
+    >>> estimate(np.array([[2.0, 3.0]]))
+    array([[1., 0.]])
+    """
+    A = np.eye(len(mean)) if operator is None else as_operator(operator).to_dense()
+    image = A @ covariance
+    gain = np.linalg.solve(image @ A.T + noise_level**2 * np.eye(len(A)), image).T
+    return lambda Y: mean + (Y - A @ mean) @ gain.T
+
+
+def unit_optimum(problem, deviations, *, whole, max_condition):
+    """The optimum for Gaussian signals in unit scale, with slopes that the network can hold.
+
+    Parameters
+    ----------
+    problem : InverseProblem
+        The problem.
+    deviations : Tensor of shape (n_samples, n_features)
+        Differences of the signals from their mean in unit scale, times the roots of weights that
+        add up to one.
+    whole : bool
+        True for the matrix ``G + ε C⁻¹``. False for a multiple of the identity, the mean of the
+        eigenvalues of ``ε C⁻¹``, where the network adds G itself.
+    max_condition : float
+        Largest ratio of slopes that the network can hold.
+
+    Returns
+    -------
+    slope : Tensor of shape (n_features, n_features) or ()
+        The optimum, with its eigenvalues clipped.
+    """
+    epsilon = problem.coordinates.unit_divergence_weight(problem.noise_level**2)
+    smoothing = problem.coordinates.unit_bandwidth(problem.bandwidth) ** 2 + _JITTER
+    if not whole:
+        n_features = deviations.shape[1]
+        variances = torch.linalg.eigvalsh(small_gram(deviations)).clamp(min=0)
+        variances = F.pad(variances, (n_features - len(variances), 0))
+        return _clipped(epsilon / (variances.flip(0) + smoothing), max_condition).mean()
+    covariance = deviations.T @ deviations
+    smoothed = covariance + smoothing * torch.eye(len(covariance)).to(covariance)
+    forward = problem.unit_forward.matrix(covariance)
+    spectrum, axes = torch.linalg.eigh(
+        gaussian_optimum(forward, torch.linalg.inv(smoothed), epsilon)
+    )
+    return (axes * _clipped(spectrum, max_condition)) @ axes.T
+
+
+def _clipped(slopes, max_condition):
+    """Ascending slopes, clipped to the range that a network of this condition can hold."""
+    slopes = slopes.clamp(min=_SMALLEST_SLOPE)
+    return slopes.clamp(max=max_condition * slopes[0])
+
+
+def gaussian_slopes(X, weight, forward, epsilon):
+    """The variances of signals along their principal axes, and the eigenvalues of ``G + ε C⁻¹``.
+
+    Where G is only multiplied with, its eigenvectors are taken to be the principal axes.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Signals.
+    weight : ndarray of shape (n_samples,)
+        How often each counts.
+    forward : Operator of shape (n_features, n_features)
+        The forward map G.
+    epsilon : float
+        Weight ε of the prior.
+
+    Returns
+    -------
+    variances, slopes : ndarrays of shape (n_axes,) and (n_axes,) or (n_features,)
+        Both in ascending order.
+    """
+    variances, axes = principal_axes(X, weight)
+    variances = variances.clip(_FLAT * variances[-1] or 1.0)
+    if isinstance(forward, GramOperator):
+        slopes = (axes * forward.forward(axes)).sum(axis=1) + epsilon / variances
+        return variances, np.sort(slopes)
+    G = forward.to_dense()
+    inverse = (axes.T / variances) @ axes + (np.eye(len(G)) - axes.T @ axes) / variances[0]
+    return variances, np.linalg.eigvalsh(gaussian_optimum(G, inverse, epsilon))
+
+
+def principal_axes(X, weight=None):
+    """Variances and principal axes of signals, the largest variance last.
+
+    Of more than 2,000 signals with more than 2,000 features, every k-th signal is used.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Signals.
+    weight : ndarray of shape (n_samples,), default=None
+        How often each counts; once by default.
+
+    Returns
+    -------
+    variances : ndarray of shape (n_axes,)
+        The variances; ``n_axes`` is n_features, or the number of signals if that is less.
+    axes : ndarray of shape (n_axes, n_features)
+        Vectors of length one; zero vectors where there are too few signals for an axis.
+    """
+    weight = np.ones(len(X)) if weight is None else weight
+    if min(X.shape) > _MOST_AXES:
+        step = -(-len(X) // _MOST_AXES)
+        X, weight = X[::step], weight[::step]
+    mean = np.average(X, axis=0, weights=weight)
+    deviations = np.sqrt(weight / weight.sum())[:, None] * (X - mean)
+    if len(X) >= X.shape[1]:
+        variances, axes = np.linalg.eigh(deviations.T @ deviations)
+        return variances, axes.T
+    variances, coefficients = np.linalg.eigh(deviations @ deviations.T)
+    axes = coefficients.T @ deviations
+    lengths = np.linalg.norm(axes, axis=1, keepdims=True)
+    vanishing = variances[:, None] <= np.finfo(float).eps * len(X) * variances[-1]
+    return variances, np.where(vanishing, 0.0, axes / np.where(vanishing, 1.0, lengths))

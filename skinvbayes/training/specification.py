@@ -1,0 +1,131 @@
+"""What is to be trained, and what the parts of it that are left open mean for the pairs at hand."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from ..losses import Loss
+from ..networks.architecture import Architecture
+from ..networks.block import ResidualBlock
+from ..networks.iresnet import name_of
+from ..problem.inverse_problem import InverseProblem
+
+__all__ = ["Pairs", "TrainingSpecification"]
+
+_LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
+_LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
+
+
+class Pairs(NamedTuple):
+    """Distinct pairs: signals X, measurements Y, and how often each counts."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    weight: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainingSpecification:
+    """What is to be trained and how; most of it as the parameters of the estimators.
+
+    Attributes
+    ----------
+    title : str
+        Name of the estimator, for the progress bar.
+    loss : type of Loss
+        The loss of the last stage.
+    epsilon : "auto" or float
+        Weight of the penalty in the user's units; "auto" is the variance of the noise.
+    branch : type of ResidualBlock
+        Class of the residual blocks.
+    architecture : Architecture
+        Size and settings of the network.
+    """
+
+    title: str
+    loss: type[Loss]
+    epsilon: object
+    branch: type[ResidualBlock]
+    architecture: Architecture
+    operator: object
+    noise_level: object
+    prior_bandwidth: object
+    solver: str
+    max_iter: int
+    tol: float
+    batch_size: object
+    learning_rate_init: float
+    early_stopping: bool
+    validation_fraction: float
+    n_iter_no_change: int
+    device: object
+    random_state: object
+    verbose: object
+
+    def problem_of(self, pairs, rng):
+        """The inverse problem that the pairs pose."""
+        return InverseProblem.from_pairs(
+            *pairs,
+            operator=self.operator,
+            noise_level=self.noise_level,
+            bandwidth=self.prior_bandwidth,
+            bandwidth_rule=self.branch.bandwidth_rule,
+            common_mean=self.branch.common_mean,
+            max_condition=self.architecture.max_condition,
+            random_state=rng,
+        )
+
+    def epsilon_for(self, problem):
+        """The weight of the penalty, a number."""
+        return problem.noise_level**2 if self.epsilon == "auto" else float(self.epsilon)
+
+    def bandwidth_for(self, problem, loss):
+        """The bandwidth for a loss: "auto" smooths less for a reconstruction than for a score."""
+        automatic = isinstance(self.prior_bandwidth, str)
+        share = self.branch.reconstruction_smoothing if automatic and loss.expects_noise else 1
+        return share * problem.bandwidth
+
+    def solver_for(self, problem, X):
+        """The solver, "lbfgs" or "adam"."""
+        if self.solver != "auto":
+            return self.solver
+        small = X.size <= _LBFGS_ENTRIES and X.shape[1] <= _LBFGS_FEATURES
+        # full batches draw the jitter once, which is enough where the signals fill their space
+        jitter_matters = problem.bandwidth > 0 and len(X) < 10 * X.shape[1] ** 2
+        return "lbfgs" if small and not jitter_matters else "adam"
+
+    def stages(self, solver, continued):
+        """The classes of the losses to train with, one after the other, and their iterations."""
+        first = self.loss.first_stage
+        if first is None or continued or self.max_iter == 1:
+            return [(self.loss, self.max_iter)]
+        n_first = max(1, int(self.branch.first_stage_share(solver) * self.max_iter))
+        return [(first, n_first), (self.loss, self.max_iter - n_first)]
+
+    def network_config(self, problem, options=None):
+        """The parameters of the network for a problem, but for the known part itself."""
+        architecture, branch = self.architecture, self.branch
+        sizes = architecture.hidden_layer_sizes
+        options = branch.options(architecture) if options is None else options
+        return {
+            "n_features": architecture.n_features,
+            "known_bounds": problem.unit_bounds if self.knows_forward(problem) else None,
+            "residual": name_of(branch),
+            "n_blocks": architecture.n_blocks,
+            "hidden_layer_sizes": sizes or branch.default_hidden_layer_sizes(architecture),
+            "lipschitz": architecture.lipschitz,
+            "block_options": options,
+        }
+
+    def knows_forward(self, problem):
+        """Whether G is a fixed part of the network, which learns the rest of φ alone."""
+        large = self.architecture.n_features > self.branch.most_features_of_matrices
+        return problem.operator is not None and self.architecture.n_blocks == 1 and large
+
+    @property
+    def n_batch(self):
+        """Pairs in each step of Adam."""
+        if self.batch_size != "auto":
+            return self.batch_size
+        return self.branch.default_batch_size(self.architecture.n_features)

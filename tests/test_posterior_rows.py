@@ -1,0 +1,111 @@
+"""The posterior of a row, and its error message, do not depend on the rows beside it."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from helpers import every
+from skinvbayes import DivergenceRegularizedINN
+from skinvbayes.datasets import make_bimodal
+from skinvbayes.inference.error_model import ErrorModel
+from skinvbayes.inference.posterior import Posterior
+from skinvbayes.operators import as_operator
+
+A = np.array([[3.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
+FACTORS = [65_535.0, 1e12, 1e20]
+
+
+def assert_independent(call, Y, factor):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = call(Y)
+        spoiled = call(np.vstack([Y, factor * Y[:1]]))[: len(Y)]
+    assert_allclose(spoiled, alone, rtol=1e-9, atol=1e-9 * np.abs(alone).max())
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    """Estimators by loss and problem, fitted once."""
+    cache = {}
+
+    def fit(cls, operator, **options):
+        key = (cls, operator is None, *options.values())
+        if key not in cache:
+            data = make_bimodal(300, operator=operator, noise_level=0.3, random_state=0)
+            estimator = cls(operator=operator, max_iter=20, random_state=0, **options)
+            cache[key] = data.Y[:40], estimator.fit(data.X, data.Y)
+        return cache[key]
+
+    return fit
+
+
+@every
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("method", ["dense", "probing"])
+@pytest.mark.parametrize("operator", [None, A], ids=["original", "normal"])
+def test_samples_beside_a_huge_row(cls, method, factor, operator, fitted):
+    Y, estimator = fitted(cls, operator)
+    options = {"n_samples": 2, "random_state": 0, "method": method}
+    assert_independent(lambda rows: estimator.sample_posterior(rows, **options), Y, factor)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@every
+def test_one_huge_point(cls, factor, fitted):
+    _, estimator = fitted(cls, A)
+    Z = np.random.RandomState(0).standard_normal((40, 2))
+    assert_independent(estimator.inverse_transform, Z, factor)
+
+
+@pytest.mark.parametrize("bandwidth", [0.0, 0.4])
+def test_one_indefinite_jacobian(bandwidth):
+    """Eigenvalues are raised for the rows that need it; the others keep every bit."""
+    rng = np.random.RandomState(0)
+    model = ErrorModel(None, as_operator(np.eye(3)), 0.3, bandwidth)
+    J = np.eye(3) + 0.1 * rng.standard_normal((5, 3, 3))
+    alone, _ = model.covariance(J)
+    beside, indefinite = model.covariance(np.concatenate([J, -J[:1]]))
+    assert indefinite.tolist() == [False] * 5 + [True]
+    np.testing.assert_array_equal(beside[:5], alone)
+
+
+class IsotropicMap:
+    """Reconstructs y itself, with the precision |y|² in every direction."""
+
+    network = torch.nn.Module()
+    network.device = "cpu"
+
+    def reconstruct(self, Y, targets):
+        return Y
+
+    def precision_product(self, X, factor):
+        precision = torch.from_numpy((X**2).sum(axis=1, keepdims=True))
+        return lambda v: precision * v
+
+
+@pytest.mark.parametrize("method", ["std", "sample"])
+def test_one_row_without_information(method):
+    model = ErrorModel(None, as_operator(np.eye(2)), 1.0, 0.0)
+    Y = np.array([[0.6, 0.8], [1.2, 1.6]])
+
+    def ask(rows):
+        posterior = Posterior(rows, IsotropicMap(), model, None)
+        if method == "std":
+            return posterior.std("probing")[0]
+        return posterior.sample(3, 0, "probing")
+
+    alone, beside = ask(Y), ask(np.vstack([Y, 1e-10 * Y[:1]]))[:2]
+    assert_allclose(beside, alone, rtol=1e-9)
+    assert_allclose(ask(Y[:1]), alone[:1], rtol=1e-9)
+
+
+@pytest.mark.parametrize("row", [0, 7])
+def test_rows_whose_result_is_too_large_are_named(row, fitted):
+    Y, estimator = fitted(DivergenceRegularizedINN, None)
+    X = Y.astype(np.float32)
+    X[row] = 3e38
+    with pytest.raises(ValueError, match=rf"do not fit into float32 \(rows {row}\)"):
+        estimator.transform(X * np.float32(1))
