@@ -1,4 +1,4 @@
-"""What the problems share: measurements with noise, their Bunch, and checks of arguments."""
+"""What all problems share: the Bunch they come in, measurements with noise, checked arguments."""
 
 from math import inf
 from numbers import Integral, Real
@@ -14,6 +14,7 @@ __all__ = [
     "check_number",
     "draw_signals",
     "forward_of",
+    "make_problem",
     "split_problem",
 ]
 
@@ -25,9 +26,20 @@ def draw_signals(sample, n_train, n_test):
     return np.split(sample(n_train + n_test), [n_train])
 
 
+def make_problem(*, operator, noise_level, DESCR, **contents):
+    """What every data set returns, a Bunch.
+
+    It holds ``operator`` (the linear operator A; None for y = x + noise, or where the measurements
+    are not linear), ``noise_level`` (standard deviation δ of the noise) and ``DESCR``. The pairs
+    are ``X`` and ``Y``, or ``X_train``, ``Y_train``, ``X_test`` and ``Y_test``. Whatever else
+    belongs to a problem, such as ``prior`` or ``image_shape``, is among the ``contents``.
+    """
+    return Bunch(operator=operator, noise_level=noise_level, DESCR=DESCR, **contents)
+
+
 def split_problem(X_train, X_test, forward, noise_level, rng, /, *, forward_test=None, **contents):
     """A problem with training and test pairs, whose measurements are ``forward(X)`` and noise."""
-    return Bunch(
+    return make_problem(
         X_train=X_train,
         Y_train=add_noise(forward(X_train), noise_level, rng),
         X_test=X_test,

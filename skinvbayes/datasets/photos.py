@@ -76,6 +76,10 @@ def load_photos(
     check_integer("test_size", test_size, 1, _LARGEST_TEST)
     check_number("blur", blur)
     rng = check_random_state(random_state)
+    return _photo_problem(noise_level, blur, patch_size, n_patches, test_size, rng)
+
+
+def _photo_problem(noise_level, blur, patch_size, n_patches, test_size, rng):
     photos = [_grey_photo(file) for file in _TRAIN]
     X_train = np.stack([_random_patch(photos, patch_size, rng) for _ in range(n_patches)])
     photos_test = np.stack([_centre(_grey_photo(file), test_size) for file in _TEST])

@@ -11,6 +11,12 @@ from .profiles import random_profiles
 
 __all__ = ["make_saturating_sensor", "saturating_response"]
 
+_DESCR = (
+    "Simulated, and beyond the paper's theory, which treats linear forward maps: random boxes and "
+    "bumps of light x, seen as K s(K x) with a blur K of {:g} pixels and the response "
+    "s(t) = σ asinh(t / σ), σ = {:g}, with noise."
+)
+
 
 def make_saturating_sensor(
     n_train=2000,
@@ -28,8 +34,7 @@ def make_saturating_sensor(
     they are read: ``y = K s(K x) + noise`` with the Gaussian blur K (periodic, norm one) and the
     response ``s(t) = σ asinh(t / σ)``, linear below the saturation σ and logarithmic above.
 
-    The paper's theory treats linear forward maps: this problem is beyond it. It has the form of the
-    original problem, though, for its forward map is strictly monotone, with Lipschitz constant one.
+    It is beyond the paper's theory of linear maps, but strictly monotone with Lipschitz constant 1.
 
     Parameters
     ----------
@@ -60,13 +65,9 @@ def make_saturating_sensor(
     >>> bool((problem.forward(problem.X_test) == problem.Y_test).all())
     True
     """
-    check_integer("n_pixels", n_pixels, 2)
-    check_number("blur", blur)
-    check_number("saturation", saturation, positive=True)
+    forward = _sensor(n_pixels, blur, saturation)
     rng = check_random_state(random_state)
     sample = partial(random_profiles, shape=(n_pixels,), rng=rng)
-    blurring = GaussianBlur((n_pixels,), blur)
-    forward = partial(saturating_response, blurring=blurring, saturation=saturation)
     return split_problem(
         *draw_signals(sample, n_train, n_test),
         forward,
@@ -75,12 +76,17 @@ def make_saturating_sensor(
         operator=None,
         forward=forward,
         image_shape=(n_pixels,),
-        DESCR=(
-            "Simulated, and beyond the paper's theory, which treats linear forward maps: random "
-            f"boxes and bumps of light x, seen as K s(K x) with a blur K of {blur:g} pixels and "
-            f"the response s(t) = σ asinh(t / σ), σ = {saturation:g}, with noise."
-        ),
+        DESCR=_DESCR.format(blur, saturation),
     )
+
+
+def _sensor(n_pixels, blur, saturation):
+    """The map from light to what the sensor says."""
+    check_integer("n_pixels", n_pixels, 2)
+    check_number("blur", blur)
+    check_number("saturation", saturation, positive=True)
+    blurring = GaussianBlur((n_pixels,), blur)
+    return partial(saturating_response, blurring=blurring, saturation=saturation)
 
 
 def saturating_response(X, *, blurring, saturation):

@@ -12,6 +12,10 @@ from .pairs import check_integer, draw_signals, forward_of, split_problem
 
 __all__ = ["make_tomography", "radon_matrix", "random_phantoms"]
 
+_DESCR = (
+    "Simulated: phantoms of random ellipses with {0}×{0} pixels, their line integrals along "
+    "parallel beams from {1} angles, with noise."
+)
 _BODY, _DETAIL = (0.6, 0.9, 0.3, 0.7), (0.05, 0.35, -0.5, 0.5)
 _ELLIPSES = np.transpose([_BODY] + 6 * [_DETAIL])  # from and to which semi-axis, and intensity
 
@@ -74,10 +78,7 @@ def make_tomography(
         angles=angles,
         sinogram_shape=(image_size, n_angles),
         image_shape=(image_size, image_size),
-        DESCR=(
-            f"Simulated: phantoms of random ellipses with {image_size}×{image_size} pixels, their "
-            f"line integrals along parallel beams from {n_angles} angles, with noise."
-        ),
+        DESCR=_DESCR.format(image_size, n_angles),
     )
 
 

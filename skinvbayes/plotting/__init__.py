@@ -5,15 +5,10 @@ draws on ``ax`` or on a new figure, and has them as ``ax_`` and ``figure_``. Sev
 axes when they are handed the same ``ax``. matplotlib is imported when something is drawn.
 """
 
-from .displays import (
-    DeformedGridDisplay,
-    EpsilonPathDisplay,
-    ErrorTradeOffDisplay,
-    ImagesDisplay,
-    LossCurveDisplay,
-    UncertaintyDisplay,
-    VectorFieldDisplay,
-)
+from .curves import EpsilonPathDisplay, LossCurveDisplay
+from .errors import ErrorTradeOffDisplay, UncertaintyDisplay
+from .images import ImagesDisplay
+from .plane import DeformedGridDisplay, VectorFieldDisplay
 
 __all__ = [
     "DeformedGridDisplay",

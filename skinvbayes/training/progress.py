@@ -14,7 +14,7 @@ except ImportError:  # before scikit-learn 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitTask", "print_table", "progress_bar", "with_callbacks"]
+__all__ = ["CallbackSupportMixin", "FitTask", "progress_bar", "with_callbacks"]
 
 
 class FitTask:
@@ -115,27 +115,3 @@ def progress_bar(description, total, enabled):
             progress.update(task, completed=len(history.loss_curve), losses=losses)
 
         yield update
-
-
-def print_table(console, title, header, rows):
-    """Print a table with figures aligned to the right.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Where to print.
-    title : str
-        What stands above the table.
-    header : list of str
-        Names of the columns.
-    rows : list of list of str
-        The cells.
-    """
-    from rich.table import Table
-
-    table = Table(title=title)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
