@@ -48,7 +48,11 @@ class Loss:
         A cheaper loss, with which training starts because its optimum is close to this one's.
     expects_noise : bool
         False where the optimum depends on z only through ``E[z | x]``, so that the noise of z
-        only adds variance.
+        only adds variance. True is always right.
+    leaves_known_out : bool
+        True where the loss depends on φ only through φ(x) − z and a penalty that is linear in φ. A
+        known linear part of φ then drops out of training, but for its :meth:`value_of_known`.
+        False is always right.
     decay : float
         Weight of the squared weights of the network, times the number of samples and over the
         variance of the noise. Chosen for the least statistical error on 2-D mixtures.
@@ -69,7 +73,8 @@ class Loss:
     """
 
     first_stage: "type[Loss] | None" = None
-    expects_noise: bool = False
+    expects_noise: bool = True
+    leaves_known_out: bool = False
     decay: float = 60.0
 
     def __init__(self, epsilon: float = 0.0):
@@ -102,12 +107,18 @@ class Loss:
 class ApproximationLoss(Loss):
     """½‖φ(x) − z‖²."""
 
+    expects_noise = False
+    leaves_known_out = True
+
     def __call__(self, network, x, z):
         return _half_square(network(x), z)
 
 
 class DivergenceLoss(Loss):
     """½‖φ(x) − z‖² − ε div φ(x)."""
+
+    expects_noise = False
+    leaves_known_out = True
 
     def __call__(self, network, x, z):
         image, divergence = network.call_and_divergence(x, _n_exact(network, x))
@@ -125,6 +136,7 @@ class LogDetLoss(Loss):
     """½‖φ(x) − z‖² − ε log|det Dφ(x)|."""
 
     first_stage = DivergenceLoss
+    expects_noise = False
     decay = 8.0  # less than for the divergence: a steep slope costs only its logarithm
 
     def __call__(self, network, x, z):
@@ -145,7 +157,6 @@ class ReconstructionLoss(Loss):
     """½‖φ⁻¹(z) − x‖², with the implicit gradient."""
 
     first_stage = DivergenceLoss
-    expects_noise = True
     decay = 4.0
 
     def __call__(self, network, x, z):

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
+from helpers import ALL
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -18,6 +19,7 @@ from skinvbayes import (
     Reconstructor,
 )
 from skinvbayes.networks import IResNet
+from skinvbayes.networks.gradient import GradientBlock
 from skinvbayes.operators import GramOperator, Operator, as_operator
 from skinvbayes.problem.tensor_operator import TensorOperator
 
@@ -277,3 +279,21 @@ def test_lowest_is_a_lower_bound(lowest):
     root = np.sqrt(np.linspace(lowest, 1, 80))
     gram = GramOperator(aslinearoperator(np.diag(root)))
     assert max(0, lowest - 2e-3) <= gram.lowest(1.0) <= lowest
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_a_known_operator_changes_the_way_and_not_the_optimum(cls, monkeypatch):
+    """With the operator as a part of the network, each loss has the same optimum."""
+    rng = np.random.RandomState(0)
+    A = rng.standard_normal((9, 6)) / 4
+    X = rng.standard_normal((1500, 6)) * np.linspace(0.7, 1.3, 6)
+    Y = X @ A.T + 0.3 * rng.standard_normal((1500, 9))
+    found = []
+    for most_features in (256, 2):
+        monkeypatch.setattr(GradientBlock, "most_features_of_matrices", most_features)
+        monkeypatch.setattr(GradientBlock, "DENSE_SLOPE", most_features)
+        estimator = cls(operator=A, noise_level=0.3, random_state=0).fit(X, Y)
+        assert estimator.network_.knows_forward == (most_features == 2)
+        found.append(estimator.transform(X[:100]))
+    dense, known = found
+    assert np.abs(known - dense).max() < 0.05 * np.abs(dense).max()

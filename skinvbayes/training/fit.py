@@ -279,8 +279,8 @@ def _objective(specification, trained, loss_class, pairs, solver):
 
 
 def _learns_rest(network, loss):
-    """Whether a stage trains φ − G alone: where G is known and the loss sees only E[z|x]."""
-    return network.knows_forward and not loss.expects_noise
+    """Whether a stage trains φ − G alone: where G is known and drops out of the loss."""
+    return network.knows_forward and loss.leaves_known_out
 
 
 def _decay(trained, loss, n_features, fresh_jitter):
