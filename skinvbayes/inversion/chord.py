@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from ..numerics.jacobians import solve
 from .invertible import InvertibleMap
@@ -81,7 +82,7 @@ def _solve_for_units(equation, units, max_iter):
         without_slopes(function), target, chord(inverse), h, limit, max_iter
     )
     x = units.solution(z, h)
-    return x, n_iter, (equation.block(x) - z).norm(dim=1)
+    return x, n_iter, vector_norm(equation.block(x) - z, dim=1)
 
 
 def _solve_for_features(equation, max_iter):
@@ -126,7 +127,7 @@ def without_slopes(function: Callable) -> Callable:
 
 def smallest_residual(rows):
     """The residual of each row that is left by rounding where terms of its size add up."""
-    return SETTINGS.floor * torch.finfo(rows.dtype).eps * rows.norm(dim=1)
+    return SETTINGS.floor * torch.finfo(rows.dtype).eps * vector_norm(rows, dim=1)
 
 
 def chord(inverse, corrected=None):
@@ -272,4 +273,4 @@ class _Batch:
     def _evaluate(self, function):
         value, self.slopes = function(self.v)
         self.residual = value - self.target
-        self.sizes.append(torch.linalg.vector_norm(self.residual, dim=1))
+        self.sizes.append(vector_norm(self.residual, dim=1))

@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+from torch.linalg import vector_norm
 
 from ..numerics.krylov import conjugate_gradients
 from ..numerics.threads import single_thread
@@ -82,7 +83,7 @@ def _solve_adjoint(block, x, gradient):
     if block.positive_definite and units is None:
         return _by_products(block, x, gradient)
     product = block.adjoint_product(x)
-    threshold = torch.finfo(x.dtype).eps ** SETTINGS.adjoint_power * gradient.norm(dim=1)
+    threshold = torch.finfo(x.dtype).eps ** SETTINGS.adjoint_power * vector_norm(gradient, dim=1)
     if units is None:
         inverse = torch.linalg.inv(block.mean_jacobian(x))
         adjoint, residual = _solve_linear(product, gradient, inverse, threshold)
@@ -91,7 +92,7 @@ def _solve_adjoint(block, x, gradient):
         equation = units.adjoint_equation(h, gradient)
         y, _ = _solve_linear(*equation, threshold / units.inner.norm())
         adjoint = units.adjoint_solution(h, gradient, y)
-        residual = (product(adjoint) - gradient).norm(dim=1)
+        residual = vector_norm(product(adjoint) - gradient, dim=1)
     left = ~(residual <= 10 * threshold)
     if left.any():
         exactly = _by_products if block.positive_definite else partial(directly, adjoint=True)

@@ -23,6 +23,7 @@ Statistician.
 from dataclasses import dataclass
 
 import torch
+from torch.linalg import vector_norm
 
 from ..numerics.threads import single_thread
 from .chord import Equation
@@ -107,7 +108,7 @@ def _invert_chunk(network, z, start, tol, method, max_iter):
     several = len(blocks) > 1
     references = _inputs(blocks, network.reference_points(z))
     guesses = len(blocks) * [None] if start is None else _inputs(blocks, start)
-    threshold = tol * z.norm(dim=1).clamp(min=1)
+    threshold = tol * vector_norm(z, dim=1).clamp(min=1)
     # What the blocks leave adds up like independent errors.
     share = SETTINGS.safety_factor * threshold / len(blocks) ** 0.5
     for block, guess, reference in zip(blocks[::-1], guesses[::-1], references[::-1], strict=True):
@@ -120,7 +121,7 @@ def _invert_chunk(network, z, start, tol, method, max_iter):
         n_iter = n_iter + steps
     converged = residual <= threshold
     if not converged.all():
-        terms = network.magnitude().to(z) * x.norm(dim=1)
+        terms = network.magnitude().to(z) * vector_norm(x, dim=1)
         rounding = SETTINGS.tolerated * torch.finfo(z.dtype).eps
         converged |= residual <= max(tol, rounding) * terms
     return x, residual, n_iter, converged

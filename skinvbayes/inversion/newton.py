@@ -3,6 +3,7 @@
 from functools import partial
 
 import torch
+from torch.linalg import vector_norm
 
 from .chord import approach, smallest_residual
 from .linear import directly, solver_for
@@ -54,15 +55,15 @@ def _iterate(block, z, start, threshold, step, max_iter):
     active = torch.arange(len(z), device=z.device)
     stalled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     residual = block(x) - z
-    sizes = residual.norm(dim=1)
+    sizes = vector_norm(residual, dim=1)
     for _ in range(max_iter):
-        limit = torch.maximum(rounding * x[active].norm(dim=1), threshold[active])
+        limit = torch.maximum(rounding * vector_norm(x[active], dim=1), threshold[active])
         going = ~(sizes[active] <= limit) & ~stalled
         active, residual = active[going], residual[going]
         if len(active) == 0:
             break
         x[active], residual, stalled = step(block, x[active], residual, z[active])
-        sizes[active] = residual.norm(dim=1)
+        sizes[active] = vector_norm(residual, dim=1)
         n_iter[active] += 1
     return x, n_iter, sizes
 
@@ -70,12 +71,12 @@ def _iterate(block, z, start, threshold, step, max_iter):
 def _newton_step(block, x, residual, z, direction):
     """A Newton step, halved until the residual falls (Armijo); stalled where it never does."""
     direction = direction(block, x, residual)
-    size = residual.norm(dim=1)
+    size = vector_norm(residual, dim=1)
     length = torch.ones_like(size)
     moved = x - direction
     new_residual = block(moved) - z
     while True:
-        fell = new_residual.norm(dim=1) <= (1 - SETTINGS.armijo * length) * size
+        fell = vector_norm(new_residual, dim=1) <= (1 - SETTINGS.armijo * length) * size
         retry = (~fell & (length > SETTINGS.shortest_step)).nonzero()[:, 0]
         if len(retry) == 0:
             break

@@ -38,6 +38,7 @@ class _BlasLimit:
 
 
 _blas_limit = _BlasLimit()
+_here = threading.local()  # whether this thread is inside already
 
 
 @contextmanager
@@ -49,10 +50,15 @@ def single_thread():
     cannot hang (pytorch#141358). Contexts may nest, and overlap in threads: torch keeps a number
     of threads for each thread, and every thread finds its own again.
     """
+    if getattr(_here, "inside", False):
+        yield
+        return
     n_threads = torch.get_num_threads()
     with _blas_limit:
         torch.set_num_threads(1)
+        _here.inside = True
         try:
             yield
         finally:
+            _here.inside = False
             torch.set_num_threads(n_threads)
