@@ -18,6 +18,7 @@ from skinvbayes import (
     ReconstructionINN,
 )
 from skinvbayes.datasets import bimodal_prior
+from skinvbayes.numerics.errors import row_rmse
 from skinvbayes.oracles import map_estimate, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 
@@ -52,10 +53,6 @@ PROBLEMS = {
 }
 
 
-def rmse(first, second):
-    return np.sqrt(((first - second) ** 2).sum(axis=1).mean())
-
-
 def measure(prior, operator, noise_level, n_train, seed):
     """Reconstruction, divergence, distance to MAP, log-determinant, approximation; δ̂/δ; seconds."""
     rng = np.random.RandomState(1000 + seed)
@@ -79,15 +76,15 @@ def measure(prior, operator, noise_level, n_train, seed):
         fitted[cls] = cls(operator=operator, random_state=seed).fit(*train)
         seconds.append(perf_counter() - start)
     found = {cls: estimator.predict(Y) for cls, estimator in fitted.items()}
-    above = {cls: 100 * rmse(x, X) / rmse(mean, X) - 100 for cls, x in found.items()}
+    above = {cls: 100 * row_rmse(x, X) / row_rmse(mean, X) - 100 for cls, x in found.items()}
     forward = X if operator is None else X @ A.T @ A
     divergence = found[DivergenceRegularizedINN]
     return [
         above[ReconstructionINN],
-        above[DivergenceRegularizedINN] - (100 * rmse(maximum, X) / rmse(mean, X) - 100),
+        above[DivergenceRegularizedINN] - (100 * row_rmse(maximum, X) / row_rmse(mean, X) - 100),
         np.median(np.linalg.norm(divergence - maximum, axis=1)),
         above[LogDetRegularizedINN],
-        rmse(fitted[ApproximationINN].transform(X), forward),
+        row_rmse(fitted[ApproximationINN].transform(X), forward),
         fitted[DivergenceRegularizedINN].noise_level_ / noise_level,
         *seconds,
     ]

@@ -25,6 +25,7 @@ from skinvbayes import (
     ReconstructionINN,
 )
 from skinvbayes.datasets import make_bimodal
+from skinvbayes.numerics.errors import row_rmse
 from skinvbayes.oracles import map_estimate, posterior_mean
 
 ESTIMATORS = (
@@ -41,10 +42,6 @@ NOISE_LEVEL = 0.3
 FLOOR = 0.02  # per cent; smaller excesses are drawn here
 
 
-def rmse(first, second):
-    return np.sqrt(((first - second) ** 2).sum(axis=1).mean())
-
-
 def measure(cls, residual, n_train, seed, test, best, **parameters):
     """Excess in per cent, and seconds of training."""
     train = make_bimodal(n_train, noise_level=NOISE_LEVEL, random_state=seed)
@@ -52,7 +49,7 @@ def measure(cls, residual, n_train, seed, test, best, **parameters):
     start = perf_counter()
     estimator.fit(train.X, train.Y)
     seconds = perf_counter() - start
-    return 100 * (rmse(estimator.predict(test.Y), test.X) / best - 1), seconds
+    return 100 * (row_rmse(estimator.predict(test.Y), test.X) / best - 1), seconds
 
 
 def study(cases, seeds, test, best, n_jobs):
@@ -99,10 +96,10 @@ def main():
 
     test = make_bimodal(20_000, noise_level=NOISE_LEVEL, random_state=1000)
     known = {"noise_level": NOISE_LEVEL}
-    best = rmse(posterior_mean(test.prior, test.Y, **known), test.X)
+    best = row_rmse(posterior_mean(test.prior, test.Y, **known), test.X)
     limits = {
-        "MAP": 100 * (rmse(map_estimate(test.prior, test.Y, **known), test.X) / best - 1),
-        "measurement": 100 * (rmse(test.Y, test.X) / best - 1),
+        "MAP": 100 * (row_rmse(map_estimate(test.prior, test.Y, **known), test.X) / best - 1),
+        "measurement": 100 * (row_rmse(test.Y, test.X) / best - 1),
     }
     lines = list(product(ESTIMATORS, BRANCHES))
     by_pairs = study(

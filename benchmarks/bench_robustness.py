@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import load_deblurring_digits
+from skinvbayes.numerics.errors import entry_rmse
 from skinvbayes.operators import as_operator
 
 SETTINGS = {
@@ -26,10 +27,6 @@ SHIFTS = (0.1, 0.25)  # pixels
 OUTLIERS, OUTLIER_FACTOR = 0.05, 10
 FRACTIONS = (0.01, 0.1, 0.5, 1.0)  # of the norm of the noise
 N_STEPS = 10  # of the search for the worst perturbation
-
-
-def rmse(first, second):
-    return float(np.sqrt(((first - second) ** 2).mean()))
 
 
 def fit_ours(cls, data, noise_level, Y, quick):
@@ -70,7 +67,7 @@ def compare_data(report, data, methods, noise):
     reference = {}
     for what, size, Y in perturbed(data, noise):
         for name, predict in methods.items():
-            error = rmse(predict(Y), data.X_test)
+            error = entry_rmse(predict(Y), data.X_test)
             reference.setdefault(name, error)
             report.add(what, size, name, error, f"{100 * (error / reference[name] - 1):+.1f} %")
     return reference
@@ -95,7 +92,7 @@ def compare_noise_levels(report, data, methods, estimator, reference, quick):
         found["Ridge, trained at the level"] = regression("Ridge", data.X_train, Y_train)(Y)
         for method, X in found.items():
             old = reference[method.split(",")[0]]
-            error = rmse(X, data.X_test)
+            error = entry_rmse(X, data.X_test)
             report.add(
                 "noise level", f"{factor:g} δ", method, error, f"{100 * error / old - 100:+.1f} %"
             )

@@ -32,6 +32,7 @@ from skinvbayes.datasets import load_deblurring_digits, make_bimodal
 from skinvbayes.inversion.invert import invert
 from skinvbayes.losses import DivergenceLoss, ReconstructionLoss
 from skinvbayes.networks import IResNet
+from skinvbayes.numerics.errors import row_rmse
 from skinvbayes.numerics.jacobians import solve
 from skinvbayes.oracles import map_estimate, posterior_mean
 
@@ -69,7 +70,7 @@ class Task:
 
     def excess(self, found):
         """RMSE above the best, in per cent."""
-        return float(100 * rmse(found, self.X_test) / self.best - 100)
+        return float(100 * row_rmse(found, self.X_test) / self.best - 100)
 
     def unit_excess(self, found):
         """The same of signals in unit scale."""
@@ -145,10 +146,6 @@ def half_square(difference):
     return 0.5 * difference.square().sum(1)
 
 
-def rmse(first, second):
-    return np.sqrt(((first - second) ** 2).sum(axis=1).mean())
-
-
 def fit_default(task, cls, sweep):
     """Seconds of the shortest fit that gets there, or None; its excess, or the lowest."""
     lowest = np.inf
@@ -219,7 +216,7 @@ def plane(report, name, cap, peers):
     operator, noise_level = PROBLEMS[name]
     known = {"operator": operator, "noise_level": noise_level}
     train, test = (make_bimodal(N_PAIRS, random_state=seed, **known) for seed in (0, 1))
-    best = rmse(posterior_mean(test.prior, test.Y, **known), test.X)
+    best = row_rmse(posterior_mean(test.prior, test.Y, **known), test.X)
     task = Task((train.X, train.Y), (test.X, test.Y), operator, noise_level, best, MARK)
     optimum = task.excess(map_estimate(test.prior, test.Y, tol=1e-5, **known))
     for loss in ESTIMATORS:
@@ -237,7 +234,7 @@ def digits(report, cap):
     start = perf_counter()
     ridge = RidgeCV(np.logspace(-1, 3, 9)).fit(data.Y_train, data.X_train)
     seconds = perf_counter() - start
-    best = rmse(ridge.predict(data.Y_test), data.X_test)
+    best = row_rmse(ridge.predict(data.Y_test), data.X_test)
     report.add("digits", "–", "RidgeCV", seconds, 0.0, "–")
     task = Task(train, test, data.operator, data.noise_level, best, mark=0.0)
     compare(report, "digits", "divergence", task, DIGITS_EPOCHS, cap, {})

@@ -17,6 +17,7 @@ from scipy.stats import norm, spearmanr
 
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.numerics.errors import row_rmse
 from skinvbayes.oracles import map_estimate, posterior_covariance, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 
@@ -35,10 +36,6 @@ def covered(error, std):
     """Per cent of the errors within the intervals of each nominal coverage."""
     within = np.abs(error)[..., None] <= std[..., None] * norm.ppf((1 + COVERAGES) / 2)
     return 100 * within.mean(axis=(0, 1))
-
-
-def rmse(first, second):
-    return np.sqrt(((first - second) ** 2).sum(axis=1).mean())
 
 
 def two_modes(seeds):
@@ -128,11 +125,11 @@ def transfer(seeds):
         estimator = DivergenceRegularizedINN(random_state=seed).fit(train.X, train.Y)
         for level in levels:
             test = make_bimodal(20_000, noise_level=level, random_state=100 + seed)
-            error = rmse(estimator.predict(test.Y, noise_level=level), test.X)
+            error = row_rmse(estimator.predict(test.Y, noise_level=level), test.X)
             oracles = (
                 f(test.prior, test.Y, noise_level=level) for f in (posterior_mean, map_estimate)
             )
-            figures.append([100 * (error / rmse(oracle, test.X) - 1) for oracle in oracles])
+            figures.append([100 * (error / row_rmse(oracle, test.X) - 1) for oracle in oracles])
     means = np.reshape(figures, (seeds, len(levels), 2)).mean(axis=0)
     for level, (over_mean, over_map) in zip(levels, means, strict=True):
         passed &= over_mean <= 1

@@ -17,8 +17,8 @@ FLOORS = [  # from the top; a room imports from lower floors, and within its own
     {"training", "inference"},
     {"losses", "networks"},
     {"problem", "inversion"},
-    {"oracles", "datasets"},
-    {"operators", "priors", "plotting", "numerics"},
+    {"oracles", "datasets", "plotting"},
+    {"operators", "priors", "numerics"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -15,9 +15,11 @@ from threadpoolctl import threadpool_limits
 
 from .. import DivergenceRegularizedINN
 from ..datasets import load_deblurring_digits
+from ..numerics.errors import entry_rmse
 from ..plotting import ImagesDisplay
-from ..training.progress import print_table
-from .reproduce import Run, figure_1
+from .figures import figure_1
+from .study import Run
+from .tables import print_table
 
 __all__ = ["add_arguments", "main"]
 
@@ -31,11 +33,6 @@ _COLUMNS = {
     "forward RMSE to G x": ("forward error", "{:.4f}"),
     "seconds": ("seconds", "{:.1f}"),
 }
-
-
-def pixel_rmse(first, second):
-    """Root mean square difference of entries."""
-    return float(np.sqrt(((first - second) ** 2).mean()))
 
 
 def digits(seed, verbose, max_iter):
@@ -69,7 +66,7 @@ def digits(seed, verbose, max_iter):
     reconstruction = estimator.predict(data.Y_test)
     results["DivergenceRegularizedINN"] = reconstruction, perf_counter() - start
     rows = [
-        [name, f"{pixel_rmse(found, data.X_test):.4f}", f"{seconds:.1f}"]
+        [name, f"{entry_rmse(found, data.X_test):.4f}", f"{seconds:.1f}"]
         for name, (found, seconds) in results.items()
     ]
     return data, results, rows

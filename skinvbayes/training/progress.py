@@ -1,8 +1,8 @@
-"""What is written to the terminal: progress bars and tables."""
+"""The progress bar of training."""
 
 from contextlib import contextmanager
 
-__all__ = ["print_table", "progress_bar"]
+__all__ = ["progress_bar"]
 
 
 @contextmanager
@@ -48,27 +48,3 @@ def progress_bar(description, total, enabled):
             progress.update(task, completed=len(history.loss_curve), losses=losses)
 
         yield update
-
-
-def print_table(console, title, header, rows):
-    """Print a table with figures aligned to the right.
-
-    Parameters
-    ----------
-    console : rich.console.Console
-        Where to print.
-    title : str
-        What stands above the table.
-    header : list of str
-        Names of the columns.
-    rows : list of list of str
-        The cells.
-    """
-    from rich.table import Table
-
-    table = Table(title=title)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)

@@ -1,0 +1,171 @@
+"""Maps and vector fields of the plane."""
+
+import numpy as np
+
+from .axes import axes_or_new, finish
+
+__all__ = ["DeformedGridDisplay", "VectorFieldDisplay"]
+
+
+class DeformedGridDisplay:
+    """An equidistant grid of measurements in the plane and where a reconstruction sends it.
+
+    Parameters
+    ----------
+    lines : ndarray of shape (n_lines, n_points, 2)
+        The images of the grid's lines; the first half of them were vertical.
+    limit : float, default=2.0
+        The grid covered [−limit, limit]².
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        What was drawn on.
+    """
+
+    def __init__(self, lines, *, limit=2.0):
+        self.lines = lines
+        self.limit = limit
+
+    @staticmethod
+    def grid(*, limit=2.0, n_lines=21, n_points=81):
+        """The grid, ``n_lines`` in each direction, as points of shape (n_samples, 2)."""
+        level, along = np.linspace(-limit, limit, n_lines), np.linspace(-limit, limit, n_points)
+        upright = np.stack(np.meshgrid(level, along, indexing="ij"), axis=-1)
+        return np.concatenate([upright, upright[:, :, ::-1]]).reshape(-1, 2)
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+        """Deform the grid by ``estimator.predict``; ``kwargs`` as in :meth:`from_function`."""
+        return cls.from_function(estimator.predict, ax=ax, **kwargs)
+
+    @classmethod
+    def from_function(cls, function, *, limit=2.0, n_lines=21, n_points=81, ax=None, title=None):
+        """Deform the grid by any map of the plane.
+
+        Parameters
+        ----------
+        function : callable
+            Map of arrays of shape (n_samples, 2).
+        limit : float, default=2.0
+            The grid covers [−limit, limit]².
+        n_lines, n_points : int
+            Lines in each direction, and points on each line.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default.
+        title : str, default=None
+            Title of the axes.
+
+        Returns
+        -------
+        display : DeformedGridDisplay
+            The display, drawn.
+        """
+        image = function(cls.grid(limit=limit, n_lines=n_lines, n_points=n_points))
+        return cls.from_predictions(image, limit=limit, n_lines=n_lines, ax=ax, title=title)
+
+    @classmethod
+    def from_predictions(cls, X_reconstructed, *, limit=2.0, n_lines=21, ax=None, title=None):
+        """Draw the grid from the reconstructions of :meth:`grid`.
+
+        Parameters
+        ----------
+        X_reconstructed : array-like of shape (n_samples, 2)
+            Where the points of the grid are sent.
+        limit, n_lines
+            As they were given to :meth:`grid`.
+        ax, title
+            As in :meth:`from_function`.
+
+        Returns
+        -------
+        display : DeformedGridDisplay
+            The display, drawn.
+        """
+        lines = np.reshape(X_reconstructed, (2 * n_lines, -1, 2))
+        return cls(lines, limit=limit).plot(ax=ax, title=title)
+
+    def plot(self, *, ax=None, title=None):
+        """Draw the lines; those that were vertical in blue, the horizontal ones in orange."""
+        ax = axes_or_new(ax)
+        half = len(self.lines) // 2
+        for lines, colour in ((self.lines[:half], "tab:blue"), (self.lines[half:], "tab:orange")):
+            ax.plot(*lines.transpose(2, 1, 0), color=colour, linewidth=0.6)
+        limits = (-self.limit, self.limit)
+        ax.set(xlim=limits, ylim=limits, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+        return finish(self, ax, title)
+
+
+class VectorFieldDisplay:
+    """A vector field of the plane, as arrows.
+
+    Parameters
+    ----------
+    points, vectors : ndarrays of shape (n_samples, 2)
+        Where the arrows start, and what they show.
+
+    Attributes
+    ----------
+    ax_, figure_ : matplotlib Axes and Figure
+        What was drawn on.
+    quiver_ : matplotlib Quiver
+        The arrows.
+    """
+
+    def __init__(self, points, vectors):
+        self.points = points
+        self.vectors = vectors
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, response_method="prior_term", ax=None, **kwargs):
+        """Arrows of what an estimator has learned of the prior.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            One of the four estimators, of two features.
+        X : array-like of shape (n_samples, 2)
+            Signals, where the arrows start.
+        response_method : {"prior_term", "prior_score"}, default="prior_term"
+            The method that gives the vectors.
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default.
+        **kwargs : dict
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        display : VectorFieldDisplay
+            The display, drawn.
+        """
+        return cls.from_predictions(X, getattr(estimator, response_method)(X), ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(cls, X, vectors, *, ax=None, **kwargs):
+        """Arrows of given vectors; ``kwargs`` as in :meth:`plot`."""
+        return cls(np.asarray(X), np.asarray(vectors)).plot(ax=ax, **kwargs)
+
+    def plot(self, *, ax=None, title=None, scale=1.0, **kwargs):
+        """Draw the arrows.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; a new figure by default.
+        title : str, default=None
+            Title of the axes.
+        scale : float, default=1.0
+            A vector of length ``scale`` is drawn as long as one unit of the axes.
+        **kwargs : dict
+            Passed to matplotlib's ``quiver``.
+
+        Returns
+        -------
+        display : VectorFieldDisplay
+            The display, drawn.
+        """
+        ax = axes_or_new(ax)
+        style = {"angles": "xy", "scale_units": "xy", "width": 0.004, "zorder": 3} | kwargs
+        self.quiver_ = ax.quiver(*self.points.T, *self.vectors.T, scale=scale, **style)
+        ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+        return finish(self, ax, title)
