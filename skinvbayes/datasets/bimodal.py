@@ -1,9 +1,9 @@
 """Two modes in the plane."""
 
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import check_random_state
 
 from ..priors import GaussianMixturePrior
-from .pairs import add_noise, forward_of
+from .pairs import forward_of, make_problem
 
 __all__ = ["bimodal_prior", "make_bimodal"]
 
@@ -43,11 +43,11 @@ def make_bimodal(n_samples=4000, *, operator=None, noise_level=0.15, random_stat
     rng = check_random_state(random_state)
     prior = bimodal_prior()
     X = prior.sample(n_samples, rng)
-    return Bunch(
-        X=X,
-        Y=add_noise(forward_of(operator)(X), noise_level, rng),
+    return make_problem(
+        {"": (X, forward_of(operator))},
+        noise_level,
+        rng,
         operator=operator,
-        noise_level=noise_level,
         prior=prior,
         DESCR="Simulated: " + bimodal_prior.__doc__,
     )
