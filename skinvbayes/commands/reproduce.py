@@ -5,7 +5,6 @@
 
 import csv
 import json
-from pathlib import Path
 from platform import python_version
 from time import perf_counter
 
@@ -15,6 +14,7 @@ import torch
 
 from .. import __version__
 from .figures import FIGURES
+from .options import add_common_arguments
 from .study import Run
 from .tables import print_table
 
@@ -61,12 +61,10 @@ def _write(folder, name, figure, rows, run):
 
 def add_arguments(parser):
     """The options of the command."""
+    add_common_arguments(
+        parser, n_train=Run.n_train, n_test=Run.n_test, folder="skinvbayes-figures"
+    )
     parser.add_argument("--figure", choices=[*FIGURES, "all"], default="all", help="which figure")
-    parser.add_argument("--seed", type=int, default=0, help="seed of data and networks")
-    parser.add_argument("--n-train", type=int, default=Run.n_train, help="training pairs")
-    parser.add_argument("--n-test", type=int, default=Run.n_test, help="test pairs")
-    parser.add_argument("--output", type=Path, default=Path("skinvbayes-figures"), help="folder")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def main(options, console):
