@@ -29,8 +29,8 @@ _COLOURS = {
     "LogDetRegularizedINN": "tab:orange",
     "DivergenceRegularizedINN": "tab:green",
 }
-_OUTSIDE = 5.0  # times the posterior mean's error: outside of figure 4
-_SWEEP = 2.0 ** np.arange(-4, 4)  # weights of the regularisation, relative to the matched one
+_OUTSIDE = 5.0  # larger errors, relative to the posterior mean's, are written, not drawn
+_SWEEP = 2.0 ** np.arange(-4, 4)  # weights of the regularisation, relative to δ²
 
 
 def figure_1(run, *, noise_level=0.4):
@@ -163,6 +163,7 @@ def _grids(studies, title):
 
 
 def _mark_peaks(ax, prior):
+    """Mark the means of the prior's components."""
     ax.plot(*prior.means.T, "k+", markersize=10)
 
 

@@ -20,7 +20,7 @@ from .tables import print_table
 
 __all__ = ["add_arguments", "main"]
 
-# what the printed tables show; the files have everything
+# the columns of the printed tables, with their headers; the files have all columns
 _PRINTED = {
     "method": "",
     "weight / δ²": "ε / δ²",
@@ -35,7 +35,7 @@ _PRINTED = {
 
 
 def _write(folder, name, figure, rows, run):
-    """Picture, table and a record of everything that is needed to get them again."""
+    """Write the picture, the table (CSV), and the settings and versions with the rows (JSON)."""
     figure.savefig(folder / f"{name}.png", dpi=120)
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with open(folder / f"{name}.csv", "w", newline="", encoding="utf-8") as file:
@@ -101,6 +101,7 @@ def main(options, console):
 
 
 def _cell(value):
+    """A number with four digits after the point, or a shortened name."""
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
     return str(value or "").replace("RegularizedINN", "").replace("INN", "")

@@ -16,8 +16,9 @@ _DESCRIPTION = (
     "Simulated: phantoms of random ellipses with {0}×{0} pixels, their line integrals along "
     "parallel beams from {1} angles, with noise."
 )
+# of an ellipse: smallest and largest semi-axis, lowest and highest intensity
 _BODY, _DETAIL = (0.6, 0.9, 0.3, 0.7), (0.05, 0.35, -0.5, 0.5)
-_ELLIPSES = np.transpose([_BODY] + 6 * [_DETAIL])  # from and to which semi-axis, and intensity
+_ELLIPSES = np.transpose([_BODY] + 6 * [_DETAIL])
 
 
 def make_tomography(
