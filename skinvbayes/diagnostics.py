@@ -1,10 +1,11 @@
 """What the theory promises of a trained network, as numbers.
 
-Each of the four losses has an optimum φ(x) = G x − t(x), with a term t that holds what the network
-knows of the prior. The functions here compare the t that was learned with the one of the theory,
+Each of the four losses has an optimum φ(x) = G x − t(x), with a term t that depends on the
+prior. The functions here compare the t that was learned with the one of the theory,
 for a prior that is known in closed form or through samples
 (:class:`skinvbayes.priors.KernelDensityPrior`), and check the two identities on which the theory
-rests. All of them should be close to zero, or to what they are said to recover.
+rests. A residual, gap or error should be close to zero, and a recovered quantity close to the true
+one.
 
 References
 ----------
@@ -58,8 +59,8 @@ def optimal_prior_term(estimator, X, prior):
         Signals.
     prior : object
         Distribution of the signals: with a method ``score`` for the two regularised losses, one
-        that :func:`skinvbayes.oracles.posterior_mean` takes for the reconstruction loss. Where the
-        estimator smooths the prior (``prior_bandwidth_`` is not zero), the smoothed prior.
+        that :func:`skinvbayes.oracles.posterior_mean` takes for the reconstruction loss. If the
+        estimator smooths the prior (``prior_bandwidth_`` > 0), give the smoothed prior.
 
     Returns
     -------
@@ -93,7 +94,7 @@ def stationarity(estimator, Y, prior):
     MAP estimate, ``AᵀA x̂ − z − δ² ∇log p(x̂) = 0``; for the log-determinant loss
     ``G x̂ − z − ε ∇log q(z) = 0``, Tweedie's formula with q in place of the density of z.
 
-    How to read it: 0.01 says that the condition is violated by one per cent of the data's size.
+    A value of 0.01 means that the residual is one per cent of the size of z.
 
     Parameters
     ----------
@@ -156,9 +157,10 @@ def pushforward_score(estimator, X, prior):
 def score_error(estimator, X, prior):
     """Relative L² error of the learned prior score, ``(Σ‖ŝ(x) − s(x)‖² / Σ‖s(x)‖²)^½``.
 
-    ŝ is :meth:`DivergenceRegularizedINN.prior_score` and s the score of the prior. How to read it:
-    0.1 says that the score is off by ten per cent of its own size, in the mean over the signals.
-    Against a :class:`skinvbayes.priors.KernelDensityPrior` it also holds that one's own error.
+    ŝ is :meth:`DivergenceRegularizedINN.prior_score` and s the score of the prior. A value of 0.1
+    means that the root mean square error of ŝ is ten per cent of the root mean square of s. The
+    score of a :class:`skinvbayes.priors.KernelDensityPrior` is itself an estimate, whose error
+    counts too.
 
     Parameters
     ----------
@@ -181,8 +183,8 @@ def score_error(estimator, X, prior):
 def recovered_forward(estimator, X, prior):
     """The forward map with the prior's term taken out, ``φ(x) + t(x)``.
 
-    For the optimum of each loss this is G x: how far it is from G x says how well a network that
-    was trained to regularise still knows the operator.
+    At the optimum of each loss this is G x. Its distance from G x shows how accurately a
+    regularised network has learned the operator.
 
     Parameters
     ----------
@@ -202,10 +204,10 @@ def recovered_forward(estimator, X, prior):
 
 
 def recovered_operator(estimator, X, Y):
-    """The matrix G that the network holds, recovered without knowing the prior.
+    """The matrix G of the forward map, recovered from the network without knowing the prior.
 
-    By Stein's identity, ``E[∇log p(x) (x − x̄)ᵀ] = −I`` whatever the density p. With
-    φ(x) = G x − t(x) of the optimum, covariances over signals and measurements give G:
+    By Stein's identity, ``E[∇log p(x) (x − x̄)ᵀ] = −I`` for every density p. At the optimum
+    φ(x) = G x − t(x), covariances of signals, measurements and φ(x) therefore give G:
 
     ============== =========================================================================
     approximation  ``Cov(φ(x), x) Cov(x)⁻¹``
@@ -250,9 +252,9 @@ def recovered_operator(estimator, X, Y):
 
 
 def tweedie_gap(prior, Y, *, operator=None, noise_level):
-    """How far Tweedie's formula is from holding, ``‖A E[x|y] − y − δ² ∇log p(y)‖``.
+    """The residual of Tweedie's formula, ``‖A E[x|y] − y − δ² ∇log p(y)‖``.
 
-    Both sides are in closed form; anything above rounding is an error of theirs.
+    Both sides are computed in closed form, so that the residual is a rounding error.
 
     Parameters
     ----------
@@ -294,10 +296,10 @@ def tweedie_gap(prior, Y, *, operator=None, noise_level):
 
 
 def sufficiency_gap(prior, Y, *, operator, noise_level):
-    """How far Lemma 1 is from holding, ``p(x | y) = p(x | Aᵀ y)``.
+    """The difference of ``p(x | y)`` and ``p(x | Aᵀ y)``, which are equal by Lemma 1 of the paper.
 
-    The normal equation loses nothing: z = Aᵀ y is a sufficient statistic. The posterior given z is
-    computed from z alone, whose noise is white after ``Σ⁻¹ Vᵀ z`` with A = U Σ Vᵀ.
+    z = Aᵀ y is a sufficient statistic: the normal equation loses no information on x. The posterior
+    given z is computed from ``Σ⁻¹ Vᵀ z``, whose noise is white, with A = U Σ Vᵀ.
 
     Parameters
     ----------
@@ -307,7 +309,8 @@ def sufficiency_gap(prior, Y, *, operator, noise_level):
     Returns
     -------
     gap : ndarray of shape (n_samples,)
-        Largest difference of the weights and means of the two posteriors, Gaussian mixtures.
+        Largest difference of the weights and means of the two posteriors, which are Gaussian
+        mixtures.
 
     Examples
     --------
@@ -404,6 +407,6 @@ def _covariance(first, second):
 
 def _unknown(estimator):
     return TypeError(
-        f"A fitted estimator of the four losses is needed, got {type(estimator).__name__}: of a "
-        "Reconstructor or a search give estimator_ or best_estimator_, of a Pipeline the last step."
+        f"estimator must be one of the four, fitted; got {type(estimator).__name__}. Of a "
+        "Reconstructor give estimator_, of a search best_estimator_, of a Pipeline the last step."
     )

@@ -1,4 +1,4 @@
-"""The linear operator of an inverse problem: rows in, rows out, with its adjoint and its norm."""
+"""The linear operator of an inverse problem: it maps rows, and has an adjoint and a norm."""
 
 import numpy as np
 from scipy.sparse import issparse
@@ -14,9 +14,10 @@ from sklearn.utils import check_array, check_random_state
 
 __all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
-_DENSE_FEATURES = 512  # up to so many, AᵀA is formed
-_MARGIN, _LANCZOS_STEPS = 1e-3, 50  # of the lower bound of AᵀA, relative to its norm
-_DENSE_SIZE = 2**18  # entries up to which an operator's matrix is formed for its exact norm
+_DENSE_FEATURES = 512  # AᵀA becomes a matrix for at most this many features
+_LANCZOS_STEPS = 50  # at most, for the lower bound of the spectrum of AᵀA
+_MARGIN = 1e-3  # subtracted from that bound, relative to the norm of AᵀA
+_DENSE_SIZE = 2**18  # the norm is exact for operators of at most this many entries
 
 
 class Operator:
@@ -25,8 +26,8 @@ class Operator:
     Parameters
     ----------
     base : ndarray, sparse matrix or LinearOperator of shape (n_measurements, n_features)
-        The operator ``A``, with its adjoint. Matrices are kept as they are, so that they can be
-        stored safely.
+        The operator ``A``, with its adjoint. A matrix is kept as a matrix, not wrapped in a
+        LinearOperator, so that it can be stored safely.
     """
 
     def __init__(self, base):
@@ -63,18 +64,24 @@ class Operator:
         return np.asarray(self.linear_operator.matmat(np.eye(self.shape[1])))
 
     def normal(self):
-        """``AᵀA``: a matrix where that is small, else a :class:`GramOperator`."""
+        """``AᵀA``: a matrix for at most 512 features, a :class:`GramOperator` for more."""
         if self.shape[1] > _DENSE_FEATURES:
             return GramOperator(self.base)
         A = self.to_dense()
         return Operator(A.T @ A)
 
     def lowest(self, norm):
-        """A lower bound of the spectrum of ``AᵀA``, given its norm; exact for matrices."""
+        """A lower bound of the eigenvalues of this symmetric positive semidefinite operator.
+
+        Parameters
+        ----------
+        norm : float
+            The largest eigenvalue; a matrix needs none, its bound is exact.
+        """
         return max(0.0, float(np.linalg.eigvalsh(self.to_dense())[0]))
 
     def trace(self, *, n_probes=64):
-        """Trace of a square operator: exact for matrices, from random signs for others.
+        """Trace of a square operator: exact for matrices, estimated with random signs otherwise.
 
         References
         ----------
@@ -97,7 +104,7 @@ class Operator:
 
 
 class GramOperator(Operator):
-    """The operator ``AᵀA`` of signals, from A and its adjoint.
+    """The operator ``AᵀA``, applied as A and then its adjoint, without forming a matrix.
 
     Parameters
     ----------
@@ -117,7 +124,7 @@ class GramOperator(Operator):
         return 2 * (self.base.shape[1],)
 
     def trace(self, *, n_probes=64):
-        """``‖A‖²`` in the Frobenius norm: exact for matrices, from random signs for others."""
+        """``tr AᵀA = ‖A‖²`` (Frobenius): exact for matrices, else estimated with random signs."""
         if isinstance(self.base, LinearOperator):
             return super().trace(n_probes=n_probes)
         return float((abs(self.base) ** 2).sum())
@@ -132,7 +139,14 @@ class GramOperator(Operator):
         return Operator(self.base).norm() ** 2
 
     def lowest(self, norm):
-        """A lower bound of the spectrum, given the norm: by Lanczos iteration, less a margin."""
+        """A lower bound of the eigenvalues, from Lanczos iteration minus a margin.
+
+        Parameters
+        ----------
+        norm : float
+            The largest eigenvalue ``‖A‖₂²``. Lanczos iteration finds the largest eigenvalue of
+            2 ‖A‖₂² I − AᵀA; where it does not converge, the bound is zero.
+        """
         n = self.shape[0]
         flipped = LinearOperator(
             (n, n), lambda x: 2 * norm * x - self.linear_operator @ x, dtype=float
@@ -204,8 +218,8 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     sample_weight : array-like of shape (n_samples,), default=None
         How often each pair counts; once by default.
     alpha : float, default=1e-8
-        Ridge penalty for each pair, relative to the mean variance of the signals' coordinates. It
-        fixes the operator where the signals do not vary.
+        Ridge penalty for each pair, relative to the mean variance of the signals' coordinates. In
+        directions in which the signals do not vary, it makes the estimated operator zero.
 
     Returns
     -------
@@ -213,7 +227,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
         The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α v ‖A‖²``, ``v`` the mean variance.
     """
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
-    X = X * (np.ptp(X, axis=0) > 0)  # where signals do not vary, their rounding must not count
+    X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
     mean = np.average(X, axis=0, weights=weight)
     penalty = alpha * (weight @ (X - mean) ** 2).mean() or 1.0  # constant signals: A = 0
@@ -222,7 +236,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
 
 
 def check_adjoint(operator, *, random_state=None, rtol=1e-6):
-    """Check that an operator's adjoint is its adjoint: ``⟨A u, v⟩ = ⟨u, Aᵀ v⟩`` (dot test).
+    """Check that ``rmatvec`` is the adjoint of ``matvec``: ``⟨A u, v⟩ = ⟨u, Aᵀ v⟩`` (dot test).
 
     Parameters
     ----------
@@ -236,7 +250,7 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
     Raises
     ------
     ValueError
-        If the two inner products differ, with both of them, or if there is no adjoint.
+        If the two inner products differ (the message shows both), or if there is no adjoint.
 
     Examples
     --------

@@ -1,7 +1,7 @@
-"""Numerically computed Bayesian estimators: the independent judges of the trained networks.
+"""Exact Bayesian estimators for known priors, with which trained networks are compared.
 
-The measurement model is ``y = A x + n``, ``n ~ N(0, δ² I)``. Nothing here imports a network or a
-loss.
+The measurement model is ``y = A x + n``, ``n ~ N(0, δ² I)``. Nothing here depends on a network or
+a loss.
 """
 
 from itertools import combinations
@@ -21,14 +21,14 @@ __all__ = [
     "posterior_mean",
 ]
 
-_CHUNK_ENTRIES = 2**22  # entries of the largest temporary array of the empirical posterior
+_CHUNK_ENTRIES = 2**22  # entries of the largest table of importance weights
 
 
 def posterior_mean(prior, Y, *, operator=None, noise_level):
     """Posterior mean ``E[x | y]``.
 
-    In closed form for a Gaussian mixture; for an empirical prior the importance-weighted mean of
-    its samples, with the weights computed in log space.
+    It is in closed form for a Gaussian mixture. For an empirical prior it is the mean of the
+    samples, weighted by their likelihood; the weights are computed in log space.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level):
     Y, A = _check_problem(prior, Y, operator, noise_level)
     if isinstance(prior, EmpiricalPrior):
         predicted = prior.samples @ A.T
-        centre = predicted.mean(axis=0)  # distances do not change, squares lose no digits
+        centre = predicted.mean(axis=0)  # small numbers lose fewer digits when they are squared
         predicted, Y = predicted - centre, Y - centre
         step = max(1, _CHUNK_ENTRIES // len(predicted))
         chunks = (Y[i : i + step] for i in range(0, len(Y), step))
@@ -94,7 +94,7 @@ def posterior_covariance(prior, Y, *, operator=None, noise_level):
 
 
 def posterior(prior, Y, *, operator=None, noise_level):
-    """Posterior of a Gaussian mixture prior: again a Gaussian mixture, one for each measurement.
+    """Posterior of a Gaussian mixture prior: for each measurement a Gaussian mixture.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def posterior(prior, Y, *, operator=None, noise_level):
 
 
 def measurement_distribution(prior, *, operator=None, noise_level):
-    """Distribution of the measurements under a Gaussian mixture prior: again such a mixture.
+    """Distribution of the measurements under a Gaussian mixture prior: a Gaussian mixture too.
 
     With its score Tweedie's formula gives the posterior mean without an integral,
     ``E[A x | y] = y + δ² ∇log p(y)``.
@@ -160,10 +160,10 @@ def measurement_distribution(prior, *, operator=None, noise_level):
 def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-12):
     """Maximum a posteriori estimate, ``argmax log p(x) − ‖A x − y‖² / (2 δ²)``.
 
-    All modes of the posterior, a Gaussian mixture, lie on its ridgeline. A fixed-point iteration
-    of expectation-maximisation type, which never lowers the posterior density, climbs from the
-    posterior mean and from the ridgeline's corners, edges and centre; Newton steps polish the
-    result, and the best end point is returned.
+    The posterior is a Gaussian mixture, and all its modes lie on its ridgeline. The search starts
+    from the posterior mean and from the corners, edges and centre of the ridgeline. From each start
+    it takes steps of expectation-maximisation, which never lower the posterior density, and then
+    Newton steps. The end point of the highest density is the estimate.
 
     Parameters
     ----------
@@ -174,7 +174,8 @@ def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-1
     max_iter : int, default=200
         Largest number of steps of the fixed-point iteration from each start.
     tol : float, default=1e-12
-        The iteration stops when no estimate moves by more than this fraction of the largest.
+        The iteration stops when no entry of the estimates moves by more than ``tol`` times the
+        largest entry.
 
     Returns
     -------
@@ -197,6 +198,7 @@ def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-1
 
 
 def _mixture_posterior(prior, Y, A, noise_level):
+    """Weights, means and covariances of the posterior, by a Kalman update of each component."""
     m = len(A)
     innovation = Y[:, None] - prior.means @ A.T
     joint, means, covariances = [], [], []
@@ -220,7 +222,7 @@ def _importance_weights(Y, predicted, noise_level):
 
 
 def _ridgeline(prior, Y, A, noise_level):
-    """Points of the ridgeline: corners, midpoints of the edges, centre."""
+    """The corners of the ridgeline, the midpoints of its edges, and its centre, for every y."""
     corners = np.eye(len(prior.weights))
     edges = [(first + second) / 2 for first, second in combinations(corners, 2)]
     for share in [*corners, *edges, corners.mean(axis=0)]:
@@ -228,7 +230,10 @@ def _ridgeline(prior, Y, A, noise_level):
 
 
 def _blend(prior, share, Y, A, noise_level):
-    """Maximiser of the posterior for the components' log densities averaged with these shares."""
+    """The maximiser of the posterior if log p were the mean of the components' log densities.
+
+    ``share`` of shape (n_samples, n_components) holds the weights of that mean.
+    """
     precisions = np.linalg.inv(prior.covariances)
     matrix = A.T @ A / noise_level**2 + np.einsum("nk,kij->nij", share, precisions)
     target = Y @ A / noise_level**2 + np.einsum("nk,kij,kj->ni", share, precisions, prior.means)
@@ -236,7 +241,7 @@ def _blend(prior, share, Y, A, noise_level):
 
 
 def _ascend(prior, X, Y, A, noise_level, max_iter, tol):
-    """From X, climb to a stationary point of the posterior density."""
+    """Climb from X towards a local maximum of the posterior density."""
     fidelity = A.T @ A / noise_level**2
     data = Y @ A / noise_level**2
     for _ in range(max_iter):
@@ -256,6 +261,7 @@ def _ascend(prior, X, Y, A, noise_level, max_iter, tol):
 
 
 def _log_posterior(prior, X, Y, A, noise_level):
+    """``log p(x) − ‖A x − y‖² / (2 δ²)`` for every row."""
     return prior.log_density(X) - 0.5 * ((X @ A.T - Y) ** 2).sum(1) / noise_level**2
 
 
@@ -275,6 +281,6 @@ def _check_problem(prior, Y, operator, noise_level):
 def _require_mixture(prior):
     if not isinstance(prior, GaussianMixturePrior):
         raise TypeError(
-            f"A GaussianMixturePrior is needed, got {type(prior).__name__}. Of given signals "
-            "(EmpiricalPrior) there is a posterior mean and nothing else."
+            f"A GaussianMixturePrior is needed, got {type(prior).__name__}. For given signals "
+            "(EmpiricalPrior) only the posterior mean can be computed."
         )

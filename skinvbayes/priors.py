@@ -1,7 +1,7 @@
 """Priors: distributions of signals with samples, log density and score.
 
-A prior knows nothing of operators, noise or networks; :mod:`skinvbayes.oracles` turns it into
-posterior means, MAP estimates and posterior covariances.
+A prior does not depend on operators, noise or networks. :mod:`skinvbayes.oracles` computes
+posterior means, MAP estimates and posterior covariances from it.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ __all__ = [
     "KernelDensityPrior",
 ]
 
-_CHUNK_ENTRIES = 2**22  # entries of the largest table of distances
+_CHUNK_ENTRIES = 2**22  # entries of the largest table of squared distances
 
 
 class GaussianMixturePrior:
@@ -153,8 +153,9 @@ class GaussianMixturePrior:
 class EmpiricalPrior:
     """The uniform distribution over given signals, for problems known only through samples.
 
-    It has no density, hence neither ``log_density`` nor ``score`` (:class:`KernelDensityPrior` has
-    both); its posterior mean is a finite sum (:func:`skinvbayes.oracles.posterior_mean`).
+    It has no density, and therefore neither ``log_density`` nor ``score``;
+    :class:`KernelDensityPrior` has both. Its posterior mean is a finite sum
+    (:func:`skinvbayes.oracles.posterior_mean`).
 
     Parameters
     ----------
@@ -190,7 +191,7 @@ class EmpiricalPrior:
 
 
 class KernelDensityPrior:
-    """Given signals, smoothed by a Gaussian: a prior with a density where only samples are known.
+    """A kernel density estimate from given signals: a prior with a density and a score.
 
     Parameters
     ----------
@@ -198,7 +199,8 @@ class KernelDensityPrior:
         Signals.
     bandwidth : float or {"scott", "silverman"}, default="scott"
         Standard deviation of the Gaussian kernel, in the units of X, or the rule that chooses it,
-        as in :class:`sklearn.neighbors.KernelDensity`. The rules suit signals of unit scale.
+        as in :class:`sklearn.neighbors.KernelDensity`. The rules are meant for signals of unit
+        variance.
 
     Attributes
     ----------

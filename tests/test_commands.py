@@ -9,8 +9,9 @@ import pytest
 from sklearn.neural_network import MLPRegressor
 
 from skinvbayes.__main__ import main
-from skinvbayes.commands import reproduce
-from skinvbayes.commands.reproduce import FIGURES, Run, figure_1, figure_4
+from skinvbayes.commands import figures
+from skinvbayes.commands.figures import FIGURES, figure_1, figure_4
+from skinvbayes.commands.study import Run
 
 SMALL = ["--n-train", "150", "--n-test", "100", "--quiet"]
 METHODS = {
@@ -38,7 +39,7 @@ def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys, monkeypatch):
 @pytest.fixture
 def short_sweep(monkeypatch):
     """Fewer weights in Figure 4."""
-    monkeypatch.setattr(reproduce, "_SWEEP", np.array([0.5, 1.0]))
+    monkeypatch.setattr(figures, "_SWEEP", np.array([0.5, 1.0]))
 
 
 @pytest.mark.usefixtures("short_sweep")

@@ -1,4 +1,4 @@
-"""The house: small modules, short functions, public names where users import them."""
+"""The house: short modules, short functions, and import paths that hold."""
 
 import ast
 import importlib
@@ -10,58 +10,57 @@ import skinvbayes
 
 PACKAGE = Path(skinvbayes.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PUBLIC = {
-    "skinvbayes": (
+LINES_OF_A_MODULE, LINES_OF_A_FUNCTION = 450, 60
+
+PUBLIC = {  # names that users import; a wing may hand on more
+    "skinvbayes": [
         *("ApproximationINN", "ReconstructionINN", "LogDetRegularizedINN"),
         *("DivergenceRegularizedINN", "Reconstructor", "reconstruction_scorer"),
-    ),
-    "skinvbayes.datasets": (
+    ],
+    "skinvbayes.datasets": [
         *("bimodal_prior", "load_deblurring_digits", "load_photos", "make_backward_heat"),
         *("make_bimodal", "make_saturating_sensor", "make_tomography"),
-    ),
-    "skinvbayes.diagnostics": (
+    ],
+    "skinvbayes.diagnostics": [
         *("optimal_prior_term", "pushforward_score", "recovered_forward", "recovered_operator"),
         *("score_error", "stationarity", "sufficiency_gap", "tweedie_gap"),
-    ),
-    "skinvbayes.priors": ("EmpiricalPrior", "GaussianMixturePrior", "KernelDensityPrior"),
-    "skinvbayes.oracles": (
+    ],
+    "skinvbayes.losses": [
+        *("ApproximationLoss", "DivergenceLoss", "LogDetLoss", "Loss", "ReconstructionLoss"),
+    ],
+    "skinvbayes.networks": ["IResNet", "MonotoneBlock", "ResidualBlock"],
+    "skinvbayes.operators": ["Operator", "as_operator", "check_adjoint", "estimate_operator"],
+    "skinvbayes.oracles": [
         *("map_estimate", "measurement_distribution", "posterior", "posterior_covariance"),
         "posterior_mean",
-    ),
-    "skinvbayes.plotting": (
+    ],
+    "skinvbayes.plotting": [
         *("DeformedGridDisplay", "EpsilonPathDisplay", "ErrorTradeOffDisplay", "ImagesDisplay"),
         *("LossCurveDisplay", "UncertaintyDisplay", "VectorFieldDisplay"),
-    ),
-    "skinvbayes.networks": ("RESIDUALS", "IResNet", "MonotoneBlock", "ResidualBlock"),
-    "skinvbayes.operators": (
-        *("GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"),
-    ),
-    "skinvbayes.losses": (
-        *("LOSSES", "ApproximationLoss", "DivergenceLoss", "LogDetLoss", "Loss"),
-        "ReconstructionLoss",
-    ),
-    "skinvbayes.estimators": ("BaseINN",),
-    "skinvbayes.inversion": ("InvertibleMap", "Inversion", "implicit_inverse", "invert"),
+    ],
+    "skinvbayes.priors": ["EmpiricalPrior", "GaussianMixturePrior", "KernelDensityPrior"],
+    "skinvbayes.problem.smoothing": ["neighbour_bandwidth"],
 }
 
 
+def is_constructor(path, function):
+    """True for the constructors of estimators: their parameters are as many as users need."""
+    return path.parent.name == "estimators" and function.name == "__init__"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_modules_hold_one_idea_and_functions_are_short(path):
-    source = path.read_text()
-    assert len(source.splitlines()) <= 450
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef) and node.name != "__init__":
-            assert node.end_lineno - node.lineno < 60, node.name
+def test_modules_and_functions_are_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= LINES_OF_A_MODULE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and not is_constructor(path, node):
+            n_lines = node.end_lineno - node.lineno + 1
+            assert n_lines <= LINES_OF_A_FUNCTION, f"{node.name} has {n_lines} lines"
 
 
 @pytest.mark.parametrize("module", PUBLIC)
-def test_public_names_are_where_users_import_them(module):
-    room = importlib.import_module(module)
-    for name in PUBLIC[module]:
-        assert hasattr(room, name)
-        assert name in room.__all__
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_every_module_says_what_it_is_for(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+def test_public_names_can_be_imported(module):
+    found = importlib.import_module(module)
+    assert set(PUBLIC[module]) <= set(found.__all__)
+    for name in found.__all__:
+        assert hasattr(found, name), f"{module}.__all__ names {name}, which is not there"

@@ -3,7 +3,6 @@
 ``python -m skinvbayes --help`` says how to use it.
 """
 
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -17,7 +16,8 @@ from .. import DivergenceRegularizedINN
 from ..datasets import load_deblurring_digits
 from ..numerics.errors import entry_rmse
 from ..plotting import ImagesDisplay
-from .reproduce import figure_1
+from .figures import figure_1
+from .options import add_common_arguments
 from .study import Run
 from .tables import print_table
 
@@ -83,13 +83,9 @@ def draw_digits(data, results, path, n_images=10):
 
 def add_arguments(parser):
     """The options of the command."""
-    parser.add_argument("--seed", type=int, default=0, help="seed of data and networks")
-    parser.add_argument("--n-train", type=int, default=4000, help="training pairs in 2-D")
-    parser.add_argument("--n-test", type=int, default=4000, help="test pairs in 2-D")
+    add_common_arguments(parser, n_train=4000, n_test=4000, folder="skinvbayes-demo")
     parser.add_argument("--noise-level", type=float, default=0.4, help="δ of the 2-D problem")
     parser.add_argument("--digits-epochs", type=int, default=200, help="epochs on the digits")
-    parser.add_argument("--output", type=Path, default=Path("skinvbayes-demo"), help="folder")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def main(options, console):

@@ -1,4 +1,4 @@
-"""One problem in the plane: its pairs, its oracles, and the estimators trained on it."""
+"""One two-dimensional problem: its data, its oracles, and the errors of trained estimators."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,14 +6,25 @@ from time import perf_counter
 
 import numpy as np
 
+from .. import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+)
 from ..datasets import make_bimodal
 from ..diagnostics import recovered_forward, recovered_operator, stationarity
-from ..estimators import DivergenceRegularizedINN, LogDetRegularizedINN
 from ..numerics.errors import row_rmse
 from ..oracles import map_estimate, posterior_mean
 
-__all__ = ["REGULARIZED", "Run", "Study"]
+__all__ = ["ESTIMATORS", "REGULARIZED", "Run", "Study"]
 
+ESTIMATORS = (
+    ApproximationINN,
+    ReconstructionINN,
+    LogDetRegularizedINN,
+    DivergenceRegularizedINN,
+)
 REGULARIZED = (LogDetRegularizedINN, DivergenceRegularizedINN)
 
 
@@ -56,12 +67,12 @@ class Study:
         self.mean, self.maximum = (
             self.oracle(estimate, self.test.Y) for estimate in (posterior_mean, map_estimate)
         )
-        # what no method can undercut: the posterior mean's error, and the noise of z
+        # lower limits of both errors: the posterior mean's error, and the noise of z
         self.limits = row_rmse(self.mean, self.test.X), row_rmse(self.Z, self.test.X @ self.G)
 
     @property
     def name(self):
-        """The problem, in short."""
+        """Operator and noise level, for titles and tables."""
         operator = "I" if self.operator is None else f"diag(1, {self.A[1, 1]:.3g})"
         return f"A = {operator}, δ = {self.noise_level:.3g}"
 
@@ -70,7 +81,7 @@ class Study:
         return estimate(self.prior, Y, operator=self.operator, noise_level=self.noise_level)
 
     def fit(self, cls, **parameters):
-        """Train an estimator; also the seconds that it took."""
+        """Train an estimator; return it and the seconds that its training took."""
         start = perf_counter()
         common = {"operator": self.operator, "random_state": self.run.seed}
         estimator = cls(verbose=self.run.verbose, **common, **parameters)
@@ -92,14 +103,14 @@ class Study:
         }
 
     def weight(self, estimator):
-        """The weight of the regularisation, relative to the matched one."""
+        """The weight of the regularisation relative to δ², as a column of the table."""
         if not isinstance(estimator, REGULARIZED):
             return {}
         automatic = estimator.epsilon == "auto"
         return {"weight / δ²": 1.0 if automatic else estimator.epsilon / self.noise_level**2}
 
     def oracle_rows(self):
-        """What the oracles reach."""
+        """The errors of both oracles, one row of the table for each."""
         oracles = {"posterior mean (oracle)": self.mean, "MAP (oracle)": self.maximum}
         return [
             {"problem": self.name, "method": name} | self.errors(found)
@@ -107,7 +118,7 @@ class Study:
         ]
 
     def row(self, estimator, seconds):
-        """All figures of a trained estimator."""
+        """The errors of a trained estimator, as a row of the table."""
         X, Y = self.test.X, self.test.Y
         forward = estimator.transform(X)
         recovered = recovered_forward(estimator, X, self.prior)

@@ -1,7 +1,5 @@
 """Tables on the terminal."""
 
-from rich.table import Table
-
 __all__ = ["print_table"]
 
 
@@ -19,6 +17,8 @@ def print_table(console, title, header, rows):
     rows : list of list of str
         The cells.
     """
+    from rich.table import Table
+
     table = Table(title=title)
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right")

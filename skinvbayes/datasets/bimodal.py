@@ -3,7 +3,7 @@
 from sklearn.utils import check_random_state
 
 from ..priors import GaussianMixturePrior
-from .pairs import add_noise, forward_of, make_problem
+from .pairs import forward_of, make_problem
 
 __all__ = ["bimodal_prior", "make_bimodal"]
 
@@ -44,10 +44,10 @@ def make_bimodal(n_samples=4000, *, operator=None, noise_level=0.15, random_stat
     prior = bimodal_prior()
     X = prior.sample(n_samples, rng)
     return make_problem(
-        X=X,
-        Y=add_noise(forward_of(operator)(X), noise_level, rng),
+        {"": (X, forward_of(operator))},
+        noise_level,
+        rng,
         operator=operator,
-        noise_level=noise_level,
         prior=prior,
         DESCR="Simulated: " + bimodal_prior.__doc__,
     )

@@ -5,7 +5,7 @@ from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 from sklearn.utils import check_random_state
 
-from .pairs import forward_of, split_problem
+from .pairs import forward_of, make_problem, train_and_test
 
 __all__ = ["load_deblurring_digits"]
 
@@ -40,10 +40,8 @@ def load_deblurring_digits(*, noise_level=0.15, random_state=0):
     blurred = [gaussian_filter(pixel, sigma=0.7, mode="constant").ravel() for pixel in pixels]
     operator = np.array(blurred).T
     operator /= np.linalg.norm(operator, 2)
-    return split_problem(
-        X[:_N_TRAIN],
-        X[_N_TRAIN:],
-        forward_of(operator),
+    return make_problem(
+        train_and_test(X[:_N_TRAIN], X[_N_TRAIN:], forward_of(operator)),
         noise_level,
         check_random_state(random_state),
         operator=operator,

@@ -8,7 +8,14 @@ from scipy.sparse import diags_array, identity, kronsum
 from scipy.sparse.linalg import LinearOperator, splu
 from sklearn.utils import check_random_state
 
-from .pairs import check_integer, check_number, draw_signals, forward_of, split_problem
+from .pairs import (
+    check_integer,
+    check_number,
+    draw_signals,
+    forward_of,
+    make_problem,
+    train_and_test,
+)
 from .profiles import random_profiles
 
 __all__ = ["HeatFlow", "make_backward_heat"]
@@ -51,9 +58,8 @@ def make_backward_heat(
     rng = check_random_state(random_state)
     operator = HeatFlow(_check_shape(shape), time)
     sample = partial(random_profiles, shape=operator.grid_shape, rng=rng)
-    return split_problem(
-        *draw_signals(sample, n_train, n_test),
-        forward_of(operator),
+    return make_problem(
+        train_and_test(*draw_signals(sample, n_train, n_test), forward_of(operator)),
         noise_level,
         rng,
         operator=operator,

@@ -1,4 +1,4 @@
-"""What all problems share: the Bunch they come in, measurements with noise, checked arguments."""
+"""What all problems share: the Bunch that they return, the noise, and checks of arguments."""
 
 from math import inf
 from numbers import Integral, Real
@@ -15,42 +15,55 @@ __all__ = [
     "draw_signals",
     "forward_of",
     "make_problem",
-    "split_problem",
+    "train_and_test",
 ]
 
 
 def draw_signals(sample, n_train, n_test):
-    """Signals to train and to test, from ``sample(n_samples)``."""
+    """Draw signals with ``sample(n_samples)`` and split them into training and test signals."""
     check_integer("n_train", n_train, 1)
     check_integer("n_test", n_test, 1)
     return np.split(sample(n_train + n_test), [n_train])
 
 
-def make_problem(*, operator, noise_level, DESCR, **contents):
-    """What every data set returns, a Bunch.
+def make_problem(samples, noise_level, rng, /, *, operator, DESCR, **contents):
+    """Measure signals, and collect what every public problem returns.
 
-    It holds ``operator`` (the linear operator A; None for y = x + noise, or where the measurements
-    are not linear), ``noise_level`` (standard deviation δ of the noise) and ``DESCR``. The pairs
-    are ``X`` and ``Y``, or ``X_train``, ``Y_train``, ``X_test`` and ``Y_test``. Whatever else
-    belongs to a problem, such as ``prior`` or ``image_shape``, is among the ``contents``.
+    Parameters
+    ----------
+    samples : dict of str to tuple of (ndarray, callable)
+        Signals X and the map that measures them without noise, by the ending of their names:
+        ``""`` for a single set of pairs, ``"_train"`` and ``"_test"`` for two sets.
+    noise_level : float
+        Standard deviation δ of the white Gaussian noise.
+    rng : RandomState instance
+        Source of the noise, drawn for one set after the other.
+    operator : array, sparse array, LinearOperator or None
+        What the ``operator`` parameter of an estimator takes for this problem.
+    DESCR : str
+        Where the signals come from and how they are measured.
+    **contents : dict
+        What this problem alone has.
+
+    Returns
+    -------
+    problem : Bunch
+        The keys that :mod:`skinvbayes.datasets` describes, and ``contents``.
     """
-    return Bunch(operator=operator, noise_level=noise_level, DESCR=DESCR, **contents)
+    pairs = {}
+    for ending, (X, forward) in samples.items():
+        pairs["X" + ending] = X
+        pairs["Y" + ending] = add_noise(forward(X), noise_level, rng)
+    return Bunch(**pairs, operator=operator, noise_level=noise_level, **contents, DESCR=DESCR)
 
 
-def split_problem(X_train, X_test, forward, noise_level, rng, /, *, forward_test=None, **contents):
-    """A problem with training and test pairs, whose measurements are ``forward(X)`` and noise."""
-    return make_problem(
-        X_train=X_train,
-        Y_train=add_noise(forward(X_train), noise_level, rng),
-        X_test=X_test,
-        Y_test=add_noise((forward_test or forward)(X_test), noise_level, rng),
-        noise_level=noise_level,
-        **contents,
-    )
+def train_and_test(X_train, X_test, forward, forward_test=None):
+    """The ``samples`` of :func:`make_problem` for pairs to train and pairs to test."""
+    return {"_train": (X_train, forward), "_test": (X_test, forward_test or forward)}
 
 
 def forward_of(operator):
-    """The map ``x ↦ A x`` of rows; the identity where there is no operator."""
+    """The map ``x ↦ A x`` of rows; without an operator, the identity."""
     return (lambda X: X) if operator is None else as_operator(operator).forward
 
 
@@ -61,7 +74,7 @@ def add_noise(clean, noise_level, rng):
 
 
 def check_number(name, value, *, positive=False):
-    """Raise a ValueError unless the value is a finite number of at least, or above, zero."""
+    """Raise a ValueError unless the value is finite and at least zero, or above if ``positive``."""
     if not (isinstance(value, Real) and 0 <= value < inf and (value > 0 or not positive)):
         expected = "a positive number" if positive else "a number of at least 0"
         raise ValueError(f"{name} must be {expected}; got {value!r}.")

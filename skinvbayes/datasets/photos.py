@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_image
 from sklearn.utils import Bunch, check_random_state
 
 from .blur import GaussianBlur
-from .pairs import check_integer, check_number, forward_of, split_problem
+from .pairs import check_integer, check_number, forward_of, make_problem, train_and_test
 
 __all__ = ["load_photos"]
 
@@ -17,20 +17,18 @@ _TRAIN = ("chelsea.png", "china.jpg", "coffee.png", "coins.png", "flower.jpg", "
 _TEST = ("astronaut.png", "camera.png", "moon.png", "motorcycle_left.png", "rocket.jpg")
 _OF_SKLEARN = ("china.jpg", "flower.jpg")
 _LARGEST_PATCH, _LARGEST_TEST = 300, 427  # the shortest sides among the photos
+_DESCRIPTION = (
+    "Sample photos of scikit-learn ({}) and scikit-image (all others) in grey, blurred by a "
+    "Gaussian of {:g} pixels, with noise."
+)
 
 
 def load_photos(
-    *,
-    noise_level=25 / 255,
-    blur=0.0,
-    patch_size=32,
-    n_patches=4000,
-    test_size=256,
-    random_state=0,
+    *, noise_level=25 / 255, blur=0.0, patch_size=32, n_patches=4000, test_size=256, random_state=0
 ):
     """Denoising or deblurring of grey photos: patches of six to train, five others to test.
 
-    Needs scikit-image, which brings the photos along: ``pip install "skinvbayes[images]"``.
+    The photos come with scikit-image: ``pip install "skinvbayes[images]"``.
 
     Parameters
     ----------
@@ -41,8 +39,7 @@ def load_photos(
     patch_size : int, default=32
         Pixels along each side of the training patches, at most 300.
     n_patches : int, default=4000
-        Number of patches, each from a random place in a random photo, in one of the eight
-        positions of a square.
+        Number of patches, from random places in random photos, randomly rotated and mirrored.
     test_size : int, default=256
         Pixels along each side of the test photos, at most 427; they are cropped around the centre.
     random_state : int, RandomState instance or None, default=0
@@ -53,9 +50,9 @@ def load_photos(
     problem : Bunch
         ``X_train`` (n_patches, patch_size²) and ``X_test`` (5, test_size²) with values in [0, 1],
         ``Y_train``, ``Y_test``, ``operator`` for patches and ``operator_test`` for photos
-        (self-adjoint LinearOperators of norm one with periodic boundary; without blur sparse
-        identities), ``noise_level``, ``image_shape`` of a patch, ``photos_test`` of shape
-        (5, test_size, test_size), ``photo_names`` (``train`` and ``test``) and ``DESCR``.
+        (self-adjoint LinearOperators of norm one with periodic boundary, or sparse identities),
+        ``noise_level``, ``image_shape`` of a patch, ``photos_test`` (5, test_size, test_size),
+        ``photo_names`` (``train`` and ``test``) and ``DESCR``.
 
     Raises
     ------
@@ -68,40 +65,35 @@ def load_photos(
     >>> photos = load_photos(n_patches=10, blur=1.0)
     >>> photos.X_train.shape, photos.photos_test.shape
     ((10, 1024), (5, 256, 256))
-    >>> photos.photo_names.test
-    ['astronaut', 'camera', 'moon', 'motorcycle_left', 'rocket']
     """
-    check_integer("n_patches", n_patches, 1)
-    check_integer("patch_size", patch_size, 1, _LARGEST_PATCH)
-    check_integer("test_size", test_size, 1, _LARGEST_TEST)
     check_number("blur", blur)
     rng = check_random_state(random_state)
-    return _photo_problem(noise_level, blur, patch_size, n_patches, test_size, rng)
-
-
-def _photo_problem(noise_level, blur, patch_size, n_patches, test_size, rng):
-    photos = [_grey_photo(file) for file in _TRAIN]
-    X_train = np.stack([_random_patch(photos, patch_size, rng) for _ in range(n_patches)])
-    photos_test = np.stack([_centre(_grey_photo(file), test_size) for file in _TEST])
-    shapes = (patch_size, patch_size), (test_size, test_size)
-    operator, operator_test = (_blurring(shape, blur) for shape in shapes)
-    return split_problem(
-        X_train.reshape(n_patches, -1),
-        photos_test.reshape(len(_TEST), -1),
-        forward_of(operator),
-        noise_level,
-        rng,
-        forward_test=forward_of(operator_test),
+    X_train = _training_patches(n_patches, patch_size, rng)
+    photos_test = _test_photos(test_size)
+    operator, operator_test = (_blurring(2 * (size,), blur) for size in (patch_size, test_size))
+    signals = X_train, photos_test.reshape(len(_TEST), -1)
+    return make_problem(
+        train_and_test(*signals, forward_of(operator), forward_of(operator_test)),
+        *(noise_level, rng),
         operator=operator,
         operator_test=operator_test,
         image_shape=(patch_size, patch_size),
         photos_test=photos_test,
         photo_names=Bunch(train=_stems(_TRAIN), test=_stems(_TEST)),
-        DESCR=(
-            f"Sample photos of scikit-learn ({', '.join(_stems(_OF_SKLEARN))}) and scikit-image "
-            f"(all others) in grey, blurred by a Gaussian of {blur:g} pixels, with noise."
-        ),
+        DESCR=_DESCRIPTION.format(", ".join(_stems(_OF_SKLEARN)), blur),
     )
+
+
+def _training_patches(n_patches, size, rng):
+    check_integer("n_patches", n_patches, 1)
+    check_integer("patch_size", size, 1, _LARGEST_PATCH)
+    photos = [_grey_photo(file) for file in _TRAIN]
+    return np.stack([_random_patch(photos, size, rng).ravel() for _ in range(n_patches)])
+
+
+def _test_photos(size):
+    check_integer("test_size", size, 1, _LARGEST_TEST)
+    return np.stack([_centre(_grey_photo(file), size) for file in _TEST])
 
 
 def _grey_photo(file):
@@ -126,6 +118,7 @@ def _blurring(image_shape, blur):
 
 
 def _random_patch(photos, size, rng):
+    """A square of a random photo, in one of its eight positions (rotated, mirrored)."""
     photo = photos[rng.randint(len(photos))]
     row, column = (rng.randint(side - size + 1) for side in photo.shape)
     patch = np.rot90(photo[row : row + size, column : column + size], rng.randint(4))

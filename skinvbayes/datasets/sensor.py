@@ -6,15 +6,22 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .blur import GaussianBlur
-from .pairs import check_integer, check_number, draw_signals, forward_of, split_problem
+from .pairs import (
+    check_integer,
+    check_number,
+    draw_signals,
+    forward_of,
+    make_problem,
+    train_and_test,
+)
 from .profiles import random_profiles
 
 __all__ = ["make_saturating_sensor", "saturating_response"]
 
-_DESCR = (
+_DESCRIPTION = (
     "Simulated, and beyond the paper's theory, which treats linear forward maps: random boxes and "
-    "bumps of light x, seen as K s(K x) with a blur K of {:g} pixels and the response "
-    "s(t) = σ asinh(t / σ), σ = {:g}, with noise."
+    "bumps of light x, seen as K s(K x) with a blur K of {blur:g} pixels and the response "
+    "s(t) = σ asinh(t / σ), σ = {saturation:g}, with noise."
 )
 
 
@@ -28,13 +35,13 @@ def make_saturating_sensor(
     noise_level=0.02,
     random_state=0,
 ):
-    """Light on a line of pixels, from what a saturating sensor says: a nonlinear problem.
+    """Light on a line of pixels, measured by a saturating sensor: a nonlinear problem.
 
-    Optics blur the light before the pixels respond, crosstalk between neighbours blurs it again as
-    they are read: ``y = K s(K x) + noise`` with the Gaussian blur K (periodic, norm one) and the
-    response ``s(t) = σ asinh(t / σ)``, linear below the saturation σ and logarithmic above.
-
-    It is beyond the paper's theory of linear maps, but strictly monotone with Lipschitz constant 1.
+    The optics blur the light, the pixels respond, and crosstalk between neighbours blurs their
+    response: ``y = K s(K x) + noise`` with the Gaussian blur K (periodic, norm one) and
+    ``s(t) = σ asinh(t / σ)``, linear below the saturation σ and logarithmic above. The paper's
+    theory, for linear forward maps, does not cover this problem. Its forward map is strictly
+    monotone with Lipschitz constant one, so that the estimators can learn it without an operator.
 
     Parameters
     ----------
@@ -55,8 +62,8 @@ def make_saturating_sensor(
     -------
     problem : Bunch
         ``X_train`` (n_train, n_pixels), ``Y_train``, ``X_test`` (n_test, n_pixels), ``Y_test``,
-        ``operator`` (None: learn from x to y), ``forward`` (the map of rows x to rows y without
-        noise), ``noise_level``, ``image_shape`` (n_pixels,) and ``DESCR``.
+        ``operator`` (None), ``forward`` (the map of rows x to rows y without noise),
+        ``noise_level``, ``image_shape`` (n_pixels,) and ``DESCR``.
 
     Examples
     --------
@@ -65,24 +72,22 @@ def make_saturating_sensor(
     >>> bool((problem.forward(problem.X_test) == problem.Y_test).all())
     True
     """
+    check_integer("n_pixels", n_pixels, 2)
     forward = _sensor(n_pixels, blur, saturation)
     rng = check_random_state(random_state)
     sample = partial(random_profiles, shape=(n_pixels,), rng=rng)
-    return split_problem(
-        *draw_signals(sample, n_train, n_test),
-        forward,
-        noise_level,
-        rng,
+    return make_problem(
+        train_and_test(*draw_signals(sample, n_train, n_test), forward),
+        *(noise_level, rng),
         operator=None,
         forward=forward,
         image_shape=(n_pixels,),
-        DESCR=_DESCR.format(blur, saturation),
+        DESCR=_DESCRIPTION.format(blur=blur, saturation=saturation),
     )
 
 
 def _sensor(n_pixels, blur, saturation):
-    """The map from light to what the sensor says."""
-    check_integer("n_pixels", n_pixels, 2)
+    """The forward map with these parameters, checked."""
     check_number("blur", blur)
     check_number("saturation", saturation, positive=True)
     blurring = GaussianBlur((n_pixels,), blur)
@@ -91,6 +96,6 @@ def _sensor(n_pixels, blur, saturation):
 
 def saturating_response(X, *, blurring, saturation):
     """``K s(K x)`` for every row: (n_samples, n_pixels) → (n_samples, n_pixels)."""
-    # the gradient of Σ S(K x), S' = s: its Jacobian K s'(K x) K is positive definite, for s' > 0
+    # Strictly monotone: its Jacobian K s'(K x) K is positive definite, since s' > 0.
     blur = forward_of(blurring)
     return blur(saturation * np.arcsinh(blur(X) / saturation))

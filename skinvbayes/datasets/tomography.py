@@ -8,16 +8,17 @@ from scipy.sparse import coo_array
 from sklearn.utils import check_random_state
 
 from ..operators import as_operator
-from .pairs import check_integer, draw_signals, forward_of, split_problem
+from .pairs import check_integer, draw_signals, forward_of, make_problem, train_and_test
 
 __all__ = ["make_tomography", "radon_matrix", "random_phantoms"]
 
-_DESCR = (
+_DESCRIPTION = (
     "Simulated: phantoms of random ellipses with {0}×{0} pixels, their line integrals along "
     "parallel beams from {1} angles, with noise."
 )
+# of an ellipse: smallest and largest semi-axis, lowest and highest intensity
 _BODY, _DETAIL = (0.6, 0.9, 0.3, 0.7), (0.05, 0.35, -0.5, 0.5)
-_ELLIPSES = np.transpose([_BODY] + 6 * [_DETAIL])  # from and to which semi-axis, and intensity
+_ELLIPSES = np.transpose([_BODY] + 6 * [_DETAIL])
 
 
 def make_tomography(
@@ -68,17 +69,15 @@ def make_tomography(
     scale = as_operator(radon).norm()
     operator = radon / scale
     sample = partial(random_phantoms, image_size=image_size, rng=rng)
-    return split_problem(
-        *draw_signals(sample, n_train, n_test),
-        forward_of(operator),
-        noise_level,
-        rng,
+    return make_problem(
+        train_and_test(*draw_signals(sample, n_train, n_test), forward_of(operator)),
+        *(noise_level, rng),
         operator=operator,
         scale=scale,
         angles=angles,
         sinogram_shape=(image_size, n_angles),
         image_shape=(image_size, image_size),
-        DESCR=_DESCR.format(image_size, n_angles),
+        DESCR=_DESCRIPTION.format(image_size, n_angles),
     )
 
 

@@ -1,8 +1,8 @@
 """Pictures of what was learned, in scikit-learn's Display convention.
 
-Every display is made by ``from_estimator`` or, from numbers at hand, by ``from_predictions``; it
-draws on ``ax`` or on a new figure, and has them as ``ax_`` and ``figure_``. Several of them share
-axes when they are handed the same ``ax``. matplotlib is imported when something is drawn.
+Every display is made by ``from_estimator``, or by ``from_predictions`` from arrays. It draws on the
+axes ``ax``, or on a new figure, and stores both as ``ax_`` and ``figure_``. Displays that are given
+the same ``ax`` share these axes. matplotlib is imported only when something is drawn.
 """
 
 from .curves import EpsilonPathDisplay, LossCurveDisplay

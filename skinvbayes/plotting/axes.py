@@ -1,10 +1,10 @@
-"""What all displays share: the axes they draw on and what they leave behind."""
+"""What all displays share: the axes to draw on, and the attributes that a drawn display has."""
 
 __all__ = ["axes_or_new", "finish"]
 
 
 def axes_or_new(ax, **figure):
-    """The axes that were handed over, or those of a new figure."""
+    """The given axes, or those of a new figure made with the keywords ``figure``."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -13,7 +13,7 @@ def axes_or_new(ax, **figure):
 
 
 def finish(display, ax, title):
-    """Set the title, and keep axes and figure in the display."""
+    """Set the title, store ``ax_`` and ``figure_`` on the display, and return the display."""
     if title is not None:
         ax.set_title(title)
     display.ax_, display.figure_ = ax, ax.figure

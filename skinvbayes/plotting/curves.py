@@ -1,11 +1,11 @@
-"""Curves: the loss by iteration, the score against epsilon."""
+"""Curves of the training loss and of the score against epsilon."""
 
 import numpy as np
 from sklearn.model_selection import ValidationCurveDisplay
 
 from .axes import axes_or_new, finish
 
-__all__ = ["EpsilonPathDisplay", "LossCurveDisplay"]
+__all__ = ["LossCurveDisplay", "EpsilonPathDisplay"]
 
 
 class LossCurveDisplay:

@@ -1,4 +1,4 @@
-"""Errors of reconstructions: traded against the forward map's, and against their uncertainty."""
+"""How large the errors are, and whether the estimator knows it."""
 
 import numpy as np
 from scipy.stats import norm

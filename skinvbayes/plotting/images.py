@@ -1,4 +1,4 @@
-"""Samples as images."""
+"""Signals, measurements and reconstructions as images."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The plane: deformed grids and vector fields."""
+"""Maps and vector fields of the plane."""
 
 import numpy as np
 
