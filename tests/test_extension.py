@@ -1,6 +1,8 @@
 """A loss, an estimator and a branch from outside the package: one class each, public names only."""
 
 import pickle
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,3 +130,17 @@ def test_a_branch_by_name_or_as_a_class(cls, pairs):
     named.set_params(residual=MLPBlock, warm_start=True).fit(X, Y)
     given.set_params(residual="mlp", warm_start=True).fit(X, Y)
     np.testing.assert_array_equal(named.predict(Y), given.predict(Y))
+
+
+def test_what_the_readme_says_about_extending_runs():
+    """Its blocks, one after the other, give an estimator that fits and predicts."""
+    readme = Path(__file__).parents[1] / "README.md"
+    section = readme.read_text(encoding="utf-8").split("\n## Extending\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    assert len(blocks) == 3
+    names = {}
+    exec("\n".join(blocks), names)
+    data = make_bimodal(200, noise_level=0.3, random_state=0)
+    for branch in ("gradient", names["LinearBlock"]):
+        estimator = names["HuberINN"](residual=branch, max_iter=5, random_state=0)
+        assert estimator.fit(data.X, data.Y).predict(data.Y).shape == data.X.shape
