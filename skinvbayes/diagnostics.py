@@ -17,13 +17,8 @@ from functools import singledispatch
 
 import numpy as np
 
-from .estimators import (
-    ApproximationINN,
-    DivergenceRegularizedINN,
-    LogDetRegularizedINN,
-    ReconstructionINN,
-)
 from .inference.trained_map import TrainedMap
+from .losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
 from .operators import as_operator
 from .oracles import measurement_distribution, posterior, posterior_mean
 
@@ -49,7 +44,7 @@ def optimal_prior_term(estimator, X, prior):
     divergence     ε ∇log p(x)
     ============== =====================================================================
 
-    Compare it with :meth:`prior_term` of the estimator, which is what was learned.
+    Compare it with :meth:`skinvbayes.estimators.BaseINN.prior_term`, which is what was learned.
 
     Parameters
     ----------
@@ -83,7 +78,7 @@ def optimal_prior_term(estimator, X, prior):
     >>> bool(abs(estimator.prior_term(data.X) - theory).mean() < 0.15 * abs(theory).mean())
     True
     """
-    return _prior_term(estimator, X, prior)
+    return _prior_term(_loss_of(estimator), estimator, X, prior)
 
 
 def stationarity(estimator, Y, prior):
@@ -123,7 +118,7 @@ def stationarity(estimator, Y, prior):
     """
     X = np.asarray(estimator.predict(Y), dtype=np.float64)
     Z = estimator.problem_.targets(np.asarray(Y, dtype=np.float64))
-    residual = estimator.problem_.forward_targets(X) - Z - _prior_term(estimator, X, prior)
+    residual = estimator.problem_.forward_targets(X) - Z - optimal_prior_term(estimator, X, prior)
     return np.linalg.norm(residual, axis=1) / np.linalg.norm(Z, axis=1)
 
 
@@ -200,7 +195,7 @@ def recovered_forward(estimator, X, prior):
     Z : ndarray of shape (n_samples, n_features)
         The recovered forward map of the signals, in the units of z.
     """
-    return estimator.transform(X) + _prior_term(estimator, X, prior)
+    return estimator.transform(X) + optimal_prior_term(estimator, X, prior)
 
 
 def recovered_operator(estimator, X, Y):
@@ -248,7 +243,8 @@ def recovered_operator(estimator, X, Y):
     >>> bool(abs(recovered_operator(estimator, data.X, data.Y) - A.T @ A).max() < 0.02)
     True
     """
-    return _recovered_operator(estimator, np.asarray(X, np.float64), np.asarray(Y, np.float64))
+    X, Y = np.asarray(X, np.float64), np.asarray(Y, np.float64)
+    return _recovered_operator(_loss_of(estimator), estimator, X, Y)
 
 
 def tweedie_gap(prior, Y, *, operator=None, noise_level):
@@ -333,18 +329,25 @@ def sufficiency_gap(prior, Y, *, operator, noise_level):
     return np.maximum(weights.max(axis=1), means.max(axis=(1, 2)))
 
 
+def _loss_of(estimator):
+    """The loss that an estimator was trained with, on which its optimum depends."""
+    if not hasattr(estimator, "loss"):
+        raise _unknown(estimator)
+    return estimator.loss()
+
+
 @singledispatch
-def _prior_term(estimator, X, prior):
+def _prior_term(loss, estimator, X, prior):
     raise _unknown(estimator)
 
 
 @_prior_term.register
-def _(estimator: ApproximationINN, X, prior):
+def _(loss: ApproximationLoss, estimator, X, prior):
     return np.zeros(np.shape(X))
 
 
 @_prior_term.register
-def _(estimator: ReconstructionINN, X, prior):
+def _(loss: ReconstructionLoss, estimator, X, prior):
     Z = np.asarray(estimator.transform(X), dtype=np.float64)
     problem = estimator.problem_
     if problem.operator is None:
@@ -357,27 +360,27 @@ def _(estimator: ReconstructionINN, X, prior):
 
 
 @_prior_term.register
-def _(estimator: LogDetRegularizedINN, X, prior):
+def _(loss: LogDetLoss, estimator, X, prior):
     return estimator.epsilon_ * pushforward_score(estimator, X, prior)
 
 
 @_prior_term.register
-def _(estimator: DivergenceRegularizedINN, X, prior):
+def _(loss: DivergenceLoss, estimator, X, prior):
     return estimator.epsilon_ * prior.score(X)
 
 
 @singledispatch
-def _recovered_operator(estimator, X, Y):
+def _recovered_operator(loss, estimator, X, Y):
     raise _unknown(estimator)
 
 
 @_recovered_operator.register
-def _(estimator: ApproximationINN, X, Y):
+def _(loss: ApproximationLoss, estimator, X, Y):
     return _covariance(estimator.transform(X), X) @ np.linalg.pinv(_covariance(X, X))
 
 
 @_recovered_operator.register
-def _(estimator: ReconstructionINN, X, Y):
+def _(loss: ReconstructionLoss, estimator, X, Y):
     Z = estimator.problem_.targets(Y)
     variance, mixed = _covariance(Z, Z), _covariance(estimator.predict(Y), Z)
     noise = estimator.noise_level_**2 * np.eye(X.shape[1])
@@ -387,14 +390,14 @@ def _(estimator: ReconstructionINN, X, Y):
 
 
 @_recovered_operator.register
-def _(estimator: LogDetRegularizedINN, X, Y):
+def _(loss: LogDetLoss, estimator, X, Y):
     Z = estimator.transform(X)
     prior = estimator.epsilon_ * np.eye(X.shape[1])
     return (_covariance(Z, Z) - prior) @ np.linalg.pinv(_covariance(X, Z))
 
 
 @_recovered_operator.register
-def _(estimator: DivergenceRegularizedINN, X, Y):
+def _(loss: DivergenceLoss, estimator, X, Y):
     prior = estimator.epsilon_ * np.eye(X.shape[1])
     mixed = _covariance(estimator.transform(X), X)
     return (mixed - prior) @ np.linalg.pinv(_covariance(X, X))
@@ -407,6 +410,7 @@ def _covariance(first, second):
 
 def _unknown(estimator):
     return TypeError(
-        f"estimator must be one of the four, fitted; got {type(estimator).__name__}. Of a "
-        "Reconstructor give estimator_, of a search best_estimator_, of a Pipeline the last step."
+        "estimator must be fitted with one of the paper's four losses; got "
+        f"{type(estimator).__name__}. Of a Reconstructor give estimator_, of a search "
+        "best_estimator_, of a Pipeline the last step."
     )

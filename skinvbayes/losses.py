@@ -46,6 +46,8 @@ class Loss:
     ----------
     first_stage : type of Loss or None
         A cheaper loss, with which training starts because its optimum is close to this one's.
+    needs_log_determinant : bool
+        Whether the loss calls for log|det Dφ|, which not every branch has.
     expects_noise : bool
         False where the optimum depends on z only through ``E[z | x]``, so that the noise of z
         only adds variance. True is always right.
@@ -54,8 +56,9 @@ class Loss:
         known linear part of φ then drops out of training, but for its :meth:`value_of_known`.
         False is always right.
     decay : float
-        Weight of the squared weights of the network, times the number of samples and over the
-        variance of the noise. Chosen for the least statistical error on 2-D mixtures.
+        Strength of the weight penalty: training adds about ``decay ν/n`` times the sum of squared
+        weights, with n pairs and noise of variance ν in unit scale. Chosen for the least
+        statistical error on 2-D mixtures.
 
     Examples
     --------
@@ -73,6 +76,7 @@ class Loss:
     """
 
     first_stage: "type[Loss] | None" = None
+    needs_log_determinant: bool = False
     expects_noise: bool = True
     leaves_known_out: bool = False
     decay: float = 60.0
@@ -136,6 +140,7 @@ class LogDetLoss(Loss):
     """½‖φ(x) − z‖² − ε log|det Dφ(x)|."""
 
     first_stage = DivergenceLoss
+    needs_log_determinant = True
     expects_noise = False
     decay = 8.0  # less than for the divergence: a steep slope costs only its logarithm
 

@@ -85,7 +85,8 @@ class Operator:
 
         References
         ----------
-        M. F. Hutchinson (1990), "A stochastic estimator of the trace of the influence matrix".
+        M. F. Hutchinson (1989), "A stochastic estimator of the trace of the influence matrix for
+        Laplacian smoothing splines", Communications in Statistics.
         """
         if not isinstance(self.base, LinearOperator):
             return float(self.base.trace())
@@ -288,11 +289,16 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
 
 def _check_matrix(matrix):
     try:
-        if np.iscomplexobj(matrix):
-            raise ValueError("it has complex entries")
-        matrix = np.array(matrix, dtype=np.float64)
+        matrix = np.asarray(matrix)
+        is_complex = np.iscomplexobj(matrix)
+        matrix = np.array(matrix.real if is_complex else matrix, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError("operator must be a matrix of real numbers.") from error
+    if is_complex:
+        raise ValueError(
+            "operator must be a matrix of real numbers; got complex ones. Stack the real and the "
+            "imaginary parts of its rows."
+        )
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(
             "operator must be a matrix of shape (n_measurements, n_features); got an array of "

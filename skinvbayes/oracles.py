@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import logsumexp, softmax
 from sklearn.utils.validation import check_array
 
+from .numerics import chunks
 from .operators import as_operator
 from .priors import EmpiricalPrior, GaussianMixturePrior
 
@@ -20,8 +21,6 @@ __all__ = [
     "posterior_covariance",
     "posterior_mean",
 ]
-
-_CHUNK_ENTRIES = 2**22  # entries of the largest table of importance weights
 
 
 def posterior_mean(prior, Y, *, operator=None, noise_level):
@@ -62,10 +61,9 @@ def posterior_mean(prior, Y, *, operator=None, noise_level):
         predicted = prior.samples @ A.T
         centre = predicted.mean(axis=0)  # small numbers lose fewer digits when they are squared
         predicted, Y = predicted - centre, Y - centre
-        step = max(1, _CHUNK_ENTRIES // len(predicted))
-        chunks = (Y[i : i + step] for i in range(0, len(Y), step))
+        parts = chunks.slices(len(Y), chunks.chunk_size(len(predicted)))
         return np.vstack(
-            [_importance_weights(y, predicted, noise_level) @ prior.samples for y in chunks]
+            [_importance_weights(Y[p], predicted, noise_level) @ prior.samples for p in parts]
         )
     _require_mixture(prior)
     weights, means, _ = _mixture_posterior(prior, Y, A, noise_level)
@@ -172,7 +170,7 @@ def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-1
     Y, operator, noise_level
         As in :func:`posterior_mean`.
     max_iter : int, default=200
-        Largest number of steps of the fixed-point iteration from each start.
+        Largest number of steps of expectation maximisation from each start.
     tol : float, default=1e-12
         The iteration stops when no entry of the estimates moves by more than ``tol`` times the
         largest entry.

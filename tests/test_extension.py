@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from helpers import PREDICT_TAKES_MEASUREMENTS, every, rmse
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.datasets import make_bimodal
+from skinvbayes.diagnostics import optimal_prior_term
 from skinvbayes.estimators import BaseINN, BaseRegularizedINN
 from skinvbayes.losses import DivergenceLoss, Loss
 from skinvbayes.networks import MonotoneBlock
@@ -144,3 +145,16 @@ def test_what_the_readme_says_about_extending_runs():
     for branch in ("gradient", names["LinearBlock"]):
         estimator = names["HuberINN"](residual=branch, max_iter=5, random_state=0)
         assert estimator.fit(data.X, data.Y).predict(data.Y).shape == data.X.shape
+
+
+def test_the_theory_knows_an_estimator_by_its_loss():
+    """The optimum of the divergence loss is that of every estimator trained by it."""
+    data = make_bimodal(1000, noise_level=0.3, random_state=0)
+    parameters = {"epsilon": 0.09, "max_iter": 60, "random_state": 0}
+    own = HalfINN(**parameters).fit(data.X, data.Y)
+    known = DivergenceRegularizedINN(**parameters).fit(data.X, data.Y)
+    for estimator in (own, known):
+        term = optimal_prior_term(estimator, data.X[:5], data.prior)
+        np.testing.assert_allclose(term, 0.09 * data.prior.score(data.X[:5]))
+    with pytest.raises(TypeError, match="four losses; got HuberINN"):
+        optimal_prior_term(HuberINN(max_iter=1).fit(data.X, data.Y), data.X, data.prior)

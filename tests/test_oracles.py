@@ -8,6 +8,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator
 
 from skinvbayes import oracles
+from skinvbayes.numerics import chunks
 from skinvbayes.oracles import (
     map_estimate,
     measurement_distribution,
@@ -349,7 +350,7 @@ def test_empirical_mean_in_chunks(operator, limit, monkeypatch):
         sizes.append(weights.shape)
         return weights
 
-    monkeypatch.setattr(oracles, "_CHUNK_ENTRIES", limit)
+    monkeypatch.setattr(chunks, "MOST_ENTRIES", limit)
     monkeypatch.setattr(oracles, "_importance_weights", watch)
     np.testing.assert_allclose(posterior_mean(prior, Y, **known), expected, rtol=0, atol=1e-13)
     assert [rows for rows, _ in sizes] == {1: [1] * 10, 120: [3, 3, 3, 1], 10**6: [10]}[limit]

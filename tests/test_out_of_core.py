@@ -11,7 +11,7 @@ from skinvbayes import (
     DivergenceRegularizedINN,
     Reconstructor,
 )
-from skinvbayes.inference import trained_map
+from skinvbayes.numerics import chunks
 
 METHODS = ["predict", "transform", "inverse_transform"]
 
@@ -36,7 +36,7 @@ def test_chunks_make_no_difference(method, estimator, mapped, monkeypatch):
     rows = np.array(mapped[:1000])
     whole = getattr(estimator, method)(rows)
     for size in (1, 7, 999):
-        monkeypatch.setattr(trained_map, "_CHUNK_ROWS", size)
+        monkeypatch.setattr(chunks, "MOST_ROWS", size)
         part = rows[:20] if size == 1 else rows
         np.testing.assert_allclose(getattr(estimator, method)(part), whole[: len(part)], rtol=1e-9)
 

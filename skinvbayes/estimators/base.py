@@ -10,6 +10,7 @@ from sklearn.base import (
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
+from .._version import __version__
 from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
@@ -19,7 +20,7 @@ from ..training.fit import fit, partial_fit, resized
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .architecture import CONSTRAINTS, n_pixels, training_specification
 from .fitted import fitted_attributes, trained_of
-from .persistence import check_version, pack_state, unpack_state, version
+from .persistence import check_version, pack_state, unpack_state
 from .posterior_methods import PosteriorMethods
 from .validation import (
     check_measurements,
@@ -398,9 +399,9 @@ class BaseINN(
             factor=problem.forward if problem.operator is None else None,
             information=problem.information,
             noise_level=self.noise_level_ if noise_level is None else float(noise_level),
-            # the last stage, with less jitter, does not undo the smoothing of the first: with the
-            # first's bandwidth, 90 % intervals of the reconstruction loss cover 91 % on digits,
-            # with the last's, half of it, 96 %
+            # The last stage has less jitter but does not undo the smoothing of the first: 90 %
+            # intervals of the reconstruction loss on digits cover 91 % with the first bandwidth,
+            # and 96 % with the last.
             bandwidth=problem.bandwidth if self.prior_bandwidth_ > 0 else 0.0,
         )
         return Posterior(Y, map_, error_model, problem.targets, self._caveat(noise_level))
@@ -418,7 +419,7 @@ class BaseINN(
 
     def __getstate__(self):
         state = pack_state(dict(super().__getstate__()))
-        return state | {"_skinvbayes_version": version()}
+        return state | {"_skinvbayes_version": __version__}
 
     def __setstate__(self, state):
         state = dict(state)

@@ -42,9 +42,9 @@ residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="
 n_blocks : int, default=1
     Number of residual blocks.
 hidden_layer_sizes : "auto", int or tuple of int, default="auto"
-    Units of each branch; "auto" takes 8 for each feature, between 32 and 512. With "conv" the
-    number of filters, each with its mirror image; "auto" takes 24, or ``kernel_size``²/2 if that is
-    less.
+    Units of each hidden layer; "auto" takes 8 for each feature, between 32 and 512, in one layer
+    ("mlp": in two). With "conv" the number of filters, each with its mirror image; "auto" takes 24,
+    or ``kernel_size``²/2 if that is less.
 image_shape : tuple of two int, default=None
     Height and width of the images that the rows of X are, for ``residual="conv"``.
 kernel_size : int, default=7
@@ -71,8 +71,9 @@ early_stopping : bool, default=False
 validation_fraction : float, default=0.1
     Part of the pairs set aside by early stopping.
 n_iter_no_change : int, default=10
-    Training stops after so many iterations without improvement: of the best validation loss, or
-    without early stopping of the mean loss over the so many iterations before.
+    Training stops after this many iterations without improvement. With early stopping, the best
+    validation loss must improve; otherwise, the mean training loss over the last
+    ``n_iter_no_change`` iterations must be below the mean over those before.
 warm_start : bool, default=False
     Start the next fit from the weights of the last one.
 device : str or torch.device, default="cpu"
@@ -94,13 +95,14 @@ operator_ : Operator or None
 epsilon_, noise_level_, prior_bandwidth_ : float
     The values that were used.
 loss_curve_, validation_loss_curve_ : list of float
-    The loss above after every iteration, in the user's units. With a linear operator, all losses
-    but the reconstruction's are computed with E[z|x] in place of z: the optimum is the same, and
-    the noise of z adds no variance. Without early stopping the validation curve is None.
+    The loss above after every iteration of the last stage, in the user's units. With a linear
+    operator, all losses but the reconstruction's are computed with E[z|x] in place of z: the
+    optimum is the same, and the noise of z adds no variance. Without early stopping the validation
+    curve is None.
 best_loss_ : float
     The lowest loss, on the validation pairs where there are any.
 n_iter_ : int
-    Number of iterations.
+    Number of iterations of the last stage, the length of ``loss_curve_``.
 lipschitz_ : ndarray of shape (n_blocks,)
     Certified Lipschitz bound of each residual branch.
 n_features_in_, n_measurements_in_ : int

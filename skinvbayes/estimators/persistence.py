@@ -7,12 +7,7 @@ from .._version import __version__
 from ..networks import IResNet
 from ..training.fit import Continuation
 
-__all__ = ["check_version", "pack_state", "unpack_state", "version"]
-
-
-def version():
-    """Version of this package."""
-    return __version__
+__all__ = ["check_version", "pack_state", "unpack_state"]
 
 
 def pack_state(state):
@@ -68,10 +63,10 @@ def check_version(stored, name):
     ValueError
         If major or minor version differ, or there is none.
     """
-    if not isinstance(stored, str) or stored.split(".")[:2] != version().split(".")[:2]:
+    if not isinstance(stored, str) or stored.split(".")[:2] != __version__.split(".")[:2]:
         raise ValueError(
             f"This state of {name} was written by version {stored} of skinvbayes, and this is "
-            f"{version()}. Install that version to load it, or fit again."
+            f"{__version__}. Install that version to load it, or fit again."
         )
 
 

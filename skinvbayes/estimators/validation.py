@@ -64,7 +64,8 @@ def check_pairs(estimator, X, y, *, reset):
     X = validate_data(estimator, X, y=checked, reset=reset, dtype=_DTYPES)
     Y = _measurements(estimator, y, None if reset else estimator.n_measurements_in_, False)
     check_consistent_length(X, Y)
-    estimator.n_measurements_in_ = Y.shape[1]
+    if reset:
+        estimator.n_measurements_in_ = Y.shape[1]
     return X, Y
 
 

@@ -39,14 +39,8 @@ class AdaptedNetwork(InvertibleMap):
         self.network = network
         self.known = known
         self.ratio = ratio
-        block = network.blocks[0]
-        self.matrix_free = self.positive_definite = block.matrix_free  # or it cannot be inverted
-        self.has_majorant, self.tolerance = block.has_majorant, block.tolerance
-
-    @property
-    def device(self):
-        """Where the parameters are."""
-        return self.network.device
+        self.matrix_free = self.positive_definite = network.matrix_free  # which means symmetric
+        self.has_majorant, self.tolerance = network.has_majorant, network.tolerance
 
     def frozen(self, gradient=False):
         """A view of this map with a frozen network."""
@@ -57,7 +51,7 @@ class AdaptedNetwork(InvertibleMap):
         return self.network.reference_points(like)
 
     def surely_monotone(self):
-        """Whether the bounds of ψ and of G say that ψ_r is strictly monotone everywhere."""
+        """Whether the bounds of ψ and of G prove that ψ_r is strictly monotone."""
         block = self.network.blocks[0]
         lowest = block.known_bounds[0]
         return self.matrix_free and bool(lowest + self.ratio * (block.bounds()[0] - lowest) > 0)
@@ -92,8 +86,8 @@ class AdaptedNetwork(InvertibleMap):
         return self.ratio * self.network.magnitude()
 
     def row_entries(self, n_features):
-        """As the trained block."""
-        return self.network.blocks[0].row_entries(n_features)
+        """As the trained network."""
+        return self.network.row_entries(n_features)
 
     def forward(self, u):
         """ψ_r(u)."""

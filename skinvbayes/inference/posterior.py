@@ -10,6 +10,7 @@ from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from ..numerics import chunks
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from .error_model import ErrorModel
@@ -19,9 +20,6 @@ __all__ = ["N_PROBES", "Posterior"]
 
 N_PROBES = 64  # random signs that the diagonal of a covariance is estimated from
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
-_DENSE_ENTRIES = 2**22  # of the matrices that are worked on at once
-_PRODUCT_ROWS = 1024  # vectors that are multiplied at once
-_BASIS_ENTRIES = 2**18  # of these vectors, where Lanczos' method keeps up to 300 for each
 _SOLVED = 1e-3  # largest relative residual of an equation that raises no warning
 
 
@@ -152,7 +150,7 @@ class Posterior:
         """Slices of the rows and the covariances of their errors, in chunks that bound memory."""
         n, d = self.mean.shape
         n_indefinite = 0
-        for rows in _chunks(n, _DENSE_ENTRIES // d**2):
+        for rows in chunks.slices(n, chunks.chunk_size(d**2)):
             jacobian = self.map.jacobian(self.mean[rows].astype(np.float64))
             with single_thread():
                 S, indefinite = self.error_model.covariance(jacobian)
@@ -170,7 +168,7 @@ class Posterior:
         """Diagonals of the covariances from products with random signs, and standard errors."""
         X, rng = self.mean, check_random_state(random_state)
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
-        for rows in _chunks(len(X), _PRODUCT_ROWS // n_probes):
+        for rows in chunks.slices(len(X), chunks.MOST_VECTORS // n_probes):
             v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
             points = np.repeat(X[rows], n_probes, axis=0)
             flat = v.reshape(points.shape)
@@ -201,7 +199,7 @@ class Posterior:
             return errors
         n_samples, d = white.shape[1:]
         white, flat = white.reshape(-1, d), errors.reshape(-1, d)
-        for part in _chunks(len(white), _BASIS_ENTRIES // d):
+        for part in chunks.slices(len(white), chunks.BASIS_ENTRIES // d):
             points = self.mean[np.arange(len(white))[part] // n_samples]
             flat[part], unsolved = self._apply(self.error_model.root_product, white[part], points)
             residual = max(residual, unsolved)
@@ -216,12 +214,6 @@ class Posterior:
             with torch.no_grad():
                 image, residual = function(product, v.to(self.map.network.device))
         return image.cpu().numpy(), float(residual.max())
-
-
-def _chunks(n_rows, size):
-    """Slices that cover the rows, of the given size or of one row."""
-    size = max(1, size)
-    return [slice(start, start + size) for start in range(0, n_rows, size)]
 
 
 def _warn_if_unsolved(residual):

@@ -8,14 +8,12 @@ from sklearn.exceptions import ConvergenceWarning
 from torch.func import vjp
 
 from ..inversion import InvertibleMap, invert
+from ..numerics import chunks
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..problem.coordinates import Coordinates
 
 __all__ = ["TrainedMap", "named_rows"]
-
-_CHUNK_ROWS = 4096  # rows that are worked on at once, ...
-_CHUNK_ENTRIES = 2**22  # ... fewer where their Jacobians would have more entries
 
 
 @dataclass
@@ -155,20 +153,18 @@ class TrainedMap:
 
     @property
     def _jacobian_rows(self):
-        return max(1, min(_CHUNK_ROWS, _CHUNK_ENTRIES // self.coordinates.n_features**2))
+        return chunks.chunk_size(self.coordinates.n_features**2)
 
     def _unit_signals(self, rows):
         return torch.from_numpy(self.coordinates.from_signals(rows)).to(self.network.device)
 
-    def _rows(self, function, rows, shape, chunk=None):
+    def _rows(self, function, rows, shape, size=None):
         """Apply a map of rows, whose results have this shape each, to chunks of them."""
-        chunk = chunk or _CHUNK_ROWS
         result = np.empty((len(rows), *shape), dtype=rows.dtype)
         with single_thread(), torch.no_grad():
-            for start in range(0, len(rows), chunk):
-                part = slice(start, start + chunk)
+            for part in chunks.slices(len(rows), size or chunks.MOST_ROWS):
                 values = function(rows[part].astype(np.float64))
-                _check_range(values, result.dtype, start)
+                _check_range(values, result.dtype, part.start)
                 result[part] = values
         return result
 

@@ -46,7 +46,7 @@ class Equation:
 
 
 def approach(equation, max_iter):
-    """Go as far as the fast method gets: the points, the steps taken and the residuals."""
+    """Run the fast method; return the points, the steps of each row and the residuals."""
     if equation.block.matrix_free:
         return _majorise(equation, max_iter)
     units = equation.block.hidden_units()
@@ -131,7 +131,7 @@ def smallest_residual(rows):
 
 
 def chord(inverse, corrected=None):
-    """Steps −F J̄⁻¹, mixed with the step before such that a linear F would become smallest.
+    """A solver with steps −F J̄⁻¹, mixed with the last step as is best for linear F (Anderson).
 
     Parameters
     ----------
@@ -189,7 +189,7 @@ def iterate_rows(
     gain : float
         The factor by which the norm of F has to fall within ``SETTINGS.patience`` steps.
     leave : bool, default=True
-        Whether rows may leave; not so where ``function`` or ``solver`` know all rows by heart.
+        Whether rows may leave; False if ``function`` or ``solver`` depend on the position of a row.
 
     Returns
     -------
@@ -248,7 +248,7 @@ class _Batch:
         self._evaluate(function)
 
     def write(self, found, start):
-        """Write points, steps and norms into the results; what came no closer as it was."""
+        """Write the results of these rows; a row that came no closer keeps its start."""
         closer = self.size < self.first
         ended = (
             torch.where(closer[:, None], self.v, start.index_select(0, self.rows)),

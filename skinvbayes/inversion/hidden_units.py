@@ -63,7 +63,7 @@ class HiddenUnits:
         return self.divide(z - self.shift - self.response(h) @ self.outer)
 
     def amplification(self):
-        """Bound of ‖φ(x) − z‖ by the error of the equation."""
+        """Bound of ‖φ(x) − z‖ divided by the residual of the equation for h."""
         return self.outer.norm()
 
     def adjoint_equation(self, h, r):

@@ -51,9 +51,9 @@ def implicit_inverse(network, z, start):
 def _tolerance(network, z, start):
     """The relative tolerance in training: that of rounding, by products alone a larger one."""
     tol = SETTINGS.tolerance_of(z.dtype, training=True)
-    if not network.blocks[0].matrix_free:
+    if not network.matrix_free:
         return tol
-    # The start is the true signal, from which the noise leads away: a part of this distance.
+    # Training starts at the true signal; the tolerance is a share of the residual there.
     distance = (network(start) - z).norm() / z.norm().clamp(min=torch.finfo(z.dtype).tiny)
     return max(tol, SETTINGS.matrix_free_training * float(distance))
 

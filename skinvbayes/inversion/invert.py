@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import torch
 from torch.linalg import vector_norm
 
+from ..numerics.chunks import chunk_size
 from ..numerics.threads import single_thread
 from .chord import Equation
 from .newton import METHODS, polish
@@ -87,18 +88,17 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=SETTIN
     if method not in METHODS:
         raise ValueError(f"method must be one of {sorted(METHODS)}; got {method!r}.")
     if tol is None:
-        tol = max(SETTINGS.tolerance_of(z.dtype), network.blocks[0].tolerance)
-    size = SETTINGS.chunk_entries // network.blocks[0].row_entries(z.shape[1])
-    size = max(1, min(SETTINGS.chunk_rows, size))
+        tol = max(SETTINGS.tolerance_of(z.dtype), network.tolerance)
+    size = chunk_size(network.row_entries(z.shape[1]))
     parts = z.contiguous().split(size)  # so that sums do not depend on the layout
     guesses = len(parts) * [None] if start is None else start.split(size)
     with single_thread():
         network = network.frozen()
-        chunks = [
+        found = [
             _invert_chunk(network, part, guess, tol, METHODS[method], max_iter)
             for part, guess in zip(parts, guesses, strict=True)
         ]
-    return Inversion(*(torch.cat(field) for field in zip(*chunks, strict=True)))
+    return Inversion(*(torch.cat(field) for field in zip(*found, strict=True)))
 
 
 def _invert_chunk(network, z, start, tol, method, max_iter):

@@ -44,6 +44,11 @@ class InvertibleMap(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define forward(x).")
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    @property
     def blocks(self) -> Sequence["InvertibleMap"]:
         """The maps that φ is composed of, the first one first; here, φ itself."""
         return (self,)
@@ -98,7 +103,7 @@ class InvertibleMap(nn.Module):
         return lambda v: pull_back(v)[0]
 
     def call_and_slopes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """φ(x), and what :meth:`product_from` has to know about x, one row for each row of x."""
+        """φ(x), and the slopes: what :meth:`product_from` needs to know about x, row by row."""
         return self(x), x
 
     def product_from(self, slopes: Tensor, dtype: torch.dtype | None = None) -> Product:
@@ -131,10 +136,18 @@ class InvertibleMap(nn.Module):
             return self(x), exact
         return self(x), jacobians.corrected_estimate(exact, x.new_zeros(len(x)))
 
+    def logabsdet(self, x: Tensor) -> Tensor:
+        """log|det Dφ(x)|, of shape (n_samples,)."""
+        return self.call_and_logabsdet(x, len(x))[1]
+
+    def divergence(self, x: Tensor) -> Tensor:
+        """div φ(x), of shape (n_samples,)."""
+        return self.call_and_divergence(x, len(x))[1]
+
     # --------------------------------------------------------------------- shortcuts of inversion
 
     def corrected_inverse(self, inverse: Tensor, reference: Tensor) -> Callable:
-        """From rows and slopes to the product with ``P (2 I − Dφ P)``, P near the inverse of Dφ.
+        """A function (rows, slopes) ↦ rows · ``P (2 I − Dφ P)``, where P approximates Dφ⁻¹.
 
         One step of iterative refinement of the symmetric matrix P, for positive definite Dφ.
         """
@@ -158,7 +171,7 @@ class InvertibleMap(nn.Module):
 
 
 def sample_stride(rows: Tensor) -> int:
-    """The step from one row of a sample to the next."""
+    """The k such that ``rows[::k]`` is a sample of ``n_reference`` rows or more, or of all."""
     return max(1, len(rows) // SETTINGS.n_reference)
 
 

@@ -4,6 +4,7 @@ from functools import partial
 
 import torch
 
+from ..numerics.chunks import chunk_size
 from ..numerics.jacobians import solve
 from ..numerics.krylov import conjugate_gradients
 from .settings import SETTINGS
@@ -12,7 +13,7 @@ __all__ = ["directly", "preconditioner", "solve_loosely", "solver_for"]
 
 
 def solver_for(block, n_features, reference):
-    """How to solve Newton's equations: (block, x, residual) ↦ Dφ(x)⁻¹ residual."""
+    """Choose how to solve Newton's equations: (block, x, residual) ↦ Dφ(x)⁻¹ residual."""
     if not block.positive_definite or n_features <= SETTINGS.few_features:
         return directly
     precondition = preconditioner(block, reference)
@@ -29,7 +30,7 @@ def solver_for(block, n_features, reference):
 
 def directly(block, x, residual, *, adjoint=False):
     """Dφ(x)⁻¹ or Dφ(x)⁻ᵀ times the residual, from Jacobians."""
-    size = max(1, SETTINGS.chunk_entries // x.shape[1] ** 2)
+    size = chunk_size(x.shape[1] ** 2)
     parts = []
     for rows, right in zip(x.split(size), residual.split(size), strict=True):
         jacobian = block.jacobian(rows)

@@ -1,5 +1,6 @@
 """The robust method, Newton's with a step-length test, and Banach's fixed-point iteration."""
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,7 +19,7 @@ def newton(equation, max_iter):
     magnitude = block.magnitude().to(z)
     start = z if equation.start is None else equation.start
     floor = torch.maximum(smallest_residual(z), magnitude * smallest_residual(start))
-    equation.threshold = torch.maximum(equation.threshold, floor)
+    equation = replace(equation, threshold=torch.maximum(equation.threshold, floor))
     n_fast = min(SETTINGS.fast_steps, max_iter // 2)
     x, n_iter, residual = approach(equation, n_fast)
     left = ~(residual <= equation.threshold)

@@ -1,21 +1,18 @@
-"""Every tolerance and limit of the inversion, in one place."""
+"""The tolerances and limits of the inversion; a block may ask for a larger tolerance."""
 
 from dataclasses import dataclass
 
 import torch
 
-__all__ = ["SETTINGS", "Settings"]
+__all__ = ["SETTINGS"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """When the methods of inversion stop, and how much they work on at once.
+    """When the methods of inversion stop.
 
     Attributes
     ----------
-    chunk_rows, chunk_entries : int
-        Rows that are inverted at once; fewer where these rows, or the batch of their Jacobians,
-        would have more entries than ``chunk_entries``.
     few_features : int
         Up to so many features, the Jacobians of all rows cost next to nothing.
     n_reference : int
@@ -49,12 +46,11 @@ class Settings:
         Of Newton's method with a step-length test: the shortest step, and the part of the promised
         decrease that a step has to achieve.
     floor, rounding, tolerated : float
-        In units of rounding of the terms that φ(x) is the sum of: no residual can be expected to
-        be smaller; the robust method takes no further step; the row still counts as converged.
+        In units of rounding, relative to the terms of φ(x): ``floor``, below which no residual is
+        asked for; ``rounding``, at which the robust method stops; ``tolerated``, up to which a row
+        counts as converged.
     """
 
-    chunk_rows: int = 4096
-    chunk_entries: int = 2**22
     few_features: int = 8
     n_reference: int = 32
     max_iter: int = 200

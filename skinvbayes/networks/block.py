@@ -81,6 +81,10 @@ class ResidualBlock(InvertibleMap):
         return {"lbfgs": 0.5, "adam": 0.75}[solver]
 
     @classmethod
+    def check_log_determinant(cls):
+        """Raises a ValueError if the branch has no log-determinant; this one has."""
+
+    @classmethod
     def options(cls, architecture):
         """Further arguments of the constructor, a dict; here none.
 
@@ -143,6 +147,11 @@ class ResidualBlock(InvertibleMap):
         """φ(x) = c (x − f(x)) + t."""
         return self.scale() * (x - self.residual(x)) + self.shift
 
+    def weight_penalty(self) -> Tensor:
+        """What training keeps small: the sum of squares of all parameters named after weights."""
+        weights = [p.square().sum() for name, p in self.named_parameters() if "weight" in name]
+        return sum(weights, self.shift.new_zeros(()))
+
     def initialize(self, mean: Tensor, deviations: Tensor, slope: Tensor) -> None:
         """Adapt the initial weights to the signals and to a linear first guess; here, nothing.
 
@@ -172,7 +181,7 @@ class ResidualBlock(InvertibleMap):
         return self.constants() if self._constants is None else self._constants
 
     def frozen(self, gradient: bool = False) -> "ResidualBlock":
-        """A view of the block whose constants are computed once; see the base class."""
+        """A view of the block whose constants are computed once; see ``InvertibleMap.frozen``."""
         if self._constants is not None:
             return self
         if gradient or self.training:

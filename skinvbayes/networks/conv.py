@@ -66,8 +66,8 @@ class ConvBlock(MonotoneBlock):
     kernel_size : int
         Height and width of the filters, odd.
     dilations : tuple of int, default=(1,)
-        Powers of two: half of the filters are for the first scale and the rest for the others, with
-        so many pixels from one weight to the next, on images smoothed accordingly.
+        Powers of two: distances in pixels between neighbouring weights. Half of the filters have
+        the first distance, the others share the rest, on images smoothed accordingly.
 
     References
     ----------
@@ -95,6 +95,14 @@ class ConvBlock(MonotoneBlock):
     def first_stage_share(cls, solver):
         """A quarter: few parameters learn fast."""
         return 0.25
+
+    @classmethod
+    def check_log_determinant(cls):
+        """Raises a ValueError: the log-determinant needs matrices."""
+        raise ValueError(
+            'The log-determinant loss needs matrices, which residual="conv" does not form: take '
+            'DivergenceRegularizedINN or ReconstructionINN, or residual="gradient".'
+        )
 
     @classmethod
     def options(cls, architecture):
@@ -184,10 +192,7 @@ class ConvBlock(MonotoneBlock):
 
     def call_and_logabsdet(self, x, n_exact):
         """Raises a ValueError: the log-determinant needs matrices."""
-        raise ValueError(
-            'The log-determinant loss needs matrices, which residual="conv" does not form: take '
-            'DivergenceRegularizedINN or ReconstructionINN, or residual="gradient".'
-        )
+        self.check_log_determinant()
 
     def call_and_slopes(self, x):
         """φ(x), and for each scale the slopes ψ_j'(w_j * x)."""

@@ -96,7 +96,7 @@ class GradientBlock(MonotoneBlock):
         return self._output(k, x, response), trace + units
 
     def call_and_logabsdet(self, x, n_exact):
-        """φ(x), and log|det Dφ(x)|, estimated with few exact rows as described in the base class.
+        """φ(x), and log|det Dφ(x)|, see :meth:`InvertibleMap.call_and_logabsdet`.
 
         In the space of the units if that is smaller: det(s I_d + WᵀDW) = s^d det(I_h + D W Wᵀ/s).
         """

@@ -147,10 +147,10 @@ def fitting_dilations(image_shape, kernel_size):
 
 
 def first_filters(n_filters, size, generator):
-    """Filters of a cosine transform without its constant, the slow waves first, and their signs.
+    """Sums of two products of cosine waves as filters, slow waves first, and their signs.
 
-    They are odd (−1) or even (1): sums of two products of waves, and the differences their mirror
-    images.
+    A filter is odd (−1) or even (1), and none is constant. The mirror images of the sums are the
+    differences of the products.
     """
     position = torch.arange(size) + 0.5
     waves = torch.cos(math.pi / size * torch.arange(size)[:, None] * position)

@@ -17,7 +17,7 @@ from .conv import ConvBlock
 from .gradient import GradientBlock
 from .mlp import MLPBlock
 
-__all__ = ["RESIDUALS", "IResNet", "ResidualBlock", "branch_of"]
+__all__ = ["RESIDUALS", "IResNet", "branch_of", "name_of"]
 
 RESIDUALS = {"gradient": GradientBlock, "mlp": MLPBlock, "conv": ConvBlock}
 
@@ -125,7 +125,7 @@ class IResNet(InvertibleMap):
             only.known, only.known_bounds = known, tuple(known_bounds)
         points = torch.empty(0) if self.matrix_free else reference_sample(n_features)
         self.register_buffer("reference", points)
-        self.eval()  # exact norms and bounds; training mode follows them
+        self.eval()  # norms and bounds are exact; in training mode they are approximate
 
     @property
     def blocks(self):
@@ -138,11 +138,6 @@ class IResNet(InvertibleMap):
         return self.config["known_bounds"] is not None
 
     @property
-    def device(self):
-        """Where the parameters are."""
-        return next(self.parameters()).device
-
-    @property
     def positive_definite(self):
         """Whether all Jacobians are symmetric positive definite."""
         return len(self.blocks) == 1 and self.blocks[0].positive_definite
@@ -151,6 +146,20 @@ class IResNet(InvertibleMap):
     def matrix_free(self):
         """Whether Jacobians are only multiplied with."""
         return any(block.matrix_free for block in self.blocks)
+
+    @property
+    def has_majorant(self):
+        """Whether the only block knows a majorant."""
+        return len(self.blocks) == 1 and self.blocks[0].has_majorant
+
+    @property
+    def tolerance(self):
+        """The largest tolerance of the blocks."""
+        return max(block.tolerance for block in self.blocks)
+
+    def row_entries(self, n_features):
+        """Those of the block that needs most."""
+        return max(block.row_entries(n_features) for block in self.blocks)
 
     def frozen(self, gradient=False):
         """A view of the network whose blocks are frozen; it shares the parameters."""
@@ -204,10 +213,6 @@ class IResNet(InvertibleMap):
             first = block
         return product
 
-    def divergence(self, x):
-        """div φ(x), of shape (n_samples,)."""
-        return self.call_and_divergence(x, len(x))[1]
-
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
         inputs = [x]
@@ -235,10 +240,6 @@ class IResNet(InvertibleMap):
             return self.blocks[0].call_and_divergence(x, n_exact)
         return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
 
-    def logabsdet(self, x):
-        """log|det Dφ(x)|, of shape (n_samples,)."""
-        return self.call_and_logabsdet(x, len(x))[1]
-
     def call_and_logabsdet(self, x, n_exact):
         """φ(x), and log|det Dφ(x)|, of shape (n_samples,): the sum of the blocks'.
 
@@ -255,9 +256,8 @@ class IResNet(InvertibleMap):
         return torch.stack([block.lipschitz() for block in self.blocks])
 
     def weight_penalty(self):
-        """Sum of squares of the branches' weight matrices; S is free of it."""
-        weights = (p for name, p in self.named_parameters() if "weight" in name)
-        return sum(weight.square().sum() for weight in weights)
+        """The sum of the blocks' penalties, of shape ()."""
+        return sum(block.weight_penalty() for block in self.blocks)
 
 
 def _spread(mean, deviations):

@@ -60,7 +60,7 @@ class MLPBlock(ResidualBlock):
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x); with two hidden layers d₂ᵀ (W₂ ∘ (W₁W₃)ᵀ) d₁ gives its trace.
 
-        In training, that is estimated with few exact rows as described in the base class.
+        In the inner loop of training it is an estimate, see the method of ``InvertibleMap``.
         """
         if len(self.biases) != 2:
             return super().call_and_divergence(x, n_exact)
@@ -78,7 +78,7 @@ class MLPBlock(ResidualBlock):
         return self._output(x, last, third), divergence
 
     def call_and_logabsdet(self, x, n_exact):
-        """φ(x), and log|det Dφ(x)|, estimated with few exact rows as described in the base class.
+        """φ(x), and log|det Dφ(x)|, see :meth:`InvertibleMap.call_and_logabsdet`.
 
         In the space of the first units if that is smaller: det(I_d − L (W_k … W_2) D_1 W_1) =
         det(I_h − L W_1 (W_k … W_2) D_1). The approximation is that of f = 0.

@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 MAX_LOG_SHARPNESS = 8.0  # or a unit of weight zero could sharpen until it overflows
-_LOWEST = -80.0  # both are zero below; the slope is still a normal number in single precision
+_LOWEST = -80.0  # below, softplus and its slope count as zero; the slope stays a normal float32
 
 
 def softplus(h):
@@ -31,7 +31,7 @@ def softplus_with_slope(h):
 
 
 def softplus_with_slope_(h):
-    """The same in the memory of h, for use without gradients."""
+    """Softplus and its slope in the memory of h; only without gradients."""
     slope = h.clamp_(min=_LOWEST).sigmoid()
     return h.sub_(slope.log()), slope
 

@@ -26,7 +26,7 @@ _TINY = 16  # for matrices up to this size, SciPy is faster than a call of torch
 
 
 def narrow(matrix):
-    """M, or its transpose if that has fewer columns."""
+    """M, or Mᵀ if M has more columns than rows."""
     return matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
 
 

@@ -1,4 +1,4 @@
-"""One torch thread inside, the caller's number again outside."""
+"""A context in which torch and the linear algebra of numpy and scipy use one thread each."""
 
 import threading
 from contextlib import contextmanager

@@ -17,7 +17,7 @@ class ErrorTradeOffDisplay:
     reconstruction_error : float
         Root mean square distance of reconstructions from signals.
     forward_error : float
-        Root mean square distance of what the forward map predicts from the measurements z.
+        Root mean square distance between the predicted forward map φ(x) and z.
     name : str, default=None
         What the point is called in the legend.
 
@@ -56,8 +56,7 @@ class ErrorTradeOffDisplay:
         display : ErrorTradeOffDisplay
             The display, drawn.
         """
-        operator = estimator.operator_
-        Z = np.asarray(y) if operator is None else operator.adjoint(np.asarray(y))
+        Z = estimator.problem_.targets(np.asarray(y))
         return cls.from_predictions(
             *(X, estimator.predict(y), Z, estimator.transform(X)),
             name=type(estimator).__name__ if name is None else name,

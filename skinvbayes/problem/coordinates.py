@@ -1,7 +1,7 @@
 """Unit scale: the coordinates the network works in, and the way back to the user's units.
 
-Every conversion of units is here: of signals and targets, of the weights of penalties, of the
-bandwidth and of the values of losses.
+Conversions between the user's units and unit scale: of signals and targets, of the weights of
+penalties, of the bandwidth and of the values of losses.
 """
 
 from dataclasses import dataclass, replace

@@ -57,8 +57,8 @@ def check_size(name, size):
     """Raise a ValueError if the size of something is too large or too small to compute with."""
     if size > _LARGEST or 0 < size < 1 / _LARGEST:
         raise ValueError(
-            f"The size of {name} is {size:.3g}, and can be computed with between {1 / _LARGEST:g} "
-            f"and {_LARGEST:g}: choose other units."
+            f"The size of {name} is {size:.3g}, outside the range from {1 / _LARGEST:g} to "
+            f"{_LARGEST:g} that can be computed with: choose other units."
         )
 
 

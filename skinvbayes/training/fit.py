@@ -22,8 +22,8 @@ from .progress import progress_bar
 __all__ = ["Continuation", "Trained", "fit", "partial_fit", "resized"]
 
 _PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
-_DECAY_SAMPLES = 500  # added to those seen: a stronger penalty would drive all weights to zero
-_TAIL_SAMPLES = 10_000  # from here on the decay falls faster: its bias, in the tails, would remain
+_DECAY_SAMPLES = 500  # added to the pairs, of which few would drive all weights to zero
+_TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
 
 @dataclass
@@ -287,7 +287,7 @@ def _decay(trained, loss, n_features, fresh_jitter):
     """The weight of the weight penalty: it falls with the number of pairs seen."""
     problem, n = trained.problem, trained.continuation.n_seen
     noise = problem.coordinates.unit_divergence_weight(problem.noise_level**2)
-    if not fresh_jitter:  # which regularises; without it the error grows with the second moments
+    if not fresh_jitter:  # jitter regularises; without it the error grows like the second moments
         n = n / (n_features / 2) ** 2
     penalty = loss.decay * rounded_number(noise)
     return penalty / ((n + _DECAY_SAMPLES) * (1 + n / _TAIL_SAMPLES))

@@ -135,9 +135,9 @@ def minimize(
     solver,
     validation=None,
     max_iter=200,
-    tol=1e-4,
+    tol=1e-5,
     batch_size=128,
-    learning_rate_init=1e-3,
+    learning_rate_init=3e-3,
     n_iter_no_change=10,
     optimizer=None,
     generator=None,
@@ -148,13 +148,12 @@ def minimize(
     Parameters
     ----------
     network : Module
-        The network; at the end it carries the last weights, with validation pairs the best ones.
+        The network. It ends with its last weights; after early stopping, an interruption or
+        divergence with the best.
     objective : Objective
         Loss and training pairs.
-    solver, max_iter, batch_size, learning_rate_init
-        As the parameters of the estimators.
-    tol, n_iter_no_change : float, int
-        Tolerance and patience of the :class:`StoppingRule`.
+    solver, max_iter, batch_size, learning_rate_init, tol, n_iter_no_change
+        As the parameters of the estimators; the last two are for the :class:`StoppingRule`.
     validation : Objective, default=None
         Loss and validation pairs, for early stopping.
     optimizer : torch.optim.Optimizer, default=None
@@ -172,8 +171,8 @@ def minimize(
     Raises
     ------
     ValueError
-        If the loss is not finite in the first iteration. Later, and when the keyboard interrupts,
-        the best weights are restored and a ConvergenceWarning is raised.
+        If the loss is not finite in the first iteration. If that happens later, or the keyboard
+        interrupts, a ConvergenceWarning says so.
     """
     recorder = _Recorder(network, validation, StoppingRule(tol, n_iter_no_change), callback)
     solve, options = _lbfgs, (max_iter, generator)
@@ -245,7 +244,7 @@ class _Recorder:
             ) from None
         else:
             warn_caller(
-                f"Training diverged after iteration {n_iter}; the last good weights were restored. "
+                f"Training diverged after iteration {n_iter}; the best weights were restored. "
                 "Lower learning_rate_init or epsilon, or raise prior_bandwidth.",
                 ConvergenceWarning,
             )

@@ -74,7 +74,7 @@ class FitTask:
 
 @contextmanager
 def progress_bar(description, total, enabled):
-    """A callable to hand to training, which draws iterations, loss and time left.
+    """Yields a function of the History that draws iterations, loss and time left.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is to be trained, and what the parts of it that are left open mean for the pairs at hand."""
+"""What is to be trained; for given pairs it turns every "auto" into a value."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -108,6 +108,8 @@ class TrainingSpecification:
     def network_config(self, problem, options=None):
         """The parameters of the network for a problem, but for the known part itself."""
         architecture, branch = self.architecture, self.branch
+        if self.loss.needs_log_determinant:
+            branch.check_log_determinant()
         sizes = architecture.hidden_layer_sizes
         options = branch.options(architecture) if options is None else options
         return {
