@@ -401,3 +401,17 @@ def test_usual_direction(pairs):
     assert not hasattr(scaled, "posterior_covariance")
     with pytest.raises(ValueError, match="steps of a pipeline"):
         scaled.predict(Y, return_std=True)
+
+
+def test_variances_that_cannot_be_told_from_probes_raise_a_warning():
+    """Where the smoothing of the prior matters much, products alone do not keep them positive."""
+    rng = np.random.RandomState(3)
+    A = rng.standard_normal((12, 10)) / 3 * np.geomspace(1, 0.05, 10)
+    X = rng.exponential(size=(250, 10))
+    Y = X @ A.T + 0.05 * rng.standard_normal((250, 12))
+    options = {"max_iter": 20, "hidden_layer_sizes": 24, "prior_bandwidth": 0.3, "random_state": 2}
+    estimator = ReconstructionINN(operator=A, **options).fit(X, Y)
+    with pytest.warns(UserWarning, match="For 3 of 3 rows some variances") as caught:
+        std = estimator.posterior_std(Y[:3], method="probing")
+    assert np.isfinite(std).all() and (std > 0).all()
+    assert caught[0].filename == __file__

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.model_selection import GridSearchCV
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from helpers import ALL
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
@@ -144,3 +145,37 @@ def test_contexts_overlap():
         futures = [pool.submit(first), pool.submit(second)]
         assert [future.result(60) for future in futures] == [(1, 3), (1, 2)]
     torch.set_num_threads(before)
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_linear_algebra_has_one_thread_inside_every_thread():
+    """Also in a worker after the main thread has set a limit, and whoever leaves last."""
+    both_in, first_out = threading.Barrier(2), threading.Event()
+
+    def first():
+        with single_thread():
+            both_in.wait(20)
+            inside = blas_threads()
+        first_out.set()
+        return inside
+
+    def second():
+        with single_thread():
+            both_in.wait(20)
+            assert first_out.wait(20)
+            return blas_threads()
+
+    with threadpool_limits(2, user_api="blas"):
+        for _ in range(2):
+            with single_thread():
+                assert blas_threads() == {1}
+            assert blas_threads() == {2}
+            with ThreadPoolExecutor(2) as pool:
+                futures = [pool.submit(first), pool.submit(second)]
+                assert [future.result(60) for future in futures] == [{1}, {1}]
+            assert blas_threads() == {2}
+            both_in.reset()
+            first_out.clear()

@@ -96,7 +96,7 @@ def _hidden_layer_sizes(given):
     if isinstance(given, str):
         return None
     sizes = tuple(np.atleast_1d(given).tolist())
-    if not sizes or any(not isinstance(size, int) or size < 1 for size in sizes):
+    if not sizes or any(type(size) is not int or size < 1 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be positive integers; got {given!r}.")
     return sizes
 

@@ -89,8 +89,7 @@ class Posterior:
             error = np.zeros_like(std)
         else:
             variance, variance_error = self._probed_variances(n_probes, random_state)
-            floor = np.finfo(float).eps * variance.max(axis=1, keepdims=True)
-            std = np.sqrt(np.maximum(variance, floor))
+            std = np.sqrt(_positive(variance))
             error = variance_error / (2 * std)
         return std.astype(self.Y.dtype), error.astype(self.Y.dtype)
 
@@ -190,7 +189,8 @@ class Posterior:
         errors = np.zeros_like(white)
         if self.error_model.noise_level > 0:
             for rows, S in self._covariances():
-                errors[rows] = white[rows] @ np.linalg.cholesky(S).transpose(0, 2, 1)
+                with single_thread():
+                    errors[rows] = white[rows] @ np.linalg.cholesky(S).transpose(0, 2, 1)
         return errors
 
     def _probed_errors(self, white):
@@ -214,6 +214,20 @@ class Posterior:
             with torch.no_grad():
                 image, residual = function(product, v.to(self.map.network.device))
         return image.cpu().numpy(), float(residual.max())
+
+
+def _positive(variance):
+    """Estimated variances, the smallest ones raised above zero; those that were not are told."""
+    failed = np.flatnonzero(~(variance > 0).all(axis=1))
+    if len(failed):
+        warn_caller(
+            f"For {len(failed)} of {len(variance)} rows some variances were estimated to be zero "
+            "or less: the probes are too few, or the symmetric part of the Jacobian is not positive "
+            "definite there. These standard deviations are not to be trusted. Take more n_probes, "
+            'or method="dense".'
+        )
+    largest = np.nan_to_num(np.abs(variance)).max(axis=1, keepdims=True)
+    return np.maximum(variance, np.finfo(float).eps * largest + np.finfo(float).tiny)
 
 
 def _warn_if_unsolved(residual):

@@ -27,6 +27,7 @@ class _BlasLimit:
                 if self._controller is None:
                     # a limiter restores the threads of every library of its controller
                     self._controller = ThreadpoolController().select(user_api="blas")
+                self._free_control()
                 self._limiter = self._controller.limit(limits=1)
             self._n_inside += 1
 
@@ -34,7 +35,15 @@ class _BlasLimit:
         with self._lock:
             self._n_inside -= 1
             if self._n_inside == 0:
+                self._free_control()
                 self._limiter.restore_original_limits()
+                self._free_control()
+
+    def _free_control(self):
+        """Let this thread set limits: since 3.8, threadpoolctl obeys one thread at a time."""
+        for library in self._controller.lib_controllers:
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread(force=True)
 
 
 _blas_limit = _BlasLimit()
