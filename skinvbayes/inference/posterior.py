@@ -222,9 +222,9 @@ def _positive(variance):
     if len(failed):
         warn_caller(
             f"For {len(failed)} of {len(variance)} rows some variances were estimated to be zero "
-            "or less: the probes are too few, or the symmetric part of the Jacobian is not positive "
-            "definite there. These standard deviations are not to be trusted. Take more n_probes, "
-            'or method="dense".'
+            "or less: there are too few probes, or the symmetric part of the Jacobian is not "
+            "positive definite there. These standard deviations are not to be trusted. Take more "
+            'n_probes, or method="dense".'
         )
     largest = np.nan_to_num(np.abs(variance)).max(axis=1, keepdims=True)
     return np.maximum(variance, np.finfo(float).eps * largest + np.finfo(float).tiny)
