@@ -16,8 +16,10 @@ __all__ = [
     "EmpiricalPrior",
     "GaussianMixturePrior",
     "KernelDensityPrior",
+    "principal_axes",
 ]
 
+_MOST_AXES = 2000
 _CHUNK_ENTRIES = 2**22  # entries of the largest table of squared distances
 
 
@@ -289,6 +291,41 @@ class KernelDensityPrior:
     def _mean_shift(self, X):
         squared = cdist(X, self.samples, "sqeuclidean")
         return softmax(-0.5 * squared / self.bandwidth**2, axis=1) @ self.samples - X
+
+
+def principal_axes(X, weight=None):
+    """Variances and principal axes of signals, the largest variance last.
+
+    Of more than 2,000 signals with more than 2,000 features, every k-th signal is used.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Signals.
+    weight : ndarray of shape (n_samples,), default=None
+        How often each counts; once by default.
+
+    Returns
+    -------
+    variances : ndarray of shape (n_axes,)
+        The variances; ``n_axes`` is n_features, or the number of signals if that is less.
+    axes : ndarray of shape (n_axes, n_features)
+        Vectors of length one; zero vectors where there are too few signals for an axis.
+    """
+    weight = np.ones(len(X)) if weight is None else weight
+    if min(X.shape) > _MOST_AXES:
+        step = -(-len(X) // _MOST_AXES)
+        X, weight = X[::step], weight[::step]
+    mean = np.average(X, axis=0, weights=weight)
+    deviations = np.sqrt(weight / weight.sum())[:, None] * (X - mean)
+    if len(X) >= X.shape[1]:
+        variances, axes = np.linalg.eigh(deviations.T @ deviations)
+        return variances, axes.T
+    variances, coefficients = np.linalg.eigh(deviations @ deviations.T)
+    axes = coefficients.T @ deviations
+    lengths = np.linalg.norm(axes, axis=1, keepdims=True)
+    vanishing = variances[:, None] <= np.finfo(float).eps * len(X) * variances[-1]
+    return variances, np.where(vanishing, 0.0, axes / np.where(vanishing, 1.0, lengths))
 
 
 def _check_signals(X, n_features):

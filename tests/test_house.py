@@ -38,7 +38,9 @@ PUBLIC = {  # names that users import; a wing may hand on more
         *("DeformedGridDisplay", "EpsilonPathDisplay", "ErrorTradeOffDisplay", "ImagesDisplay"),
         *("LossCurveDisplay", "UncertaintyDisplay", "VectorFieldDisplay"),
     ],
-    "skinvbayes.priors": ["EmpiricalPrior", "GaussianMixturePrior", "KernelDensityPrior"],
+    "skinvbayes.priors": [
+        *("EmpiricalPrior", "GaussianMixturePrior", "KernelDensityPrior", "principal_axes"),
+    ],
     "skinvbayes.problem.smoothing": ["neighbour_bandwidth"],
 }
 

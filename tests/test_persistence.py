@@ -184,3 +184,16 @@ def test_skops_need_trust_only_this_package(operator, pairs, tmp_path):
         sio.dump(one, tmp_path / "model")
         unknown = sio.get_untrusted_types(file=tmp_path / "model")
         assert all(name.startswith("skinvbayes.") for name in unknown), unknown
+
+
+@pytest.mark.parametrize("damage", ["problem_", "_continuation", "device", "config", "network"])
+def test_damaged_states_are_refused(damage, pairs):
+    state = DivergenceRegularizedINN(**OPTIONS).fit(*pairs).__getstate__()
+    if damage == "config":
+        del state["network_"]["config"]["n_features"]
+    elif damage == "network":
+        state["network_"] = "garbage"
+    else:
+        del state[damage]
+    with pytest.raises(ValueError, match="incomplete or damaged"):
+        DivergenceRegularizedINN.__new__(DivergenceRegularizedINN).__setstate__(state)

@@ -38,13 +38,19 @@ def unpack_state(packed):
     Raises
     ------
     ValueError
-        If the arrays of the network do not fit its configuration.
+        If the arrays of the network do not fit its configuration, or something is missing.
     """
     if "network_" not in packed:
         return packed
-    known = packed["problem_"].unit_forward
-    network = _unpack_network(packed["network_"], packed["device"], known)
-    continuation = _unpack_continuation(packed["_continuation"], network)
+    try:
+        known = packed["problem_"].unit_forward
+        network = _unpack_network(packed["network_"], packed["device"], known)
+        continuation = _unpack_continuation(packed["_continuation"], network)
+    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"The stored estimator is incomplete or damaged ({error!r}): store it again, or fit "
+            "again."
+        ) from error
     return packed | {"network_": network, "_continuation": continuation}
 
 

@@ -11,16 +11,15 @@ from torch.nn import functional as F
 
 from ..numerics.symmetric import small_gram
 from ..operators import GramOperator, as_operator
+from ..priors import principal_axes
 
 __all__ = [
     "gaussian_optimum",
     "gaussian_slopes",
     "linear_estimator",
-    "principal_axes",
     "unit_optimum",
 ]
 
-_MOST_AXES = 2000
 _FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _JITTER = 1e-6  # added to the variances of the first guess, in unit scale
@@ -151,38 +150,3 @@ def gaussian_slopes(X, weight, forward, epsilon):
     G = forward.to_dense()
     inverse = (axes.T / variances) @ axes + (np.eye(len(G)) - axes.T @ axes) / variances[0]
     return variances, np.linalg.eigvalsh(gaussian_optimum(G, inverse, epsilon))
-
-
-def principal_axes(X, weight=None):
-    """Variances and principal axes of signals, the largest variance last.
-
-    Of more than 2,000 signals with more than 2,000 features, every k-th signal is used.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Signals.
-    weight : ndarray of shape (n_samples,), default=None
-        How often each counts; once by default.
-
-    Returns
-    -------
-    variances : ndarray of shape (n_axes,)
-        The variances; ``n_axes`` is n_features, or the number of signals if that is less.
-    axes : ndarray of shape (n_axes, n_features)
-        Vectors of length one; zero vectors where there are too few signals for an axis.
-    """
-    weight = np.ones(len(X)) if weight is None else weight
-    if min(X.shape) > _MOST_AXES:
-        step = -(-len(X) // _MOST_AXES)
-        X, weight = X[::step], weight[::step]
-    mean = np.average(X, axis=0, weights=weight)
-    deviations = np.sqrt(weight / weight.sum())[:, None] * (X - mean)
-    if len(X) >= X.shape[1]:
-        variances, axes = np.linalg.eigh(deviations.T @ deviations)
-        return variances, axes.T
-    variances, coefficients = np.linalg.eigh(deviations @ deviations.T)
-    axes = coefficients.T @ deviations
-    lengths = np.linalg.norm(axes, axis=1, keepdims=True)
-    vanishing = variances[:, None] <= np.finfo(float).eps * len(X) * variances[-1]
-    return variances, np.where(vanishing, 0.0, axes / np.where(vanishing, 1.0, lengths))

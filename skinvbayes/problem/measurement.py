@@ -4,7 +4,7 @@ import numpy as np
 
 from ..numerics.warn import warn_caller
 from ..operators import as_operator, check_adjoint
-from .gaussian import principal_axes
+from ..priors import principal_axes
 
 __all__ = ["check_size", "choose_operator", "estimate_noise_level", "warn_if_not_monotone"]
 

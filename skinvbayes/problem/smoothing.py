@@ -8,7 +8,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
-from .gaussian import gaussian_slopes, principal_axes
+from ..priors import principal_axes
+from .gaussian import gaussian_slopes
 
 __all__ = ["neighbour_bandwidth", "noise_bandwidth", "signal_bandwidth"]
 
