@@ -11,6 +11,7 @@ from skinvbayes import (
     DivergenceRegularizedINN,
     Reconstructor,
 )
+from skinvbayes.datasets import make_bimodal
 from skinvbayes.numerics import chunks
 
 METHODS = ["predict", "transform", "inverse_transform"]
@@ -80,3 +81,22 @@ def test_dask_arrays_of_another_size(pairs):
     lazy = measurements.map_blocks(regressor.predict, dtype=Y.dtype, chunks=((100,) * 3, (2,)))
     assert lazy.shape == X.shape
     np.testing.assert_allclose(lazy.compute(scheduler="threads"), regressor.predict(Y), rtol=1e-9)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"residual": "mlp"}, {"n_blocks": 2}])
+def test_constants_of_a_trained_network_are_worked_out_once(parameters, monkeypatch):
+    """However many calls there are, and chunks in each."""
+    data = make_bimodal(50, random_state=0)
+    estimator = DivergenceRegularizedINN(max_iter=2, random_state=0, **parameters)
+    estimator.fit(data.X, data.Y)
+    blocks, calls = estimator.network_.blocks, []
+    constants = type(blocks[0]).constants
+    monkeypatch.setattr(
+        type(blocks[0]), "constants", lambda block: calls.append(block) or constants(block)
+    )
+    monkeypatch.setattr(chunks, "MOST_ROWS", 20)
+    for _ in range(2):
+        estimator.transform(data.X)
+        estimator.jacobian(data.X)
+        estimator.predict(data.Y)
+    assert len(calls) <= len(blocks)

@@ -148,7 +148,8 @@ class AdaptedMap(TrainedMap):
             network = AdaptedNetwork(trained, known, ratio ** (step / n_steps))
             found = invert(network, w, start=found.x)
         if ratio > 1 and not self.network.surely_monotone():
+            frozen = self.network.frozen()
             for share in (0.0, 0.5, 1.0):
                 points = start + share * (found.x - start)
-                found.converged &= self.network.lowest_slopes(points) > 0
+                found.converged &= frozen.lowest_slopes(points) > 0
         return found

@@ -38,7 +38,7 @@ class TrainedMap:
         """φ(x), of shape (n_samples, n_features)."""
 
         def forward(rows):
-            image = self.network(self._unit_signals(rows))
+            image = self.network.frozen()(self._unit_signals(rows))
             return self.coordinates.to_targets(image.cpu().numpy())
 
         return self._rows(forward, X, X.shape[1:])
@@ -47,7 +47,7 @@ class TrainedMap:
         """Dφ(x), of shape (n_samples, n_features, n_features)."""
 
         def jacobian(rows):
-            unit = self.network.jacobian(self._unit_signals(rows))
+            unit = self.network.frozen().jacobian(self._unit_signals(rows))
             return self.coordinates.to_jacobian(unit.cpu().numpy())
 
         return self._rows(jacobian, X, 2 * X.shape[1:], self._jacobian_rows)
@@ -58,7 +58,7 @@ class TrainedMap:
         def gradient(rows):
             u = self._unit_signals(rows).requires_grad_()
             with torch.enable_grad():
-                (unit,) = torch.autograd.grad(self.network.logabsdet(u).sum(), u)
+                (unit,) = torch.autograd.grad(self.network.frozen().logabsdet(u).sum(), u)
             return self.coordinates.to_signal_gradient(unit.cpu().numpy())
 
         return self._rows(gradient, X, X.shape[1:], self._jacobian_rows)
@@ -78,12 +78,12 @@ class TrainedMap:
         product : callable
             Multiplies a Tensor of shape (n_samples, n_features), row by row.
         """
-        u = self._unit_signals(X)
-        if factor is None and self.network.positive_definite:
-            product = self.network.frozen().adjoint_product(u)
+        u, network = self._unit_signals(X), self.network.frozen()
+        if factor is None and network.positive_definite:
+            product = network.adjoint_product(u)
             return lambda v: self.coordinates.to_jacobian(product(v))
         A = None if factor is None else torch.from_numpy(factor.to_dense()).to(u)
-        _, pull_back = vjp(self.network.frozen(), u)
+        _, pull_back = vjp(network, u)
         # the adjoint of the adjoint is the product with Dφ itself
         _, push_forward = vjp(lambda v: pull_back(v)[0], torch.zeros_like(u))
 
