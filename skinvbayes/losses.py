@@ -1,8 +1,12 @@
 """The training losses, one class each, as the paper states them.
 
-A loss maps a network, signals x and targets z to one number per sample. It is written in unit
-scale: with x = x̄ + s u, a = ‖G‖ and φ(x) = z̄ + s a ψ(u), each loss of φ is a multiple of the same
-loss of ψ with another weight ε' (see :class:`skinvbayes.problem.coordinates.Coordinates`).
+A loss maps a network, signals u and targets w to one number per sample. It is written in the
+coordinates of the network, x = x̄ + s B u and φ(x) = z̄ + s B⁻ᵀ ψ(u) (see
+:class:`skinvbayes.problem.coordinates.Coordinates`), with the weight ε/s² in place of ε. In the
+user's terms its squares are taken in the metric of P = (B Bᵀ)⁻¹: ½‖φ(x) − z‖² stands for
+½ (φ(x) − z)ᵀ P⁻¹ (φ(x) − z), the divergence for that of P⁻¹ φ, and ½‖φ⁻¹(z) − x‖² for
+½ (φ⁻¹(z) − x)ᵀ P (φ⁻¹(z) − x). The optimum is the same in every metric, but for the log-determinant
+loss, see there.
 
 A loss of your own is one subclass of :class:`Loss`, which an estimator names as its ``loss``.
 
@@ -17,14 +21,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .inversion import implicit_inverse
-from .problem.coordinates import Coordinates
+from .problem.coordinates import Coordinates, rounded_number
+from .problem.inverse_problem import InverseProblem
 
 __all__ = [
     "LOSSES",
     "ApproximationLoss",
     "DivergenceLoss",
+    "EuclideanLogDetLoss",
     "LogDetLoss",
     "Loss",
+    "NaturalLogDetLoss",
     "ReconstructionLoss",
 ]
 
@@ -40,10 +47,15 @@ class Loss:
     Parameters
     ----------
     epsilon : float, default=0.0
-        Weight of the penalty in unit scale.
+        Weight of the penalty in the coordinates of the network.
 
     Attributes
     ----------
+    regularizes : bool
+        Whether the optimum for Gaussian signals is the linear minimum mean square error estimator,
+        with which training then starts; False where it is G.
+    inverts : bool
+        Whether the loss depends on φ only through φ⁻¹, so that a network may be given by that.
     first_stage : type of Loss or None
         A cheaper loss, with which training starts because its optimum is close to this one's.
     needs_log_determinant : bool
@@ -70,11 +82,13 @@ class Loss:
     ...     def __call__(self, network, x, z):
     ...         return (network(x) - z).abs().sum(1)
     ...     def in_user_units(self, value, coordinates):
-    ...         return value * coordinates.target_scale
+    ...         return value * coordinates.scale
     >>> class AbsoluteINN(BaseINN):
     ...     loss = AbsoluteLoss
     """
 
+    regularizes: bool = True
+    inverts: bool = False
     first_stage: "type[Loss] | None" = None
     needs_log_determinant: bool = False
     expects_noise: bool = True
@@ -98,19 +112,20 @@ class Loss:
         """
         return 0.0
 
-    @staticmethod
-    def unit_epsilon(epsilon: float, coordinates: Coordinates) -> float:
-        """The weight ε' in unit scale, from ε in the user's units."""
-        return epsilon
+    @classmethod
+    def for_problem(cls, epsilon: float, problem: InverseProblem) -> "Loss":
+        """The loss in the coordinates of a problem, for the weight ε in the user's units."""
+        return cls(rounded_number(problem.coordinates.unit_weight(epsilon)))
 
     def in_user_units(self, value: float, coordinates: Coordinates) -> float:
-        """The mean loss of φ, from the mean loss of ψ."""
-        return value * coordinates.target_scale**2
+        """The mean loss of φ in squared units of y, from the mean loss of ψ."""
+        return value * coordinates.scale**2
 
 
 class ApproximationLoss(Loss):
     """½‖φ(x) − z‖²."""
 
+    regularizes = False
     expects_noise = False
     leaves_known_out = True
 
@@ -131,44 +146,84 @@ class DivergenceLoss(Loss):
     def value_of_known(self, trace):
         return -self.epsilon * trace
 
-    @staticmethod
-    def unit_epsilon(epsilon, coordinates):
-        return coordinates.unit_divergence_weight(epsilon)
-
 
 class LogDetLoss(Loss):
-    """½‖φ(x) − z‖² − ε log|det Dφ(x)|."""
+    """½‖φ(x) − z‖² − ε log|det Dφ(x)|, in a metric M.
 
+    The optimum is ``φ(x) = G x − ε M⁻¹ ∇log q(φ(x))``, with q the density of φ(X). For the natural
+    metric M = P⁻¹, with the P of the coordinates, and Gaussian signals it is the posterior mean
+    exactly: with the slopes g of G and r of ε C⁻¹, s² − g s = (g + r) r has the root s = g + r. For
+    the Euclidean metric M = I, the paper's, it is so to first order in the noise and for G = I.
+
+    Attributes
+    ----------
+    metric : {"auto", "natural", "euclidean"}
+        The metric of the square; "auto" takes the natural one in the normal equation, and the
+        Euclidean one in the original problem.
+    """
+
+    metric = "auto"
     first_stage = DivergenceLoss
     needs_log_determinant = True
     expects_noise = False
     decay = 8.0  # less than for the divergence: a steep slope costs only its logarithm
 
+    def __init__(self, epsilon=0.0, root=None):
+        super().__init__(epsilon)
+        self.root = root
+
+    @classmethod
+    def for_problem(cls, epsilon, problem):
+        loss = super().for_problem(epsilon, problem)
+        if not cls.is_natural(problem):
+            loss.root = torch.as_tensor(problem.coordinates.inverse_basis, dtype=torch.float32)
+        return loss
+
+    @classmethod
+    def is_natural(cls, problem):
+        """Whether the square is in the natural metric for this problem."""
+        if cls.metric == "auto":
+            return problem.operator is not None
+        return cls.metric == "natural"
+
     def __call__(self, network, x, z):
         n_exact = _n_exact(network, x, len(x) // x.shape[1])
         image, logabsdet = network.call_and_logabsdet(x, n_exact)
-        return torch.sub(_half_square(image, z), logabsdet, alpha=self.epsilon)
-
-    @staticmethod
-    def unit_epsilon(epsilon, coordinates):
-        return coordinates.unit_logdet_weight(epsilon)
+        return torch.sub(self._half_square(image - z), logabsdet, alpha=self.epsilon)
 
     def in_user_units(self, value, coordinates):
         constant = self.epsilon * coordinates.logdet_constant()
         return super().in_user_units(value - constant, coordinates)
 
+    def _half_square(self, residual):
+        """½ rᵀ M r, row by row."""
+        if self.root is not None:
+            root = self.root.to(residual)
+            residual = residual @ root if root.ndim else residual * root
+        return 0.5 * residual.square().sum(1)
+
+
+class NaturalLogDetLoss(LogDetLoss):
+    """The log-determinant loss in the natural metric, always."""
+
+    metric = "natural"
+
+
+class EuclideanLogDetLoss(LogDetLoss):
+    """The log-determinant loss in the Euclidean metric, the paper's, always."""
+
+    metric = "euclidean"
+
 
 class ReconstructionLoss(Loss):
-    """½‖φ⁻¹(z) − x‖², with the implicit gradient."""
+    """½‖φ⁻¹(z) − x‖², with implicit gradients where the inverse has to be solved for."""
 
+    inverts = True
     first_stage = DivergenceLoss
     decay = 4.0
 
     def __call__(self, network, x, z):
         return _half_square(implicit_inverse(network, z, start=x), x)
-
-    def in_user_units(self, value, coordinates):
-        return value * coordinates.signal_scale**2
 
 
 def _n_exact(network, x, n_cheap=0):

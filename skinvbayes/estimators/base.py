@@ -79,6 +79,7 @@ class BaseINN(
         residual="gradient",
         n_blocks=1,
         hidden_layer_sizes="auto",
+        n_pieces="auto",
         image_shape=None,
         kernel_size=7,
         lipschitz=0.999,
@@ -86,7 +87,7 @@ class BaseINN(
         max_iter=200,
         tol=1e-5,
         batch_size="auto",
-        learning_rate_init=3e-3,
+        learning_rate_init="auto",
         early_stopping=False,
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -101,6 +102,7 @@ class BaseINN(
         self.residual = residual
         self.n_blocks = n_blocks
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.n_pieces = n_pieces
         self.image_shape = image_shape
         self.kernel_size = kernel_size
         self.lipschitz = lipschitz

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from .._version import __version__
-from ..networks import IResNet
+from ..networks.explicit_inverse import build_network
 from ..training.fit import Continuation
 
 __all__ = ["check_version", "pack_state", "unpack_state"]
@@ -85,7 +85,7 @@ def _pack_network(network):
 def _unpack_network(packed, device, known):
     config = packed["config"]
     known = known if config["known_bounds"] is not None else None
-    network = IResNet(**config, known=known).to(torch.float64)
+    network = build_network(config, known=known).to(torch.float64)
     arrays = {name: _to_tensor(value) for name, value in packed["arrays"].items()}
     try:
         network.load_state_dict(arrays)

@@ -150,7 +150,8 @@ class Posterior:
         n, d = self.mean.shape
         n_indefinite = 0
         for rows in chunks.slices(n, chunks.chunk_size(d**2)):
-            jacobian = self.map.jacobian(self.mean[rows].astype(np.float64))
+            Z = self.targets(self.Y[rows].astype(np.float64))
+            jacobian = self.map.jacobian(self.mean[rows].astype(np.float64), Z)
             with single_thread():
                 S, indefinite = self.error_model.covariance(jacobian)
             n_indefinite += indefinite.sum()

@@ -18,7 +18,7 @@ __all__ = ["TrainedMap", "named_rows"]
 
 @dataclass
 class TrainedMap:
-    """φ(x) = z̄ + s a ψ((x − x̄)/s), for a network ψ in unit scale.
+    """φ(x) = z̄ + s B⁻ᵀ ψ(u) with x = x̄ + s B u, for a network ψ.
 
     Arrays come in and go out in float64 or float32. Everything is computed in double precision, in
     chunks of rows that bound the memory.
@@ -28,29 +28,54 @@ class TrainedMap:
     network : InvertibleMap
         The trained network ψ, in double precision.
     coordinates : Coordinates
-        The unit scale, with x̄, z̄, s and a.
+        The x̄, z̄, s and B.
     """
 
     network: InvertibleMap
     coordinates: Coordinates
 
     def forward(self, X):
-        """φ(x), of shape (n_samples, n_features)."""
+        """φ(x), of shape (n_samples, n_features).
+
+        Where the network is given by its inverse, rows that do not converge raise a warning.
+        """
+        inverse, failed = self.network.explicit_inverse, []
 
         def forward(rows):
-            image = self.network.frozen()(self._unit_signals(rows))
+            u = self._unit_signals(rows)
+            if inverse is None:
+                image = self.network.frozen()(u)
+            else:
+                found = invert(inverse, u)
+                image = found.x
+                failed.append(~found.converged.cpu().numpy())
             return self.coordinates.to_targets(image.cpu().numpy())
 
-        return self._rows(forward, X, X.shape[1:])
+        Z = self._rows(forward, X, X.shape[1:])
+        if failed and np.concatenate(failed).any():
+            rows = np.flatnonzero(np.concatenate(failed))
+            warn_caller(
+                f"The forward map was not found for {len(rows)} of {len(X)} rows "
+                f"({named_rows(rows)}). {self.advice}",
+                ConvergenceWarning,
+            )
+        return Z
 
-    def jacobian(self, X):
-        """Dφ(x), of shape (n_samples, n_features, n_features)."""
+    def jacobian(self, X, Z=None):
+        """Dφ(x), of shape (n_samples, n_features, n_features); with φ(x), where that is known."""
+        network = self.network.frozen()
 
         def jacobian(rows):
-            unit = self.network.frozen().jacobian(self._unit_signals(rows))
+            u = self._unit_signals(rows[:, : X.shape[1]])
+            if Z is None:
+                unit = network.jacobian(u)
+            else:
+                w = self.coordinates.from_targets(rows[:, X.shape[1] :])
+                unit = network.jacobian_at_image(u, torch.from_numpy(w).to(u))
             return self.coordinates.to_jacobian(unit.cpu().numpy())
 
-        return self._rows(jacobian, X, 2 * X.shape[1:], self._jacobian_rows)
+        rows = X if Z is None else np.hstack([X, Z])
+        return self._rows(jacobian, rows, 2 * X.shape[1:], self._jacobian_rows)
 
     def logabsdet_gradient(self, X):
         """∇log|det Dφ(x)|, of shape (n_samples, n_features)."""
@@ -80,8 +105,9 @@ class TrainedMap:
         """
         u, network = self._unit_signals(X), self.network.frozen()
         if factor is None and network.positive_definite:
-            product = network.adjoint_product(u)
-            return lambda v: self.coordinates.to_jacobian(product(v))
+            return self.coordinates.to_product(network.adjoint_product(u))
+        if network.explicit_inverse is not None or not self._is_isotropic:
+            return self._dense_product(X, factor)
         A = None if factor is None else torch.from_numpy(factor.to_dense()).to(u)
         _, pull_back = vjp(network, u)
         # the adjoint of the adjoint is the product with Dφ itself
@@ -94,6 +120,13 @@ class TrainedMap:
             return self.coordinates.to_jacobian(forward + backward) / 2
 
         return product
+
+    def _dense_product(self, X, factor):
+        """The same by matrices."""
+        J = self.jacobian(X)
+        J = J if factor is None else factor.to_dense().T @ J
+        J = torch.from_numpy((J + J.transpose(0, 2, 1)) / 2)
+        return lambda v: torch.einsum("nij,nj->ni", J.to(v), v)
 
     def inverse(self, rows, targets):
         """φ⁻¹(targets(rows)).
@@ -110,7 +143,7 @@ class TrainedMap:
         X : ndarray of shape (n_samples, n_features)
             Signals.
         residual : ndarray of shape (n_samples,)
-            The norms ``‖φ(x) − z‖``.
+            Bounds of the norms ``‖φ(x) − z‖``; exact in isotropic coordinates.
         converged : ndarray of shape (n_samples,)
             Whether the inversion of the row can be trusted.
         """
@@ -119,12 +152,12 @@ class TrainedMap:
         def inverse(part):
             unit = torch.from_numpy(self.coordinates.from_targets(targets(part)))
             found = self._invert(unit.to(self.network.device))
-            residuals.append(found.residual.cpu().numpy())
+            residuals.append(self._residual_scale * found.residual.cpu().numpy())
             converged.append(found.converged.cpu().numpy())
             return self.coordinates.to_signals(found.x.cpu().numpy())
 
         X = self._rows(inverse, rows, self.coordinates.signal_mean.shape)
-        residual = self.coordinates.target_scale * np.concatenate(residuals)
+        residual = np.concatenate(residuals)
         return X, residual, np.concatenate(converged)
 
     def reconstruct(self, rows, targets):
@@ -150,6 +183,16 @@ class TrainedMap:
 
     def _invert(self, w):
         return invert(self.network, w)
+
+    @property
+    def _is_isotropic(self):
+        return self.coordinates.isotropic_norm is not None
+
+    @property
+    def _residual_scale(self):
+        """The largest factor by which a residual grows from the network's coordinates to z."""
+        inverse_basis = np.atleast_2d(self.coordinates.inverse_basis)
+        return self.coordinates.scale * np.linalg.norm(inverse_basis, 2)
 
     @property
     def _jacobian_rows(self):

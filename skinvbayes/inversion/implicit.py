@@ -35,6 +35,8 @@ def implicit_inverse(network, z, start):
     x : Tensor of shape (n_samples, n_features)
         Preimages, differentiable in the parameters of φ.
     """
+    if network.explicit_inverse is not None:
+        return network.explicit_inverse(z)
     network = network.frozen(gradient=True)
     blocks = tuple(network.blocks)
     tol = _tolerance(network, z, start)

@@ -32,12 +32,15 @@ class InvertibleMap(nn.Module):
         Whether :meth:`majorant` is defined.
     tolerance : float
         Relative residual at which an inversion stops, if rounding does not stop it before.
+    explicit_inverse : InvertibleMap or None
+        The inverse, where that is evaluated and φ itself solved for.
     """
 
     positive_definite: bool = False
     matrix_free: bool = False
     has_majorant: bool = False
     tolerance: float = 0.0
+    explicit_inverse: "InvertibleMap | None" = None
 
     def forward(self, x: Tensor) -> Tensor:
         """φ(x), (n_samples, n_features) → (n_samples, n_features)."""
@@ -92,6 +95,10 @@ class InvertibleMap(nn.Module):
     def jacobian(self, x: Tensor) -> Tensor:
         """Dφ(x), of shape (n_samples, n_features, n_features)."""
         return jacobians.jacobian(self.forward, x)
+
+    def jacobian_at_image(self, x: Tensor, image: Tensor) -> Tensor:
+        """Dφ(x) where φ(x) is known already."""
+        return self.jacobian(x)
 
     def mean_jacobian(self, x: Tensor) -> Tensor:
         """Dφ averaged over a sample of the rows, of shape (n_features, n_features)."""

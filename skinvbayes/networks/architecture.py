@@ -17,6 +17,10 @@ class Architecture:
         Number of blocks.
     hidden_layer_sizes : tuple of int or None
         Widths of the hidden layers; None leaves them to the branch.
+    n_pieces : int or None
+        Number of pieces of each unit of the gradient branch; None leaves it to the branch.
+    explicit_inverse : bool
+        Whether the network is given by its inverse.
     lipschitz : float
         Bound L < 1 of the Lipschitz constant of each branch.
     has_operator : bool
@@ -30,6 +34,8 @@ class Architecture:
     n_features: int
     n_blocks: int = 1
     hidden_layer_sizes: tuple | None = None
+    n_pieces: int | None = None
+    explicit_inverse: bool = False
     lipschitz: float = 0.999
     has_operator: bool = False
     image_shape: tuple | None = None

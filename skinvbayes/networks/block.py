@@ -71,9 +71,14 @@ class ResidualBlock(InvertibleMap):
         return (min(max(8 * architecture.n_features, 32), 512),)
 
     @classmethod
-    def default_batch_size(cls, n_features):
+    def default_batch_size(cls, architecture):
         """Pairs in each step of Adam."""
         return 128
+
+    @classmethod
+    def default_learning_rate(cls, architecture):
+        """First step size of Adam."""
+        return 3e-3
 
     @classmethod
     def first_stage_share(cls, solver):
@@ -113,6 +118,9 @@ class ResidualBlock(InvertibleMap):
     known = None
     known_bounds = 0.0, 0.0
     most_features_of_matrices = math.inf  # with more of them, a known part is never a matrix
+
+    # Whether a block can be the inverse itself, whose Jacobian is symmetric positive definite.
+    can_be_inverse = False
 
     def __init__(
         self,

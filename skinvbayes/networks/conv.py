@@ -87,9 +87,14 @@ class ConvBlock(MonotoneBlock):
         return (min(24, architecture.kernel_size**2 // 2),)
 
     @classmethod
-    def default_batch_size(cls, n_features):
+    def default_batch_size(cls, architecture):
         """As many images as have 2¹⁴ pixels, between 4 and 128."""
-        return min(max(_BATCH_PIXELS // n_features, 4), 128)
+        return min(max(_BATCH_PIXELS // architecture.n_features, 4), 128)
+
+    @classmethod
+    def default_learning_rate(cls, architecture):
+        """First step size of Adam: few parameters learn fast."""
+        return 2e-2
 
     @classmethod
     def first_stage_share(cls, solver):

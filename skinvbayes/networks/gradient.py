@@ -1,192 +1,205 @@
-"""The default branch: the gradient of a strongly convex function."""
+"""The default branch: the gradient of a strongly convex function made of log-sum-exp units."""
 
 import math
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..inversion.hidden_units import HiddenUnits
 from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
-from ..numerics.activations import (
-    MAX_LOG_SHARPNESS,
-    softplus,
-    softplus_with_slope,
-    softplus_with_slope_,
-)
-from .block import add_identity
-from .fused import gradient_branch_and_divergence
-from .monotone import MonotoneBlock, with_derivatives
-from .spectral_shift import SpectralShift
+from .monotone import MonotoneBlock
 
 __all__ = ["GradientBlock"]
 
-_NEGLIGIBLE = 0.02  # share of the variation of all slopes that a correction may leave out
+_MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
+_UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
+_PIECES = 128  # of all units of the explicit inverse together
+_UNITS = 4  # that the pieces of the explicit inverse are shared out to
 
 
 class GradientBlock(MonotoneBlock):
-    """The gradient of a strongly convex function: the one-sided branch.
+    """The gradient of a strongly convex function.
 
-    φ(x) = S x − W₊ᵀσ(W₊x + b₊) + W₋ᵀσ(W₋x + b₋) + t with S symmetric and σ(h) = softplus(βh)/β, so
-    that 0 ≤ σ' ≤ 1; the sharpness β is learned for each unit. The Jacobian is symmetric with its
-    spectrum in [a, b], a = λ_min(S − W₊ᵀW₊) and b = λ_max(S + W₋ᵀW₋): φ = c (x − f(x)) + t with
-    c = (a + b)/2 and Lip(f) ≤ (b − a)/(b + a). Where that exceeds L, a multiple of the identity is
-    added to S, the least that respects it; all else stays free.
+    φ(x) = S x + Σ_j ±W_jᵀ p_j(x)/√β_j + t with p_j(x) = softmax(√β_j W_j x + b_j), where unit j is
+    the gradient of (1/β_j) log Σ_k exp(√β_j w_jk·x + b_jk), a convex function with K pieces; K = 2
+    gives the softplus. The Hessian of a unit is H = Wᵀ (diag p − p pᵀ) W, and 0 ≼ H ≼ ½ WᵀW for
+    weights that are centred over the pieces. So with
 
-    S is a full matrix up to ``DENSE_SLOPE`` features and a multiple of the identity above.
-    Divergence and Jacobian are in closed form. In training mode the bound is exact in every fourth
-    step, see :class:`skinvbayes.networks.spectral_shift.SpectralShift`.
+        S = a I + L Lᵀ + ½ Σ W_jᵀW_j,
 
-    With a known part G, φ(x) = G x + s x − …, and a and b are those of G more.
+    the sum over the units that are subtracted, Dφ ≽ a I holds whatever the weights are. Nothing has
+    to be enforced but a itself: with b, a bound of the spectrum, a ≥ b (1 − L)/(1 + L) makes φ an
+    iResNet, φ = c (x − f(x)) + t with c = (a + b)/2 and Lip(f) ≤ (b − a)/(b + a) ≤ L.
+
+    L is a matrix up to ``most_features_of_matrices`` features and a number above. Divergence,
+    Jacobian and log-determinant are in closed form. A known part G is added to S.
+
+    Parameters
+    ----------
+    n_features, hidden_layer_sizes, max_lipschitz, generator
+        As in :class:`ResidualBlock`; the one hidden layer has so many units.
+    n_pieces : int, default=2
+        Number K of pieces of each unit.
+    n_subtracted : int, default=None
+        Number of the units that are subtracted; half of them by default.
+
+    References
+    ----------
+    D. Böhning (1992), "Multinomial logistic regression algorithm", Annals of the Institute of
+    Statistical Mathematics: the bound of H.
     """
 
-    DENSE_SLOPE = most_features_of_matrices = 256
+    most_features_of_matrices = 256
+    can_be_inverse = True
 
-    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+    def __init__(
+        self,
+        n_features,
+        hidden_layer_sizes,
+        max_lipschitz,
+        generator,
+        *,
+        n_pieces=2,
+        n_subtracted=None,
+    ):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
         if len(hidden_layer_sizes) != 1:
             raise ValueError(
                 'residual="gradient" has one hidden layer, so hidden_layer_sizes must hold one '
                 f"number; got {tuple(hidden_layer_sizes)}."
             )
-        n_units = hidden_layer_sizes[0]
-        amplitude = math.sqrt(0.6 / n_units)
-        direction = F.normalize(torch.randn(n_units, n_features, generator=generator))
+        (n_units,) = hidden_layer_sizes
+        n_subtracted = n_units // 2 if n_subtracted is None else n_subtracted
         sign = torch.ones(n_units)
-        sign[: n_units // 2] = -1
+        sign[:n_subtracted] = -1
+        self.n_pieces, self.n_subtracted = n_pieces, n_subtracted
         self.register_buffer("sign", sign)
-        self.register_buffer("anchor", torch.randn(n_units, generator=generator))
-        dense = n_features <= self.DENSE_SLOPE
-        self.slope = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
+        shape = n_units, n_pieces
+        amplitude = math.sqrt(0.7 * math.sqrt(0.3 / (n_units * n_pieces)))
+        direction = F.normalize(torch.randn(*shape, n_features, generator=generator), dim=-1)
+        self.register_buffer("anchor", torch.randn(shape, generator=generator))
+        dense = n_features <= self.most_features_of_matrices
+        self.factor = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
         self.weight = nn.Parameter(amplitude * direction)
-        self.bias = nn.Parameter(torch.zeros(n_units))
-        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(1.5 / amplitude)))
-        self._followed_shift = SpectralShift(self._ratio, self.SMOOTHING, n_units // 2)
+        self.bias = nn.Parameter(torch.zeros(shape))
+        self.log_sharpness = nn.Parameter(torch.full((n_units,), 2 * math.log(0.7 / amplitude)))
 
-    def train(self, mode=True):
-        """Switch to training mode, or back, and forget the eigenvectors that were followed."""
-        self._followed_shift.forget()
-        return super().train(mode)
+    @classmethod
+    def default_hidden_layer_sizes(cls, architecture):
+        """Number of units: four for an explicit inverse, else 8 for each feature, 32 to 512."""
+        if architecture.explicit_inverse:
+            return (_UNITS,)
+        return super().default_hidden_layer_sizes(architecture)
+
+    @classmethod
+    def options(cls, architecture):
+        """Number of pieces, and of the units that are subtracted: none in an explicit inverse."""
+        n_pieces, sizes = architecture.n_pieces, architecture.hidden_layer_sizes
+        if n_pieces is None and architecture.explicit_inverse:
+            n_units = (sizes or cls.default_hidden_layer_sizes(architecture))[0]
+            n_pieces = min(max(_PIECES // n_units, 2), _PIECES // _UNITS)
+        options = {"n_pieces": n_pieces or 2}
+        return options | ({"n_subtracted": 0} if architecture.explicit_inverse else {})
+
+    @classmethod
+    def default_batch_size(cls, architecture):
+        """Pairs in each step of Adam."""
+        return 256 if architecture.explicit_inverse else 128
+
+    @classmethod
+    def default_learning_rate(cls, architecture):
+        """First step size of Adam: an explicit inverse has few, large weights."""
+        return 1e-2 if architecture.explicit_inverse else 3e-3
 
     def initialize(self, mean, deviations, slope):
         """Start from the linear guess, with the kinks of the units spread over the signals."""
         with torch.no_grad():
-            scalar = slope.ndim and not self.slope.ndim
-            self.slope.copy_(slope.diagonal().mean() if scalar else slope)
-            spread = (deviations @ self.weight.T).norm(dim=0)
-            self.bias.copy_(-(self.weight @ mean + self.anchor * spread))
+            spread = (deviations @ self.weight.flatten(0, 1).T).norm(dim=0).view_as(self.bias)
+            sharpness = self.log_sharpness.exp().sqrt()[:, None]
+            self.bias.copy_(sharpness * (self.anchor * spread - self.weight @ mean))
+            self._set_slope(slope, mean)
+
+    def start_from(self, slope, weight, bias, sharpness):
+        """Start with S and the first of the units that are added in closed form.
+
+        Parameters
+        ----------
+        slope : Tensor of shape (n_features, n_features)
+            Symmetric positive definite matrix, in place of S.
+        weight : Tensor of shape (n_pieces, n_features)
+            The w_k of Σ_k w_k softmax(β (w_k·x + b_k)); there may be fewer than a unit has pieces.
+        bias : Tensor of shape (n_pieces,)
+            The b_k.
+        sharpness : float
+            The β.
+        """
+        with torch.no_grad():
+            unit, n = self.n_subtracted, len(weight)
+            self.weight[unit, :n] = sharpness**0.5 * weight
+            self.weight[unit, n:] = self.weight[unit, :n].mean(0)
+            self.bias[unit, :n] = sharpness * bias
+            self.bias[unit, n:] = self.bias[unit, :n].min() - _UNLIKELY
+            self.log_sharpness[unit] = math.log(sharpness)
+            self.shift.add_(weight.mean(0))
+            self.factor.copy_(_root(slope))
 
     def forward(self, x):
         """φ(x)."""
-        k = self.current_constants()
-        return self._output(k, x, softplus(k.preactivation(x)))
-
-    def call_and_divergence(self, x, n_exact):
-        """φ(x), and div φ(x) = tr S ± Σ_j σ'(h_j) ‖w_j‖²."""
-        if self._is_inner_loop(x):
-            return self._fused_call_and_divergence(x)
-        k = self.current_constants()
-        response, unit_slopes = softplus_with_slope(k.preactivation(x))
-        trace = k.slope.trace() if k.slope.ndim else x.shape[1] * k.slope
-        trace = trace if self.known is None else trace + self.known.trace()
-        units = unit_slopes @ (self.sign * self.weight.square().sum(1))
-        return self._output(k, x, response), trace + units
-
-    def call_and_logabsdet(self, x, n_exact):
-        """φ(x), and log|det Dφ(x)|, see :meth:`InvertibleMap.call_and_logabsdet`.
-
-        In the space of the units if that is smaller: det(s I_d + WᵀDW) = s^d det(I_h + D W Wᵀ/s).
-        """
-        k = self.current_constants()
-        response, unit_slopes = softplus_with_slope(k.preactivation(x))
-        D, (n_units, n_features) = self.sign * unit_slopes, self.weight.shape
-        if k.slope.ndim or n_features <= n_units or self.matrix_free:
-            J = self._jacobian(k.slope, D[:n_exact])
-            exact = jacobians.logabsdet(J, positive_definite=True)
-        else:
-            gram = self.weight @ self.weight.T / k.slope
-            small = add_identity(D[:n_exact, :, None] * gram)
-            exact = n_features * k.slope.log() + jacobians.logabsdet(small)
-        output = self._output(k, x, response)
-        return output, exact if n_exact == len(x) else jacobians.corrected_estimate(
-            exact, self._first_order(k, D)
-        )
-
-    def _first_order(self, k, D):
-        """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
-        W, n_features = self.weight, self.weight.shape[1]
-        with torch.no_grad():
-            mean = D.mean(0)
-            if k.slope.ndim or n_features <= len(W) or self.matrix_free:
-                P = torch.linalg.inv(self._jacobian(k.slope, mean[None])[0])
-                WP, trace = W @ P, P.trace()
-            else:  # P = (I − Wᵀ M W)/s with M = (s I + D̄ W Wᵀ)⁻¹ D̄
-                gram, identity = W @ W.T, torch.eye(len(W)).to(W)
-                M = torch.linalg.inv(k.slope * identity + mean[:, None] * gram) * mean
-                WP = (W - (gram @ M) @ W) / k.slope
-                trace = (n_features - (M.T * gram).sum()) / k.slope
-            squares = (WP * W).sum(1)  # w_jᵀ P w_j, whose derivative is 2 P w_j
-        linear = (k.slope * P).sum() if k.slope.ndim else k.slope * trace
-        return linear + D @ (2 * (WP * W).sum(1) - squares)
+        return self.call_and_slopes(x)[0]
 
     def call_and_slopes(self, x):
-        """φ(x), and the signed slopes of the units, ± σ'(h), of shape (n_samples, n_units)."""
+        """φ(x), and the softmax p of all units, of shape (n_samples, n_units · n_pieces)."""
         k = self.current_constants()
-        response, unit_slopes = softplus_with_slope_(k.preactivation(x))
-        return self._output(k, x, response), unit_slopes.mul_(self.sign)
+        p = k.softmax(x, self.bias.shape)
+        return self._output(k, x, p), p
+
+    def call_and_divergence(self, x, n_exact):
+        """φ(x), and div φ(x) = tr S ± Σ_j (Σ_k p_k ‖w_k‖² − ‖Σ_k p_k w_k‖²)."""
+        k = self.current_constants()
+        p = k.softmax(x, self.bias.shape)
+        trace = k.trace(x.shape[1])
+        trace = trace if self.known is None else trace + self.known.trace()
+        return self._output(k, x, p), trace + self._units_trace(k, p, self.weight)
+
+    def call_and_logabsdet(self, x, n_exact):
+        """φ(x), and log|det Dφ(x)|, see :meth:`InvertibleMap.call_and_logabsdet`."""
+        k = self.current_constants()
+        p = k.softmax(x, self.bias.shape)
+        exact = jacobians.logabsdet(self._jacobian(k, p[:n_exact]), positive_definite=True)
+        output = self._output(k, x, p)
+        return output, exact if n_exact == len(x) else jacobians.corrected_estimate(
+            exact, self._first_order(k, p)
+        )
 
     def jacobian(self, x):
-        """Dφ(x) = S − W₊ᵀ diag(σ') W₊ + W₋ᵀ diag(σ') W₋, symmetric positive definite."""
+        """Dφ(x), symmetric positive definite."""
         k = self.current_constants()
-        return self._jacobian(k.slope, self._unit_slopes(k.preactivation(x)))
+        return self._jacobian(k, k.softmax(x, self.bias.shape))
 
     def jacobian_from(self, slopes):
-        """Dφ(x) from the slopes at x."""
-        return self._jacobian(self.current_constants().slope, slopes)
-
-    def product_from(self, slopes, dtype=None):
-        """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
-        slopes = slopes.to(dtype)
-        slope, weight = self.current_constants().slope.to(slopes), self.weight.to(slopes)
-
-        def product(v):
-            linear = v @ slope if slope.ndim else slope * v
-            linear = linear if self.known is None else linear + self.known(v)
-            return torch.addmm(linear, (v @ weight.T).mul_(slopes), weight)
-
-        return product
-
-    def corrected_inverse(self, inverse, x):
-        """P (2 I − Dφ P), with most of it computed beforehand.
-
-        Units that hardly matter, often half of them, take their average slope over the reference.
-        """
-        k, units = self.current_constants(), self.weight @ inverse
-        slopes = self._unit_slopes(k.preactivation(x[:: sample_stride(x)]))
-        spread = slopes.std(0, correction=0)
-        matter = _all_but_negligible(spread * (units * self.weight).sum(1))
-        average = slopes.mean(0).index_fill_(0, matter, 0)
-        known = self._jacobian(k.slope, average[None])[0]
-        fixed, units = 2 * inverse - inverse @ known @ inverse, units[matter]
-
-        def product(rows, slopes):
-            slopes = slopes.index_select(1, matter)
-            return torch.addmm(rows @ fixed, (rows @ units.T).mul_(slopes), units, alpha=-1)
-
-        return product
-
-    def adjoint_product(self, x):
-        """Multiplication of rows by Dφ(x), which is symmetric."""
-        return self.product_from(self._unit_slopes(self.current_constants().preactivation(x)))
+        """Dφ(x) from the softmax at x."""
+        return self._jacobian(self.current_constants(), slopes)
 
     def mean_jacobian(self, x):
         """Dφ averaged over some of the rows."""
-        k = self.current_constants()
-        slopes = self._unit_slopes(k.preactivation(x[:: sample_stride(x)]))
-        return self._jacobian(k.slope, slopes.mean(0)[None])[0]
+        return self.jacobian(x[:: sample_stride(x)]).mean(0)
+
+    def product_from(self, slopes, dtype=None):
+        """Multiplication by Dφ(x) from the softmax at x, without forming it; in this precision."""
+        slopes = slopes.to(dtype)
+        k = self.current_constants().to(slopes)
+        p, sign = slopes.unflatten(1, self.bias.shape), self.sign.to(slopes)[:, None]
+
+        def product(v):
+            q = (v @ k.weight.T).unflatten(1, self.bias.shape)
+            q = p * (q - (p * q).sum(-1, keepdim=True)) * sign
+            linear = k.linear(v) if self.known is None else k.linear(v) + self.known(v)
+            return torch.addmm(linear, q.flatten(1), k.weight)
+
+        return product
 
     @property
     def tolerance(self):
@@ -200,114 +213,223 @@ class GradientBlock(MonotoneBlock):
 
     @torch.no_grad()
     def magnitude(self):
-        """Size of S, its longest column, and of W₊ᵀW₊ + W₋ᵀW₋, its largest entry."""
-        slope = self.current_constants().slope
-        linear = slope.norm(dim=0).max() if slope.ndim else slope
-        return linear + self.weight.square().sum(0).max() + self.known_bounds[1]
+        """Bound of the spectrum of Dφ."""
+        parts = self._parts()
+        return parts.floor + parts.size + self.known_bounds[1]
+
+    def bounds(self):
+        """The bounds (a, b) of the Jacobian's spectrum, of shape () each."""
+        parts = self._parts()
+        low, high = (parts.floor + bound for bound in self.known_bounds)
+        units = torch.cat([parts.lift, parts.added])
+        if not self.factor.ndim:
+            norm = torch.linalg.matrix_norm(units, 2) ** 2
+            return low + parts.square, high + parts.square + norm
+        spectrum = torch.linalg.eigvalsh(parts.square)
+        upper = torch.linalg.eigvalsh(parts.square + units.T @ units)
+        return low + spectrum[0].clamp(min=0), high + upper[-1]
+
+    def free_bounds(self):
+        """The bounds, without a shift: none is needed."""
+        a, b = self.bounds()
+        return a[None], b
+
+    def spectral_shift(self):
+        """Zero: the weights cannot leave the bounds."""
+        return self.shift.new_zeros(())
 
     def hidden_units(self):
-        """The block seen from its units, if it has fewer of them than features, or None."""
-        n_units, n_features = self.weight.shape
-        if n_units >= n_features or self.matrix_free:
+        """The block seen from the pieces of its units, if they are fewer than features, or None."""
+        n_pieces, n_features = self.weight.flatten(0, 1).shape
+        if n_pieces >= n_features or self.matrix_free:
             return None
-        k = self.current_constants()
-        inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
-        return HiddenUnits(
-            divide=lambda v: v / k.slope if inverse is None else v @ inverse,
-            inner=k.inner.T,
-            bias=k.bias,
-            outer=k.outer.T,
-            shift=self.shift,
-            response=softplus,
-            pull_back=lambda h: partial(torch.mul, torch.sigmoid(h)),
-            mean_slope=lambda h: torch.diag(torch.sigmoid(h[:: sample_stride(h)]).mean(0)),
-        )
+        return _hidden_units(self, self.current_constants())
 
     def constants(self):
         """S, and the weights between signals and units."""
-        sharpness = self.log_sharpness.clamp(max=MAX_LOG_SHARPNESS).exp()
-        transposed = self.weight.T.contiguous()  # products of few features are faster with it
-        inner, outer = transposed * sharpness, transposed * (self.sign / sharpness)
-        return _GradientConstants(self._slope(), inner, sharpness * self.bias, outer)
+        parts = self._parts()
+        weight, root = parts.weight, (self.log_sharpness / 2).clamp(max=_MAX_LOG_SHARPNESS / 2)
+        root = root.exp()[:, None, None]
+        inner = (root * weight).flatten(0, 1)
+        outer = (self.sign[:, None, None] / root * weight).flatten(0, 1)
+        slope, lift = parts.square + parts.floor, parts.lift
+        if self.factor.ndim:
+            identity = torch.eye(len(self.factor)).to(slope)
+            slope, lift = parts.square + parts.lifted + parts.floor * identity, lift[:0]
+        bias, flat, root = self.bias.flatten(), weight.flatten(0, 1), root[:, :, 0]
+        return _Constants(slope, inner, bias, outer, flat, lift, root)
 
-    def _output(self, k, x, response):
-        image = torch.addmm(k.linear(x, self.shift), response, k.outer.T)
+    def _parts(self):
+        """What the parameters stand for: centred weights, the parts of S, and the floor a."""
+        # the mean over the pieces would only add to t
+        weight = self.weight - self.weight.mean(1, keepdim=True)
+        lift, added = (0.5**0.5 * part.flatten(0, 1) for part in self._split(weight))
+        # a variance is at most the largest squared distance, and at most half of their sum
+        size = weight[self.n_subtracted :].square().sum(2).amax(1).sum()
+        if self.n_pieces == 2:
+            size = torch.minimum(size, _square_norm(added))
+        if self.factor.ndim:
+            square, lifted = self.factor @ self.factor.T, lift.T @ lift
+            size = size + (square + lifted).norm()
+        else:
+            square, lifted = self.factor**2, None
+            size = size + square + _square_norm(lift)
+        low, high = self.known_bounds
+        floor = (self._ratio * (high + size) - low) / (1 - self._ratio)
+        return _Parts(weight, square, lift, lifted, added, floor.clamp(min=1e-12), size)
+
+    def _split(self, units):
+        """What belongs to the units that are subtracted, and to those that are added."""
+        return units[: self.n_subtracted], units[self.n_subtracted :]
+
+    def _set_slope(self, slope, mean):
+        """L such that Dφ at the mean of the signals is the slope, as far as possible."""
+        self.factor.zero_()
+        if self.factor.ndim:
+            known = self.jacobian(mean[None])[0]
+            slope = slope if slope.ndim else slope * torch.eye(len(known)).to(known)
+            self.factor.copy_(_root(slope - known))
+        else:
+            slope = slope.diagonal().mean() if slope.ndim else slope
+            self.factor.copy_(slope.clamp(min=1e-6).sqrt())
+
+    def _output(self, k, x, p):
+        image = torch.addmm(k.linear(x) + self.shift, p, k.outer)
         return image if self.known is None else image + self.known(x)
 
-    def _unit_slopes(self, h):
-        return torch.sigmoid(h) * self.sign
+    def _jacobian(self, k, p):
+        """S ± Σ_j W_jᵀ (diag p − p pᵀ) W_j, of every row."""
+        n_features, shape = len(self.shift), self.bias.shape
+        sign = self.sign
+        S = k.matrix(n_features)
+        S = S if self.known is None else S + self.known.matrix(S)
+        W = k.weight.unflatten(0, shape)
+        D = (p.unflatten(1, shape) * sign[:, None]).flatten(1)
+        means = torch.einsum("nhk,hkd->nhd", p.unflatten(1, shape), W)
+        products = (means * sign[:, None]).transpose(1, 2) @ means
+        if len(p) < n_features:
+            return S + k.weight.T @ (D[:, :, None] * k.weight) - products
+        squares = (k.weight.T[:, None] * k.weight.T).flatten(0, 1)
+        return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, -1)) - products
 
-    def _jacobian(self, slope, D):
-        """S + Wᵀ D W; of many rows as combinations of the matrices w_j w_jᵀ."""
-        W, n_features = self.weight, self.weight.shape[1]
-        S = slope if slope.ndim else slope * torch.eye(n_features).to(W)
-        S = S if self.known is None else S + self.known.matrix(W)
-        if len(D) < n_features:
-            return S + W.T @ (D[:, :, None] * W)
-        transposed = W.T.contiguous()
-        squares = (transposed[:, None] * transposed).flatten(0, 1)
-        return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, n_features))
+    def _units_trace(self, k, p, weight):
+        """tr(P Σ_j ±H_j) with ``weight`` = W P^{1/2}: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
+        weight = weight - weight.mean(1, keepdim=True)
+        gram = weight @ weight.transpose(1, 2)
+        p = p.unflatten(1, self.bias.shape).transpose(0, 1)
+        spread = gram.diagonal(dim1=1, dim2=2)[:, None] - torch.bmm(p, gram)
+        return self.sign @ (p * spread).sum(2)
 
-    def _fused_call_and_divergence(self, x):
-        return gradient_branch_and_divergence(
-            *(x, self.slope, self.weight, self.bias),
-            *(self.log_sharpness, self.sign, self.shift, self._shift_with_derivatives()),
-        )
-
-    def _slope(self):
-        """S with its spectral shift, the least one for which (b − a)/(b + a) ≤ L."""
-        slope = (self.slope + self.slope.T) / 2 if self.slope.ndim else self.slope
-        found = self._shift_with_derivatives()
-        if found is None:
-            return slope
-        raised, *derivatives = found
-        pairs = zip((self.slope, self.weight), derivatives, strict=True)
-        raised = with_derivatives(slope.new_tensor(raised), pairs)
-        return slope + (raised * torch.eye(len(slope)).to(slope) if slope.ndim else raised)
-
-    def _shift_with_derivatives(self):
-        """The spectral shift of S and its derivatives; None where no shift is needed."""
-        raised = self._followed_shift.followed if self.training else self._followed_shift.exact
-        found = raised(*self._arrays())
-        if found is None:
-            return None
-        raised, *derivatives = found
-        return raised, *(torch.as_tensor(part).to(self.weight) for part in derivatives)
-
-    def spectral_shift(self):
-        """The multiple of the identity that is added to S."""
-        return self._shift_for(*self.free_bounds())
-
-    def free_bounds(self):
-        """The lowest eigenvalues, a first, and b, without the spectral shift."""
-        return [
-            torch.as_tensor(end).to(self.slope)
-            for end in self._followed_shift.ends(*self._arrays())
-        ]
-
-    def _arrays(self):
-        slope, weight = (tensor.detach().cpu().numpy() for tensor in (self.slope, self.weight))
-        return slope, weight, self.known_bounds
+    def _first_order(self, k, p):
+        """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
+        with torch.no_grad():
+            mean = self._jacobian(k, p[: 2 * len(self.shift)]).mean(0)
+            lower = torch.linalg.cholesky(torch.linalg.inv(mean))
+        slope = k.matrix(len(self.shift))
+        return (lower * (slope @ lower)).sum() + self._units_trace(k, p, self.weight @ lower)
 
 
-def _all_but_negligible(sizes):
-    """Indices of the largest numbers: the others add up to a negligible share of the sum."""
-    ascending, order = sizes.sort()
-    return order[ascending.cumsum(0) >= _NEGLIGIBLE * ascending.sum()]
+class _Parts(NamedTuple):
+    weight: Tensor  # W
+    square: Tensor  # L Lᵀ
+    lift: Tensor  # W/√2 of the units that are subtracted
+    lifted: Tensor | None  # liftᵀ lift, where that is formed
+    added: Tensor  # W/√2 of the units that are added
+    floor: Tensor  # a
+    size: Tensor  # bound of the spectrum of all but a I
 
 
-class _GradientConstants(NamedTuple):
-    slope: torch.Tensor  # S
-    inner: torch.Tensor  # (β W)ᵀ
-    bias: torch.Tensor  # β b
-    outer: torch.Tensor  # (± W/β)ᵀ
+class _Constants(NamedTuple):
+    slope: Tensor  # S; of many features, the multiple of the identity in it
+    inner: Tensor  # √β W
+    bias: Tensor  # b
+    outer: Tensor  # ± W/√β
+    weight: Tensor  # W
+    lift: Tensor  # W/√2 of the subtracted units, where S is not formed
+    root: Tensor  # √β
 
-    def linear(self, v, shift):
-        """S v + shift."""
+    def to(self, like):
+        """The same in the dtype of a tensor."""
+        return _Constants(*(tensor.to(like) for tensor in self))
+
+    def softmax(self, x, shape):
+        """p, flattened, of the units of this shape (n_units, n_pieces)."""
+        h = torch.addmm(self.bias[:, None], self.inner, x.T)  # sums over rows are slow, if short
+        return torch.softmax(h.unflatten(0, shape), dim=1).flatten(0, 1).T
+
+    def linear(self, v):
+        """S v."""
         if self.slope.ndim:
-            return torch.addmm(shift, v, self.slope)
-        return torch.addcmul(shift, self.slope, v)
+            return v @ self.slope
+        return torch.addmm(self.slope * v, v @ self.lift.T, self.lift)
 
-    def preactivation(self, x):
-        """h = β (W x + b)."""
-        return torch.addmm(self.bias, x, self.inner)
+    def matrix(self, n_features):
+        """S as a matrix."""
+        if self.slope.ndim:
+            return self.slope
+        return self.slope * torch.eye(n_features).to(self.slope) + self.lift.T @ self.lift
+
+    def trace(self, n_features):
+        """tr S."""
+        if self.slope.ndim:
+            return self.slope.trace()
+        return n_features * self.slope + self.lift.square().sum()
+
+
+def _hidden_units(block, k):
+    """φ seen from h = √β W x + b; without a matrix S, its part ½ WᵀW x is a function of h."""
+    shape, sign = block.bias.shape, block.sign[:, None]
+    inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
+    root = k.root
+    lifted = torch.zeros_like(sign)
+    lifted[: len(k.lift) // block.n_pieces] = 0.5  # of the units whose lift is not in S
+
+    def softmax(h):
+        return torch.softmax(h.unflatten(1, shape), dim=-1)
+
+    def centred(h):
+        h = h.unflatten(1, shape)
+        return h - h.mean(-1, keepdim=True)
+
+    def response(h):
+        return ((sign * softmax(h) + lifted * centred(h - k.bias)) / root).flatten(1)
+
+    def pull_back(h):
+        p = softmax(h)
+
+        def product(y):
+            v = y.unflatten(1, shape)
+            slopes = sign * p * (v - (p * v).sum(-1, keepdim=True))
+            return ((slopes + lifted * centred(y)) / root).flatten(1)
+
+        return product
+
+    def mean_slope(h):
+        p = softmax(h[:: sample_stride(h)])
+        covariance = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
+        centring = torch.eye(shape[1]).to(p) - 1 / shape[1]
+        slopes = sign[..., None] * covariance + lifted[..., None] * centring
+        return torch.block_diag(*(slopes / root[..., None]))
+
+    return HiddenUnits(
+        divide=lambda v: v / k.slope if inverse is None else v @ inverse,
+        inner=k.inner,
+        bias=k.bias,
+        outer=k.weight,
+        shift=block.shift,
+        response=response,
+        pull_back=pull_back,
+        mean_slope=mean_slope,
+    )
+
+
+def _square_norm(matrix):
+    """An upper bound of ‖M‖², the Frobenius norm of M Mᵀ or MᵀM."""
+    gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
+    return gram.norm()
+
+
+def _root(matrix):
+    """A matrix L with L Lᵀ = M, or nearly so for an M that is not positive definite."""
+    values, axes = torch.linalg.eigh((matrix + matrix.T) / 2)
+    return axes * values.clamp(min=1e-4 * float(values[-1].clamp(min=1e-2))).sqrt()

@@ -1,15 +1,12 @@
 """The base class of the blocks whose Jacobian is symmetric positive definite."""
 
-from collections.abc import Iterable
-
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .block import ResidualBlock
-from .spectral_shift import smallest_shift
 
-__all__ = ["MonotoneBlock", "with_derivatives"]
+__all__ = ["MonotoneBlock", "smallest_shift"]
 
 
 class MonotoneBlock(ResidualBlock):
@@ -111,11 +108,8 @@ class MonotoneBlock(ResidualBlock):
         return self.product_from(self.call_and_slopes(x)[1])
 
     def _shift_for(self, lower, b):
-        """The smallest shift, or a little more, with its derivatives in both bounds."""
-        arrays = (tensor.detach().cpu().numpy() for tensor in (lower, b))
-        found = smallest_shift(*arrays, self._ratio, self.SMOOTHING)
-        value, *derivatives = (torch.from_numpy(np.asarray(part)).to(lower) for part in found)
-        return with_derivatives(value, zip((lower, b), derivatives, strict=True))
+        """The smallest shift, or a little more."""
+        return smallest_shift(lower, b, self._ratio, self.SMOOTHING)
 
     @property
     def _ratio(self):
@@ -126,18 +120,24 @@ class MonotoneBlock(ResidualBlock):
         return len(self.shift)
 
 
-def with_derivatives(value: Tensor, pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
-    """A number with its derivative in every tensor of pairs (tensor, derivative)."""
-    tensors, derivatives = zip(*pairs, strict=True)
-    return _WithDerivatives.apply(value, derivatives, *tensors)
+def smallest_shift(lower: Tensor, b: Tensor, ratio: float, smoothing: float) -> Tensor:
+    """A smooth upper bound of the s ≥ 0 with ``a + s ≥ ratio (b + s)``.
 
+    Parameters
+    ----------
+    lower : Tensor of shape (n,)
+        Lower bounds of a spectrum; a is the least of them.
+    b : Tensor of shape ()
+        Upper bound of the spectrum.
+    ratio : float
+        The least a over b, in [0, 1).
+    smoothing : float
+        Of the minimum and of s, in units of ``lower``.
 
-class _WithDerivatives(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, value, derivatives, *tensors):
-        ctx.save_for_backward(*derivatives)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return None, None, *(gradient * derivative for derivative in ctx.saved_tensors)
+    Returns
+    -------
+    shift : Tensor of shape ()
+        The s.
+    """
+    a = -smoothing * torch.logsumexp(-lower / smoothing, dim=0)
+    return smoothing * F.softplus((ratio * b - a) / ((1 - ratio) * smoothing))

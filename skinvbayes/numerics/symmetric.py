@@ -12,10 +12,7 @@ import torch
 
 __all__ = [
     "NormTracker",
-    "cholesky",
     "eigenpairs",
-    "narrow",
-    "norm_bound",
     "normalize",
     "of_quotient",
     "small_gram",
@@ -64,26 +61,6 @@ def eigenpairs(matrix):
         return scipy.linalg.eigh(matrix, lower=False, driver="evd", check_finite=False)
     values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than SciPy's
     return values.numpy(), vectors.numpy()
-
-
-def norm_bound(matrix):
-    """Upper bound of the spectral norm of a symmetric array, without any eigenvalue.
-
-    The smaller one of its largest sum of a row, which is tight near multiples of the identity, and
-    ``‖M⁴‖^(1/4)`` in the Frobenius norm, which is where few eigenvalues are large.
-    """
-    square = matrix @ matrix
-    return min(np.abs(matrix).sum(1).max(), np.linalg.norm(square @ square) ** 0.25)
-
-
-def cholesky(matrix, shift):
-    """Cholesky's factor of ``M + shift I``; None if that is not positive definite."""
-    shifted = np.array(matrix)
-    shifted.flat[:: len(shifted) + 1] += shift
-    try:
-        return scipy.linalg.cholesky(shifted, overwrite_a=True, check_finite=False)
-    except scipy.linalg.LinAlgError:
-        return None
 
 
 class NormTracker:

@@ -1,56 +1,93 @@
-"""Unit scale: the coordinates the network works in, and the way back to the user's units.
+"""The coordinates that the network works in, and the way back to the user's units.
 
-Conversions between the user's units and unit scale: of signals and targets, of the weights of
-penalties, of the bandwidth and of the values of losses.
+With the precision P = G + ε (C + b² I)⁻¹ of the Gaussian posterior, times ε, the natural
+coordinates u and w have x = x̄ + s B u and z = z̄ + s B⁻ᵀ w, where Bᵀ P B = I. The problem keeps its
+form: G becomes G̃ = Bᵀ G B, which is diagonal with entries between 0 and 1 for a symmetric G, and
+ε becomes ε/s². For Gaussian signals the identity is the optimum of every regularised loss, so
+that a network starts at the linear minimum mean square error (LMMSE) estimator.
+
+Where there are too many features for matrices, B is a number: the P of these coordinates is ‖G‖ I.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.linalg import eigh
 
 __all__ = ["Coordinates", "rounded_number", "rounded_rows"]
 
 
 @dataclass
 class Coordinates:
-    """x = x̄ + s u and z = z̄ + s a w, with one scalar scale s and a = ‖G‖.
+    """x = x̄ + s B u and z = z̄ + s B⁻ᵀ w.
 
     Attributes
     ----------
     signal_mean, target_mean : ndarrays of shape (n_features,)
         The means x̄ and z̄.
-    signal_scale : float
-        The scale s: the root of the mean variance of the signals' coordinates.
-    forward_norm : float
-        Spectral norm a of the forward map G.
+    scale : float
+        The scale s, with which the coordinates u have variance one on average. It has the units of
+        the measurements.
+    basis, inverse_basis : ndarrays of shape (n_features, n_features), or floats
+        B and its inverse; two floats stand for multiples of the identity.
     """
 
     signal_mean: np.ndarray
     target_mean: np.ndarray
-    signal_scale: float
-    forward_norm: float
+    scale: float
+    basis: np.ndarray | float
+    inverse_basis: np.ndarray | float
 
     @classmethod
-    def from_data(cls, X, Z, norm, weight):
-        """The coordinates in which weighted signals have variance one and G has norm one.
+    def natural(cls, X, Z, weight, *, forward, precision):
+        """The coordinates in which a precision is the identity and G is diagonal.
 
         Parameters
         ----------
         X, Z : ndarrays of shape (n_samples, n_features)
             Signals and targets.
-        norm : float
-            Spectral norm of G in the user's units.
         weight : ndarray of shape (n_samples,)
             How often each pair counts.
+        forward, precision : ndarrays of shape (n_features, n_features)
+            The forward map G, of which the symmetric part is made diagonal, and the precision P,
+            symmetric positive definite.
 
         Returns
         -------
         coordinates : Coordinates
+            Their axes come in the order of descending information, with positive skewness: they
+            do not depend on the units or on a linear change of the signals.
         """
+        basis = eigh((forward + forward.T) / 2, precision)[1][:, ::-1]
+        inverse_basis = basis.T @ precision
+        mean = np.average(X, axis=0, weights=weight)
+        u = (X - mean) @ inverse_basis.T
+        signs = np.where(weight @ u**3 < 0, -1.0, 1.0)
+        basis, inverse_basis = basis * signs, inverse_basis * signs[:, None]
+        return cls._scaled(X, Z, weight, basis, inverse_basis)
+
+    @classmethod
+    def isotropic(cls, X, Z, weight, *, norm):
+        """The coordinates with one scalar scale, in which G has norm one.
+
+        Parameters
+        ----------
+        X, Z, weight
+            As in :meth:`natural`.
+        norm : float
+            Spectral norm of G in the user's units.
+        """
+        root = float(np.sqrt(norm or 1.0))
+        return cls._scaled(X, Z, weight, 1 / root, root)
+
+    @classmethod
+    def _scaled(cls, X, Z, weight, basis, inverse_basis):
         x_mean, z_mean = (np.average(values, axis=0, weights=weight) for values in (X, Z))
-        variance = np.average((X - x_mean) ** 2, axis=0, weights=weight).mean()
-        return cls(x_mean, z_mean, float(np.sqrt(variance)) or 1.0, norm or 1.0)
+        coordinates = cls(x_mean, z_mean, 1.0, basis, inverse_basis)
+        u = coordinates.from_signals(X)
+        scale = float(np.sqrt(np.average(u**2, axis=0, weights=weight).mean()))
+        return replace(coordinates, scale=scale or 1.0)
 
     def with_common_mean(self, forward):
         """The same scales, one mean for all features, and the image of this mean under G."""
@@ -63,53 +100,78 @@ class Coordinates:
         return len(self.signal_mean)
 
     @property
-    def target_scale(self):
-        """The scale s a of z."""
-        return self.signal_scale * self.forward_norm
+    def isotropic_norm(self):
+        """The number a where P = a I; None in natural coordinates."""
+        return None if np.ndim(self.basis) else self.inverse_basis**2
 
     # -------------------------------------------------------------------------------- rows
 
     def to_signals(self, u):
         """x from u."""
-        return self.signal_mean + self.signal_scale * u
+        return self.signal_mean + self.scale * _times(u, self.basis, transposed=True)
 
     def from_signals(self, X):
         """u from x."""
-        return (X - self.signal_mean) / self.signal_scale
+        return _times(X - self.signal_mean, self.inverse_basis, transposed=True) / self.scale
 
     def to_targets(self, w):
         """z from w."""
-        return self.target_mean + self.target_scale * w
+        return self.target_mean + self.scale * _times(w, self.inverse_basis)
 
     def from_targets(self, Z):
         """w from z."""
-        return (Z - self.target_mean) / self.target_scale
-
-    def to_jacobian(self, unit):
-        """Dφ from Dψ; the same for products with them."""
-        return self.forward_norm * unit
+        return _times(Z - self.target_mean, self.basis) / self.scale
 
     def to_signal_gradient(self, unit):
         """∇_x from ∇_u."""
-        return unit / self.signal_scale
+        return _times(unit, self.inverse_basis) / self.scale
+
+    # -------------------------------------------------------------------------- linear maps
+
+    def to_jacobian(self, unit):
+        """Dφ = B⁻ᵀ Dψ B⁻¹ from Dψ, of shape (…, n_features, n_features)."""
+        if not np.ndim(self.basis):
+            return self.isotropic_norm * unit
+        return self.inverse_basis.T @ unit @ self.inverse_basis
+
+    def to_product(self, product):
+        """Multiplication of rows of tensors by Dφ, from that by a symmetric Dψ."""
+        if not np.ndim(self.basis):
+            return lambda v: self.isotropic_norm * product(v)
+        inverse = torch.from_numpy(self.inverse_basis)
+        return lambda v: product(v @ inverse.T.to(v)) @ inverse.to(v)
+
+    def unit_map(self, matrix):
+        """Bᵀ M B, which is M as a map from u to w."""
+        return _times(_times(matrix, self.basis).T, self.basis).T
+
+    def unit_jitter(self, bandwidth):
+        """The M with which ξ Mᵀ is jitter on u, from the standard deviation of jitter on x.
+
+        Returns
+        -------
+        matrix : ndarray of shape (n_features, n_features) or float
+        """
+        return bandwidth / self.scale * self.inverse_basis
 
     # ----------------------------------------------------------------------------- numbers
 
-    def unit_bandwidth(self, bandwidth):
-        """The standard deviation of jitter on u, from that of jitter on x."""
-        return bandwidth / self.signal_scale
-
-    def unit_divergence_weight(self, epsilon):
-        """The weight of div ψ that stands for ε div φ; the same for a weight of the score."""
-        return epsilon / (self.signal_scale**2 * self.forward_norm)
-
-    def unit_logdet_weight(self, epsilon):
-        """The weight of log|det Dψ| that stands for ε log|det Dφ|."""
-        return epsilon / self.target_scale**2
+    def unit_weight(self, epsilon):
+        """The weight ε/s² that stands for ε in front of a penalty, or for a variance of y."""
+        return epsilon / self.scale**2
 
     def logdet_constant(self):
-        """The difference log|det Dφ| − log|det Dψ| = d log a."""
-        return self.n_features * np.log(self.forward_norm)
+        """The difference log|det Dφ| − log|det Dψ|."""
+        if not np.ndim(self.basis):
+            return self.n_features * np.log(self.isotropic_norm)
+        return 2 * np.linalg.slogdet(self.inverse_basis)[1]
+
+
+def _times(rows, factor, transposed=False):
+    """Rows times a matrix or its transpose; or times a number."""
+    if not np.ndim(factor):
+        return rows * factor
+    return rows @ (factor.T if transposed else factor)
 
 
 def rounded_number(value):

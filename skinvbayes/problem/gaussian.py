@@ -15,12 +15,16 @@ from ..priors import principal_axes
 
 __all__ = [
     "gaussian_optimum",
+    "gaussian_precision",
     "gaussian_slopes",
     "linear_estimator",
     "unit_optimum",
 ]
 
 _FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
+_FLATTEST = 1e-10  # variance, relative to the largest, that coordinates are made for at least
+_LEAST_PRECISION = 1e-13  # eigenvalue of a precision, relative to the largest
+_LEAST_EPSILON = 1e-8  # relative to the mean variance of a clean measurement's feature
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
 _JITTER = 1e-6  # added to the variances of the first guess, in unit scale
 
@@ -41,6 +45,37 @@ def gaussian_optimum(forward, inverse_covariance, epsilon):
         A symmetric matrix.
     """
     return (forward + forward.T) / 2 + epsilon * inverse_covariance
+
+
+def gaussian_precision(X, weight, forward, epsilon, bandwidth):
+    """The precision of the posterior of Gaussian signals times ε, ``G + ε (C + b² I)⁻¹``.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Signals, of covariance C.
+    weight : ndarray of shape (n_samples,)
+        How often each counts.
+    forward : ndarray of shape (n_features, n_features)
+        The forward map G.
+    epsilon : float
+        Weight ε of the prior; a very small one is raised, because G may be singular.
+    bandwidth : float
+        Standard deviation b of the kernel that smooths the prior.
+
+    Returns
+    -------
+    precision : ndarray of shape (n_features, n_features)
+        Symmetric positive definite.
+    """
+    covariance = np.cov(X.T, aweights=weight, bias=True).reshape(len(forward), -1)
+    variances, axes = np.linalg.eigh(covariance)
+    variances = (variances.clip(0) + bandwidth**2).clip(_FLATTEST * variances[-1])
+    energy = abs(np.sum(forward * covariance)) / len(forward)
+    epsilon = max(epsilon, _LEAST_EPSILON * energy)
+    precision = gaussian_optimum(forward, (axes / variances) @ axes.T, epsilon)
+    spectrum, axes = np.linalg.eigh(precision)
+    return (axes * spectrum.clip(_LEAST_PRECISION * spectrum[-1])) @ axes.T
 
 
 def linear_estimator(mean, covariance, operator, noise_level):
@@ -79,7 +114,7 @@ def linear_estimator(mean, covariance, operator, noise_level):
 
 
 def unit_optimum(problem, deviations, *, whole, max_condition):
-    """The optimum for Gaussian signals in unit scale, with slopes that the network can hold.
+    """The optimum for Gaussian signals in isotropic coordinates, as far as a network can hold it.
 
     Parameters
     ----------
@@ -99,8 +134,8 @@ def unit_optimum(problem, deviations, *, whole, max_condition):
     slope : Tensor of shape (n_features, n_features) or ()
         The optimum, with its eigenvalues clipped.
     """
-    epsilon = problem.coordinates.unit_divergence_weight(problem.noise_level**2)
-    smoothing = problem.coordinates.unit_bandwidth(problem.bandwidth) ** 2 + _JITTER
+    epsilon = problem.coordinates.unit_weight(problem.noise_level**2)
+    smoothing = problem.coordinates.unit_jitter(problem.bandwidth) ** 2 + _JITTER
     if not whole:
         n_features = deviations.shape[1]
         variances = torch.linalg.eigvalsh(small_gram(deviations)).clamp(min=0)

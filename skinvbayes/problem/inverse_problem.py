@@ -4,13 +4,17 @@ import numbers
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from ..operators import Operator, as_operator, estimate_operator
 from .coordinates import Coordinates
+from .gaussian import gaussian_precision
 from .measurement import check_size, choose_operator, estimate_noise_level, warn_if_not_monotone
 from .tensor_operator import TensorOperator
 
 __all__ = ["InverseProblem"]
+
+_SMALLEST_SLOPE = 1e-3  # of a first guess that does not regularise, in natural coordinates
 
 
 @dataclass
@@ -28,7 +32,7 @@ class InverseProblem:
     bandwidth : float
         Standard deviation of the Gaussian that smooths the prior, in the units of x.
     coordinates : Coordinates
-        Unit scale of signals and targets.
+        The coordinates of signals and targets that the network works in.
     """
 
     operator: Operator | None
@@ -46,9 +50,11 @@ class InverseProblem:
         *,
         operator,
         noise_level,
+        epsilon,
         bandwidth,
         bandwidth_rule,
         common_mean,
+        natural,
         max_condition,
         random_state,
     ):
@@ -62,12 +68,14 @@ class InverseProblem:
             Measurements.
         weight : ndarray of shape (n_samples,)
             How often each pair counts.
-        operator, noise_level, bandwidth
-            As the parameters ``operator``, ``noise_level`` and ``prior_bandwidth``.
+        operator, noise_level, epsilon, bandwidth
+            As the parameters ``operator``, ``noise_level``, ``epsilon`` and ``prior_bandwidth``.
         bandwidth_rule : callable
             What "auto" means for the bandwidth, see :mod:`skinvbayes.problem.smoothing`.
         common_mean : bool
             Whether all features share one mean, as pixels do.
+        natural : bool
+            Whether the coordinates are the natural ones, of matrices; else they are isotropic.
         max_condition : float
             Largest ratio of slopes that the network can hold.
         random_state : RandomState instance
@@ -87,11 +95,18 @@ class InverseProblem:
         if not isinstance(noise_level, numbers.Real):
             noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
         known = {"X": X, "weight": weight, "forward": forward, "forward_norm": forward.norm()}
-        known |= {"noise_level": noise_level, "max_condition": max_condition}
+        known |= {"noise_level": noise_level}
+        known |= {"max_condition": np.inf if natural else max_condition}
         if not isinstance(bandwidth, numbers.Real):
             bandwidth = bandwidth_rule(**known, random_state=random_state)
         Z = Y if operator is None else operator.adjoint(Y)
-        coordinates = Coordinates.from_data(X, Z, known["forward_norm"], weight)
+        if natural:
+            epsilon = noise_level**2 if epsilon == "auto" else epsilon
+            G = symmetric_part(forward)
+            precision = gaussian_precision(X, weight, G, epsilon or noise_level**2, bandwidth)
+            coordinates = Coordinates.natural(X, Z, weight, forward=G, precision=precision)
+        else:
+            coordinates = Coordinates.isotropic(X, Z, weight, norm=known["forward_norm"])
         if common_mean:
             coordinates = coordinates.with_common_mean(forward)
         return cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
@@ -105,14 +120,38 @@ class InverseProblem:
 
     @property
     def unit_forward(self):
-        """G in unit scale, of norm one, for tensors."""
-        return TensorOperator(self.forward, self.coordinates.forward_norm)
+        """G̃, the map from u to the mean of w, for tensors."""
+        if self.coordinates.isotropic_norm is None:
+            unit = self.coordinates.unit_map(self.forward.to_dense())
+            return TensorOperator(as_operator(unit), 1.0)
+        return TensorOperator(self.forward, self.coordinates.isotropic_norm)
+
+    def unit_optimum(self, regularizes):
+        """The optimum for Gaussian signals in natural coordinates, a Tensor.
+
+        The identity for losses that regularise, and otherwise G̃ with its spectrum kept positive.
+        """
+        if regularizes:
+            return torch.eye(self.coordinates.n_features)
+        spectrum, axes = np.linalg.eigh(self.coordinates.unit_map(symmetric_part(self.forward)))
+        return torch.from_numpy((axes * spectrum.clip(_SMALLEST_SLOPE)) @ axes.T)
 
     @property
     def unit_bounds(self):
-        """Bounds of the spectrum of AᵀA in unit scale."""
+        """Bounds of the spectrum of AᵀA in isotropic coordinates."""
         norm = self.forward.norm()
-        return tuple(b / self.coordinates.forward_norm for b in (self.forward.lowest(norm), norm))
+        bounds = self.forward.lowest(norm), norm
+        return tuple(b / self.coordinates.isotropic_norm for b in bounds)
+
+    @property
+    def unit_noise(self):
+        """A matrix M with which ξ Mᵀ is the noise of w, for white noise ξ."""
+        covariance = np.eye(self.coordinates.n_features)
+        if self.operator is not None:
+            covariance = symmetric_part(self.forward)
+        variances, axes = np.linalg.eigh(self.coordinates.unit_map(covariance))
+        root = axes * np.sqrt(variances.clip(0))
+        return self.noise_level / self.coordinates.scale * root
 
     @property
     def information(self):
@@ -139,6 +178,12 @@ class InverseProblem:
             return Z
         expected = self.operator.gram(X)
         return expected + np.average(Z - expected, axis=0, weights=weight)
+
+
+def symmetric_part(operator):
+    """The symmetric part of an operator, an ndarray."""
+    matrix = operator.to_dense()
+    return (matrix + matrix.T) / 2
 
 
 def _check_pairs(X, Y):

@@ -12,7 +12,9 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from ..networks.iresnet import IResNet
+from ..inversion import InvertibleMap
+from ..networks.explicit_inverse import build_network
+from ..problem.clusters import ClusterPosterior
 from ..problem.coordinates import rounded_number, rounded_rows
 from ..problem.gaussian import unit_optimum
 from ..problem.inverse_problem import InverseProblem
@@ -51,7 +53,7 @@ class Trained:
 
     Attributes
     ----------
-    network : IResNet
+    network : IResNet or ExplicitInverse
         The network ψ, in unit scale.
     problem : InverseProblem
         The problem and its coordinates.
@@ -65,7 +67,7 @@ class Trained:
         What a later pass goes on with.
     """
 
-    network: IResNet
+    network: InvertibleMap
     problem: InverseProblem
     epsilon: float
     bandwidth: float
@@ -144,7 +146,7 @@ def partial_fit(specification, pairs, *, previous=None):
     trained.continuation = state = replace(state, n_seen=state.n_seen + pairs.weight.sum())
     if state.optimizer is None:
         parameters = trained.network.parameters()
-        state.optimizer = torch.optim.Adam(parameters, lr=specification.learning_rate_init)
+        state.optimizer = torch.optim.Adam(parameters, lr=specification.first_step)
     objective = _objective(specification, trained, specification.loss, pairs, "adam")
     trained.bandwidth = specification.bandwidth_for(trained.problem, objective.loss)
     whole, no_report = (None, None), None
@@ -207,20 +209,42 @@ def _start(specification, network, problem, generator, n_seen):
 
 
 def _new_network(specification, problem, pairs, dtype, generator):
-    """A network that starts from the optimum for Gaussian signals."""
+    """A network that starts from the optimum for Gaussian signals, or for clusters of them."""
     knows_forward = specification.knows_forward(problem)
     known = problem.unit_forward if knows_forward else None
     config = specification.network_config(problem)
-    network = IResNet(**config, known=known, generator=generator)
+    network = build_network(config, known=known, generator=generator)
     network.to(dtype=dtype, device=specification.device)
     u = rounded_rows(problem.coordinates.from_signals(pairs.X), network.device, dtype)
     weight = _tensor(pairs.weight / pairs.weight.sum(), network.device, dtype)
     mean = weight @ u
     deviations = weight.sqrt()[:, None] * (u - mean)
-    condition = specification.architecture.max_condition
-    slope = unit_optimum(problem, deviations, whole=not knows_forward, max_condition=condition)
+    if specification.is_natural:
+        slope = problem.unit_optimum(specification.loss.regularizes).to(u)
+    else:
+        condition = specification.architecture.max_condition
+        slope = unit_optimum(problem, deviations, whole=not knows_forward, max_condition=condition)
     network.initialize(mean, deviations, slope)
+    if specification.explicit_inverse:
+        _start_from_clusters(network.explicit_inverse.blocks[0], problem, u, pairs.weight)
     return network
+
+
+def _start_from_clusters(block, problem, u, weight):
+    """Give a block that is the inverse the posterior mean of clusters of signals."""
+    epsilon = problem.coordinates.unit_weight(problem.noise_level**2)
+    if epsilon == 0:
+        return
+    found = ClusterPosterior.from_signals(
+        u.double().cpu().numpy(),
+        weight,
+        forward=problem.unit_forward.matrix(u.double()).cpu().numpy(),
+        epsilon=epsilon,
+        n_clusters=block.n_pieces,
+        random_state=0,
+    )
+    *arrays, sharpness = found
+    block.start_from(*(torch.from_numpy(array).to(u) for array in arrays), sharpness)
 
 
 def _same_network(specification, problem, network):
@@ -238,7 +262,7 @@ def _same_network(specification, problem, network):
 def _rebuilt(network, config, problem):
     """A network of the same weights and this configuration, with the G of a problem."""
     known = problem.unit_forward if config["known_bounds"] is not None else None
-    other = IResNet(**config, known=known)
+    other = build_network(config, known=known)
     other.load_state_dict(network.state_dict())
     return other.to(network.device, torch.float64)
 
@@ -255,8 +279,11 @@ def _objective(specification, trained, loss_class, pairs, solver):
     """What one stage minimises, in unit scale."""
     problem, coordinates = trained.problem, trained.problem.coordinates
     X, Y, weight = pairs
-    loss = loss_class(rounded_number(loss_class.unit_epsilon(trained.epsilon, coordinates)))
-    Z = problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
+    device, dtype = trained.network.device, _PRECISION[solver]
+    loss = loss_class.for_problem(trained.epsilon, problem)
+    noise = specification.fresh_noise(problem, loss, pairs)
+    with_noise = loss.expects_noise and noise is None
+    Z = problem.targets(Y) if with_noise else problem.expected_targets(X, Y, weight)
     w = coordinates.from_targets(Z)
     forward, constant = problem.unit_forward, 0.0
     if _learns_rest(trained.network, loss):
@@ -265,16 +292,16 @@ def _objective(specification, trained, loss_class, pairs, solver):
         constant = loss.value_of_known(forward.trace())
         forward = None
     bandwidth = specification.bandwidth_for(problem, loss)
-    device, dtype = trained.network.device, _PRECISION[solver]
     return Objective(
         loss,
         rounded_rows(coordinates.from_signals(X), device, dtype),
         rounded_rows(w, device, dtype),
         _tensor(weight / weight.mean(), device, dtype),
-        coordinates.unit_bandwidth(bandwidth),
-        forward,
-        constant,
-        _decay(trained, loss, X.shape[1], fresh_jitter=problem.bandwidth > 0 and solver == "adam"),
+        jitter=_factor(coordinates.unit_jitter(bandwidth), device, dtype) if bandwidth else None,
+        forward=forward,
+        noise=None if noise is None else _factor(noise, device, dtype),
+        constant=constant,
+        decay=_decay(trained, loss, X.shape[1], problem.bandwidth > 0 and solver == "adam"),
     )
 
 
@@ -286,7 +313,7 @@ def _learns_rest(network, loss):
 def _decay(trained, loss, n_features, fresh_jitter):
     """The weight of the weight penalty: it falls with the number of pairs seen."""
     problem, n = trained.problem, trained.continuation.n_seen
-    noise = problem.coordinates.unit_divergence_weight(problem.noise_level**2)
+    noise = problem.coordinates.unit_weight(problem.noise_level**2)
     if not fresh_jitter:  # jitter regularises; without it the error grows like the second moments
         n = n / (n_features / 2) ** 2
     penalty = loss.decay * rounded_number(noise)
@@ -314,7 +341,7 @@ def _run(specification, trained, objective, solver, max_iter, split, report, opt
                 max_iter=max_iter,
                 tol=specification.tol,
                 batch_size=specification.n_batch,
-                learning_rate_init=specification.learning_rate_init,
+                learning_rate_init=specification.first_step,
                 n_iter_no_change=specification.n_iter_no_change,
                 optimizer=optimizer,
                 generator=trained.continuation.generator,
@@ -333,6 +360,11 @@ def _in_user_units(history, loss, coordinates):
     (best_loss,) = convert([history.best_loss])
     curves = convert(history.loss_curve), convert(history.validation_loss_curve)
     return History(*curves, best_loss, history.interrupted)
+
+
+def _factor(matrix, device, dtype):
+    """What rows ξ are multiplied with to give ξ Mᵀ, from M, a matrix or a number."""
+    return _tensor(np.ascontiguousarray(np.float32(matrix).T), device, dtype)
 
 
 def _tensor(values, device, dtype):

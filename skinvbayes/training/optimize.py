@@ -1,5 +1,6 @@
 """Minimisation of the mean of any loss over pairs: full-batch L-BFGS and mini-batch Adam."""
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from ..numerics.warn import warn_caller
 __all__ = ["History", "Objective", "StoppingRule", "minimize"]
 
 _MEMORY = 30  # pairs that L-BFGS remembers
+_FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
+_REPLICATED = 20_000  # samples with their own noise that full batches are made of
 _FIRST_STEP = 0.02  # length of its first step: short, for networks that start near their optimum
 
 
@@ -27,10 +30,13 @@ class Objective:
         Signals and targets.
     weight : Tensor of shape (n_samples,)
         Weights of the samples, of mean one.
-    bandwidth : float
-        Standard deviation of the jitter added to x, fresh at every step of Adam.
+    jitter : Tensor of shape (n_features, n_features) or (), or None
+        What rows of white noise are multiplied with to give the jitter of x, fresh at every step of
+        Adam; None for no jitter.
     forward : callable or None
         The linear map of rows that carries the jitter over to z; None where z stays.
+    noise : Tensor of shape (n_features, n_features) or (), or None
+        The same for fresh noise of z; None where z is as it was measured.
     constant : float
         What is added to the mean loss.
     decay : float
@@ -41,8 +47,9 @@ class Objective:
     x: torch.Tensor
     z: torch.Tensor
     weight: torch.Tensor
-    bandwidth: float = 0.0
+    jitter: torch.Tensor | None = None
     forward: object = None
+    noise: torch.Tensor | None = None
     constant: float = 0.0
     decay: float = 0.0
 
@@ -52,15 +59,21 @@ class Objective:
             return self
         return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
 
-    def jittered(self, generator):
-        """The same objective for signals smoothed by a Gaussian of the bandwidth."""
-        if self.bandwidth == 0:
-            return self
-        jitter = self.bandwidth * torch.randn(
-            self.x.shape, dtype=self.x.dtype, generator=generator
-        ).to(self.x.device)
-        z = self.z if self.forward is None else self.z + self.forward(jitter)
-        return replace(self, x=self.x + jitter, z=z, bandwidth=0.0)
+    def drawn(self, generator):
+        """The same objective with jitter and noise drawn: nothing in it is random any more."""
+        x, z = self.x, self.z
+        if self.jitter is not None:
+            jitter = _white(x, generator, self.jitter)
+            x = x + jitter
+            z = z if self.forward is None else z + self.forward(jitter)
+        if self.noise is not None:
+            z = z + _white(z, generator, self.noise)
+        return replace(self, x=x, z=z, jitter=None, noise=None)
+
+    def replicated(self, n_copies):
+        """The same objective with every sample several times, for as many draws of noise."""
+        copies = (tensor.repeat_interleave(n_copies, 0) for tensor in (self.x, self.z, self.weight))
+        return replace(self, **dict(zip(("x", "z", "weight"), copies, strict=True)))
 
     def mean_loss(self, network):
         """The mean loss, a Tensor of shape ()."""
@@ -70,6 +83,12 @@ class Objective:
         """The mean loss, and what is minimised: the mean loss with the weight penalty."""
         loss = self.mean_loss(network)
         return loss, loss + self.decay * network.weight_penalty() if self.decay else loss
+
+
+def _white(like, generator, factor):
+    """White noise times a matrix or a number, a row for each row of a tensor."""
+    white = torch.randn(like.shape, dtype=like.dtype, generator=generator).to(like.device)
+    return white @ factor if factor.ndim else white * factor
 
 
 @dataclass
@@ -174,7 +193,8 @@ def minimize(
         If the loss is not finite in the first iteration. If that happens later, or the keyboard
         interrupts, a ConvergenceWarning says so.
     """
-    recorder = _Recorder(network, validation, StoppingRule(tol, n_iter_no_change), callback)
+    rule, noisy = StoppingRule(tol, n_iter_no_change), objective.noise is not None
+    recorder = _Recorder(network, validation, rule, callback, noisy)
     solve, options = _lbfgs, (max_iter, generator)
     if solver == "adam":
         solve, options = _adam, (max_iter, batch_size, learning_rate_init, optimizer, generator)
@@ -196,9 +216,9 @@ class _NotFinite(Exception):
 class _Recorder:
     """Records every iteration, keeps the best weights and asks the rule when to stop."""
 
-    def __init__(self, network, validation, rule, callback):
+    def __init__(self, network, validation, rule, callback, noisy):
         self.network, self.validation = network, validation
-        self.rule, self.callback = rule, callback
+        self.rule, self.callback, self.noisy = rule, callback, noisy
         self.history = History()
         self.best_state = _copy_state(network)
 
@@ -209,7 +229,7 @@ class _Recorder:
         history = self.history
         history.loss_curve.append(loss)
         if self.validation is None:
-            stalls = self.rule.training_stalls(penalised)
+            stalls = not self.noisy and self.rule.training_stalls(penalised)
         else:
             with torch.no_grad():
                 loss = float(self.validation.mean_loss(self.network))
@@ -257,7 +277,8 @@ def _copy_state(network):
 def _lbfgs(network, objective, recorder, max_iter, generator):
     """SciPy's L-BFGS with its Wolfe line search; the jitter, if any, is drawn once."""
     parameters = list(network.parameters())
-    objective = objective.jittered(generator)
+    n_copies = max(1, _REPLICATED // len(objective.x)) if objective.noise is not None else 1
+    objective = objective.replicated(n_copies).drawn(generator)
     losses = {}  # of the points of the last line search, by their bytes
 
     start = torch.cat([p.detach().cpu().double().ravel() for p in parameters]).numpy()
@@ -306,29 +327,76 @@ def _gradient(parameters):
 
 
 def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, optimizer, generator):
-    """Epochs of Adam over random mini-batches, each with fresh jitter."""
-    n = len(objective.x)
-    steps = max(1, n // batch_size)
+    """Iterations of Adam over random mini-batches, with jitter and noise fresh in each of them."""
     schedule = None
     if optimizer is None:
         optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps * max_iter)
+        schedule = _Annealing(optimizer, max_iter)
     for _ in range(max_iter):
         network.train()
-        mean_loss = mean_penalised = 0.0
-        for rows in torch.randperm(n, generator=generator).tensor_split(steps):
-            batch = objective.split(rows).jittered(generator)
-            loss, penalised = batch.loss_and_penalised(network)
-            value = penalised.item()
-            if not np.isfinite(value):
+        losses, sizes = [], []
+        batches = _batches(objective, batch_size, generator)
+        for n_done, rows in enumerate(batches):
+            if schedule is not None:
+                schedule.set_step(n_done / len(batches))
+            batch = objective.split(rows).drawn(generator)
+            values = batch.loss_and_penalised(network)
+            losses.append([value.item() for value in values])
+            sizes.append(len(rows))
+            if not np.isfinite(losses[-1]).all():
                 raise _NotFinite
             optimizer.zero_grad()
-            penalised.backward()
+            values[1].backward()
             optimizer.step()
-            if schedule is not None:
-                schedule.step()
-            mean_loss += loss.item() * len(rows) / n
-            mean_penalised += value * len(rows) / n
         network.eval()
-        if recorder(mean_loss, mean_penalised):
+        stalls = recorder(*np.average(losses, axis=0, weights=sizes))
+        if schedule is not None and not recorder.history.interrupted:
+            stalls = schedule.ends_after(stalls)
+        if stalls:
             break
+
+
+def _batches(objective, batch_size, generator):
+    """The rows of each step of one iteration: a pass over the pairs, or some steps of fresh noise.
+
+    With fresh noise a pair is never seen twice, and neither few nor many of them decide how long
+    training has to last.
+    """
+    n = len(objective.x)
+    if objective.noise is None:
+        return torch.randperm(n, generator=generator).tensor_split(max(1, n // batch_size))
+    return torch.randint(n, (_FRESH_STEPS, batch_size), generator=generator).unbind()
+
+
+class _Annealing:
+    """The step size of Adam, which falls to zero along a cosine.
+
+    Where training stalls before its time, the step size falls to zero within a tenth of all
+    iterations: weights that are left at a large step are far from the minimum.
+    """
+
+    def __init__(self, optimizer, max_iter):
+        self.optimizer, self.max_iter = optimizer, max_iter
+        self.first = [group["lr"] for group in optimizer.param_groups]
+        self.n_iter, self.start, self.length = 0, 0, max_iter
+        self.height = 1.0
+
+    def set_step(self, share):
+        """Set the step size after so many iterations and this share of another one."""
+        factor = self._factor(self.n_iter + share)
+        for group, first in zip(self.optimizer.param_groups, self.first, strict=True):
+            group["lr"] = first * factor
+
+    def ends_after(self, stalls):
+        """Count an iteration; True if training ends with it."""
+        self.n_iter += 1
+        if stalls and self.length == self.max_iter:
+            left = self.max_iter - self.n_iter
+            length = min(left, math.ceil(self.max_iter / 10))
+            if length < left:
+                self.height = self._factor(self.n_iter)
+                self.start, self.length = self.n_iter, length
+        return self.n_iter >= self.start + self.length
+
+    def _factor(self, n_iter):
+        return self.height * (1 + math.cos(math.pi * (n_iter - self.start) / self.length)) / 2

@@ -1,6 +1,6 @@
 """What is to be trained; for given pairs it turns every "auto" into a value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ __all__ = ["Pairs", "TrainingSpecification"]
 
 _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
+_NATURAL_FEATURES = 512  # features up to which coordinates are matrices
 
 
 class Pairs(NamedTuple):
@@ -57,7 +58,7 @@ class TrainingSpecification:
     max_iter: int
     tol: float
     batch_size: object
-    learning_rate_init: float
+    learning_rate_init: object
     early_stopping: bool
     validation_fraction: float
     n_iter_no_change: int
@@ -71,12 +72,25 @@ class TrainingSpecification:
             *pairs,
             operator=self.operator,
             noise_level=self.noise_level,
+            epsilon=self.epsilon,
             bandwidth=self.prior_bandwidth,
             bandwidth_rule=self.branch.bandwidth_rule,
             common_mean=self.branch.common_mean,
+            natural=self.is_natural,
             max_condition=self.architecture.max_condition,
             random_state=rng,
         )
+
+    @property
+    def is_natural(self):
+        """Whether the network works in natural coordinates: wherever matrices serve."""
+        most = min(self.branch.most_features_of_matrices, _NATURAL_FEATURES)
+        return not self.branch.common_mean and self.architecture.n_features <= most
+
+    @property
+    def explicit_inverse(self):
+        """Whether the network is given by its inverse."""
+        return self.loss.inverts and self.branch.can_be_inverse and self.is_natural
 
     def epsilon_for(self, problem):
         """The weight of the penalty, a number."""
@@ -88,10 +102,18 @@ class TrainingSpecification:
         share = self.branch.reconstruction_smoothing if automatic and loss.expects_noise else 1
         return share * problem.bandwidth
 
+    def fresh_noise(self, problem, loss, pairs):
+        """What turns white noise into noise of w, as a matrix; None to take that of the pairs."""
+        if not (self.explicit_inverse and loss.expects_noise):
+            return None
+        return problem.unit_noise
+
     def solver_for(self, problem, X):
         """The solver, "lbfgs" or "adam"."""
         if self.solver != "auto":
             return self.solver
+        if self.explicit_inverse:
+            return "adam"
         small = X.size <= _LBFGS_ENTRIES and X.shape[1] <= _LBFGS_FEATURES
         # full batches draw the jitter once, which is enough where the signals fill their space
         jitter_matters = problem.bandwidth > 0 and len(X) < 10 * X.shape[1] ** 2
@@ -100,14 +122,14 @@ class TrainingSpecification:
     def stages(self, solver, continued):
         """The classes of the losses to train with, one after the other, and their iterations."""
         first = self.loss.first_stage
-        if first is None or continued or self.max_iter == 1:
+        if first is None or continued or self.explicit_inverse or self.max_iter == 1:
             return [(self.loss, self.max_iter)]
         n_first = max(1, int(self.branch.first_stage_share(solver) * self.max_iter))
         return [(first, n_first), (self.loss, self.max_iter - n_first)]
 
     def network_config(self, problem, options=None):
         """The parameters of the network for a problem, but for the known part itself."""
-        architecture, branch = self.architecture, self.branch
+        architecture, branch = self._architecture, self.branch
         if self.loss.needs_log_determinant:
             branch.check_log_determinant()
         sizes = architecture.hidden_layer_sizes
@@ -120,7 +142,7 @@ class TrainingSpecification:
             "hidden_layer_sizes": sizes or branch.default_hidden_layer_sizes(architecture),
             "lipschitz": architecture.lipschitz,
             "block_options": options,
-        }
+        } | ({"explicit_inverse": True} if self.explicit_inverse else {})
 
     def knows_forward(self, problem):
         """Whether G is a fixed part of the network, which learns the rest of φ alone."""
@@ -132,4 +154,16 @@ class TrainingSpecification:
         """Pairs in each step of Adam."""
         if self.batch_size != "auto":
             return self.batch_size
-        return self.branch.default_batch_size(self.architecture.n_features)
+        return self.branch.default_batch_size(self._architecture)
+
+    @property
+    def first_step(self):
+        """First step size of Adam."""
+        if self.learning_rate_init != "auto":
+            return self.learning_rate_init
+        return self.branch.default_learning_rate(self._architecture)
+
+    @property
+    def _architecture(self):
+        """What the branch is asked for."""
+        return replace(self.architecture, explicit_inverse=self.explicit_inverse)

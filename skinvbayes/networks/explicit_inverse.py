@@ -1,0 +1,108 @@
+"""An invertible residual network that is given by its inverse."""
+
+import torch
+
+from ..inversion import InvertibleMap, invert
+from .iresnet import IResNet
+
+__all__ = ["ExplicitInverse", "build_network"]
+
+
+class ExplicitInverse(InvertibleMap):
+    """The map φ = ψ⁻¹ for an iResNet ψ with symmetric positive definite Jacobians.
+
+    φ is an iResNet like its inverse: where the spectrum of Dψ lies in [a, b], that of Dφ lies in
+    [1/b, 1/a], which gives the same bound (b − a)/(b + a) of Lip(f). Here the inverse is evaluated
+    and the map itself is solved for. It is what the reconstruction loss trains: the posterior
+    mean as a function of z.
+
+    Parameters
+    ----------
+    inverse : IResNet
+        The ψ.
+
+    Attributes
+    ----------
+    inverse, explicit_inverse : IResNet
+        The ψ.
+    config : dict
+        The parameters of ψ, and ``explicit_inverse=True``.
+    """
+
+    knows_forward = False
+
+    def __init__(self, inverse):
+        super().__init__()
+        self.inverse = inverse
+        self.config = inverse.config | {"explicit_inverse": True}
+
+    @property
+    def explicit_inverse(self):
+        """The ψ."""
+        return self.inverse
+
+    @property
+    def positive_definite(self):
+        """Whether all Jacobians are symmetric positive definite."""
+        return self.inverse.positive_definite
+
+    def frozen(self, gradient=False):
+        """A view of the map with a frozen inverse; it shares the parameters."""
+        view = type(self)(self.inverse.frozen(gradient))
+        view.training = self.training
+        return view
+
+    def rest(self):
+        """The map itself, of which no part is known."""
+        return self
+
+    def initialize(self, mean, deviations, slope):
+        """Adapt the initial weights to the images of the signals and a linear first guess of φ."""
+        inverse = torch.linalg.inv(slope) if slope.ndim else 1 / slope
+        images = deviations @ slope if slope.ndim else deviations * slope
+        self.inverse.initialize(mean, images, inverse)
+
+    def forward(self, x):
+        """φ(x), by solving ψ(w) = x; gradients do not flow."""
+        return invert(self.inverse, x).x
+
+    def jacobian(self, x):
+        """Dφ(x) = Dψ(φ(x))⁻¹."""
+        return self.jacobian_at_image(x, self(x))
+
+    def jacobian_at_image(self, x, image):
+        """Dφ(x) where φ(x) is known."""
+        return torch.linalg.inv(self.inverse.jacobian(image))
+
+    def adjoint_product(self, x):
+        """Multiplication of rows by Dφ(x)ᵀ."""
+        J = self.jacobian(x)
+        return lambda v: torch.einsum("nij,ni->nj", J, v)
+
+    def lipschitz(self):
+        """Certified bound of Lip(f) of each block of ψ, which is that of its inverse."""
+        return self.inverse.lipschitz()
+
+    def weight_penalty(self):
+        """The penalty of ψ."""
+        return self.inverse.weight_penalty()
+
+
+def build_network(config, *, known=None, generator=None):
+    """The network of a configuration.
+
+    Parameters
+    ----------
+    config : dict
+        The ``config`` of a network.
+    known, generator
+        As in :class:`IResNet`.
+
+    Returns
+    -------
+    network : IResNet or ExplicitInverse
+    """
+    config = dict(config)
+    explicit = config.pop("explicit_inverse", False)
+    network = IResNet(**config, known=known, generator=generator)
+    return ExplicitInverse(network).eval() if explicit else network
