@@ -40,7 +40,7 @@ def optimal_prior_term(estimator, X, prior):
     ============== =====================================================================
     approximation  0
     reconstruction G E[x | z] − z at z = φ(x) (of white noise, by Tweedie: δ² ∇log p(z))
-    logdet         ε ∇log q(φ(x)), with q the density of φ(X)
+    logdet         ε M⁻¹ ∇log q(φ(x)), with q the density of φ(X) and M the loss's metric
     divergence     ε ∇log p(x)
     ============== =====================================================================
 
@@ -87,7 +87,8 @@ def stationarity(estimator, Y, prior):
     At the reconstruction x̂ = φ⁻¹(z) the optimum of each loss satisfies ``G x̂ − z = t(x̂)``, with t
     of :func:`optimal_prior_term`. For the divergence loss and ε = δ² that is the condition of the
     MAP estimate, ``AᵀA x̂ − z − δ² ∇log p(x̂) = 0``; for the log-determinant loss
-    ``G x̂ − z − ε ∇log q(z) = 0``, Tweedie's formula with q in place of the density of z.
+    ``G x̂ − z − ε M⁻¹ ∇log q(z) = 0``, for M = I Tweedie's formula with q in place of the density of
+    z.
 
     A value of 0.01 means that the residual is one per cent of the size of z.
 
@@ -361,7 +362,8 @@ def _(loss: ReconstructionLoss, estimator, X, prior):
 
 @_prior_term.register
 def _(loss: LogDetLoss, estimator, X, prior):
-    return estimator.epsilon_ * pushforward_score(estimator, X, prior)
+    score = pushforward_score(estimator, X, prior)
+    return estimator.epsilon_ * score @ loss.inverse_metric(estimator.problem_)
 
 
 @_prior_term.register
@@ -392,7 +394,7 @@ def _(loss: ReconstructionLoss, estimator, X, Y):
 @_recovered_operator.register
 def _(loss: LogDetLoss, estimator, X, Y):
     Z = estimator.transform(X)
-    prior = estimator.epsilon_ * np.eye(X.shape[1])
+    prior = estimator.epsilon_ * loss.inverse_metric(estimator.problem_)
     return (_covariance(Z, Z) - prior) @ np.linalg.pinv(_covariance(X, Z))
 
 

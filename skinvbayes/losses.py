@@ -16,6 +16,7 @@ N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networ
 Estimators", arXiv:2510.26704.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -185,6 +186,13 @@ class LogDetLoss(Loss):
         if cls.metric == "auto":
             return problem.operator is not None
         return cls.metric == "natural"
+
+    @classmethod
+    def inverse_metric(cls, problem):
+        """The matrix M⁻¹ in the user's units, of shape (n_features, n_features)."""
+        if cls.is_natural(problem):
+            return problem.coordinates.precision
+        return np.eye(problem.coordinates.n_features)
 
     def __call__(self, network, x, z):
         n_exact = _n_exact(network, x, len(x) // x.shape[1])

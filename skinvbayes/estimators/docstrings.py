@@ -8,6 +8,7 @@ __all__ = ["documented"]
 def documented(cls):
     """Replace ``{parameters}`` in the docstring of an estimator by the shared sections."""
     epsilon = _EPSILON if "epsilon" in cls._parameter_constraints else ""
+    epsilon += _METRIC if "metric" in cls._parameter_constraints else ""
     sections = _SECTIONS.strip().replace("{epsilon}", epsilon)
     cls.__doc__ = cleandoc(cls.__doc__).replace("{parameters}", sections)
     return cls
@@ -15,6 +16,11 @@ def documented(cls):
 
 _EPSILON = """epsilon : "auto" or float, default="auto"
     Weight of the penalty, in the units of y squared; "auto" is δ², the Bayesian choice.
+"""
+
+_METRIC = """metric : {"auto", "natural", "euclidean"}, default="auto"
+    The metric M of the square; "auto" takes the natural one in the normal equation, and the paper's
+    Euclidean one in the original problem.
 """
 
 _SECTIONS = """
@@ -43,8 +49,12 @@ n_blocks : int, default=1
     Number of residual blocks.
 hidden_layer_sizes : "auto", int or tuple of int, default="auto"
     Units of each hidden layer; "auto" takes 8 for each feature, between 32 and 512, in one layer
-    ("mlp": in two). With "conv" the number of filters, each with its mirror image; "auto" takes 24,
+    ("mlp": in two), and four units of many pieces for the reconstruction loss. With "conv" the number of filters, each with its mirror image; "auto" takes 24,
     or ``kernel_size``²/2 if that is less.
+n_pieces : "auto" or int, default="auto"
+    Pieces of each unit of the gradient branch, the gradient of a log-sum-exp of so many linear
+    functions; "auto" takes 32 for the reconstruction loss (fewer with more units) and otherwise 2,
+    which makes softplus units.
 image_shape : tuple of two int, default=None
     Height and width of the images that the rows of X are, for ``residual="conv"``.
 kernel_size : int, default=7
@@ -63,9 +73,11 @@ max_iter : int, default=200
 tol : float, default=1e-5
     Least improvement of the loss that counts, relative to its size.
 batch_size : "auto" or int, default="auto"
-    Pairs in each step of Adam; "auto" is 128, with "conv" as many as have 2¹⁴ pixels.
-learning_rate_init : float, default=0.003
-    First step size of Adam; it falls to zero along a cosine. With "conv" 0.02 is better.
+    Pairs in each step of Adam; "auto" is 128, for the reconstruction loss 256, with "conv" as many
+    as have 2¹⁴ pixels.
+learning_rate_init : "auto" or float, default="auto"
+    First step size of Adam, which falls to zero along a cosine; "auto" is 0.003, for the
+    reconstruction loss 0.01, with "conv" 0.02.
 early_stopping : bool, default=False
     Set pairs aside, stop when their loss no longer improves, and restore the best weights.
 validation_fraction : float, default=0.1
@@ -85,8 +97,10 @@ verbose : bool, default=False
 
 Attributes
 ----------
-network_ : IResNet
-    The trained network, in unit scale.
+network_ : IResNet or ExplicitInverse
+    The trained network, in the coordinates of ``problem_.coordinates``. The reconstruction loss
+    trains the inverse itself: prediction and covariance are evaluated, and ``transform`` is what
+    takes an inversion. With "conv", "mlp", a branch of your own or many features it trains φ.
 problem_ : InverseProblem
     What the pairs say about the problem: the operator A, the forward map G, the noise level, the
     bandwidth and the coordinates the network works in.
@@ -95,14 +109,17 @@ operator_ : Operator or None
 epsilon_, noise_level_, prior_bandwidth_ : float
     The values that were used.
 loss_curve_, validation_loss_curve_ : list of float
-    The loss above after every iteration of the last stage, in the user's units. With a linear
-    operator, all losses but the reconstruction's are computed with E[z|x] in place of z: the
+    The loss above after every iteration of all stages, in squared units of y. Squares are taken in
+    the metric of the coordinates the network works in, ½ (φ(x) − z)ᵀ P⁻¹ (φ(x) − z) and
+    ½ (φ⁻¹(z) − x)ᵀ P (φ⁻¹(z) − x) with ``P = problem_.coordinates.precision``, and the divergence
+    is that of P⁻¹ φ; in the Euclidean metric of the log-determinant loss there is no P. With a
+    linear operator, all losses but the reconstruction's are computed with E[z|x] in place of z: the
     optimum is the same, and the noise of z adds no variance. Without early stopping the validation
     curve is None.
 best_loss_ : float
     The lowest loss, on the validation pairs where there are any.
 n_iter_ : int
-    Number of iterations of the last stage, the length of ``loss_curve_``.
+    Number of iterations of all stages, the length of ``loss_curve_``.
 lipschitz_ : ndarray of shape (n_blocks,)
     Certified Lipschitz bound of each residual branch.
 n_features_in_, n_measurements_in_ : int

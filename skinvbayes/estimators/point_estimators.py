@@ -3,9 +3,17 @@
 import numbers
 
 import numpy as np
+from sklearn.utils._param_validation import StrOptions
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
-from ..losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
+from ..losses import (
+    ApproximationLoss,
+    DivergenceLoss,
+    EuclideanLogDetLoss,
+    LogDetLoss,
+    NaturalLogDetLoss,
+    ReconstructionLoss,
+)
 from .base import BaseINN
 from .docstrings import documented
 from .regularized import BaseRegularizedINN
@@ -17,6 +25,13 @@ __all__ = [
     "LogDetRegularizedINN",
     "ReconstructionINN",
 ]
+
+
+_LOGDET_LOSSES = {
+    "auto": LogDetLoss,
+    "natural": NaturalLogDetLoss,
+    "euclidean": EuclideanLogDetLoss,
+}
 
 
 @documented
@@ -66,9 +81,12 @@ class ReconstructionINN(BaseINN):
 class LogDetRegularizedINN(BaseRegularizedINN):
     """Invertible network with a log-determinant penalty: a smoothed posterior mean.
 
-    The loss is the mean of ``½‖φ(x) − z‖² − ε log|det Dφ(x)|``, whose optimum is
-    ``φ(x) = G x − ε ∇log q(φ(x))`` with q the density of φ(X): Tweedie's formula with q in place
-    of the density of the measurements. Training starts from the optimum of the divergence loss.
+    The loss is the mean of ``½‖φ(x) − z‖² − ε log|det Dφ(x)|`` in a metric M, whose optimum is
+    ``φ(x) = G x − ε M⁻¹ ∇log q(φ(x))`` with q the density of φ(X). In the Euclidean metric, the
+    paper's, that is Tweedie's formula with q in place of the density of the measurements. In the
+    natural metric M = (G + ε C⁻¹)⁻¹, with the covariance C of the signals, it is the posterior mean
+    for Gaussian signals and every operator. Training starts from the optimum of the divergence
+    loss.
 
     {parameters}
 
@@ -82,7 +100,70 @@ class LogDetRegularizedINN(BaseRegularizedINN):
     True
     """
 
-    loss = LogDetLoss
+    _parameter_constraints = {
+        **BaseRegularizedINN._parameter_constraints,
+        "metric": [StrOptions(set(_LOGDET_LOSSES))],
+    }
+
+    def __init__(
+        self,
+        epsilon="auto",
+        *,
+        metric="auto",
+        operator=None,
+        noise_level="auto",
+        prior_bandwidth="auto",
+        residual="gradient",
+        n_blocks=1,
+        hidden_layer_sizes="auto",
+        n_pieces="auto",
+        image_shape=None,
+        kernel_size=7,
+        lipschitz=0.999,
+        solver="auto",
+        max_iter=200,
+        tol=1e-5,
+        batch_size="auto",
+        learning_rate_init="auto",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        warm_start=False,
+        device="cpu",
+        random_state=None,
+        verbose=False,
+    ):
+        super().__init__(
+            epsilon,
+            operator=operator,
+            noise_level=noise_level,
+            prior_bandwidth=prior_bandwidth,
+            residual=residual,
+            n_blocks=n_blocks,
+            hidden_layer_sizes=hidden_layer_sizes,
+            n_pieces=n_pieces,
+            image_shape=image_shape,
+            kernel_size=kernel_size,
+            lipschitz=lipschitz,
+            solver=solver,
+            max_iter=max_iter,
+            tol=tol,
+            batch_size=batch_size,
+            learning_rate_init=learning_rate_init,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            warm_start=warm_start,
+            device=device,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.metric = metric
+
+    @property
+    def loss(self):
+        """The loss of this metric."""
+        return _LOGDET_LOSSES[self.metric]
 
 
 @documented

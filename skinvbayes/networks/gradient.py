@@ -23,12 +23,12 @@ _UNITS = 4  # that the pieces of the explicit inverse are shared out to
 class GradientBlock(MonotoneBlock):
     """The gradient of a strongly convex function.
 
-    φ(x) = S x + Σ_j ±W_jᵀ p_j(x)/√β_j + t with p_j(x) = softmax(√β_j W_j x + b_j), where unit j is
-    the gradient of (1/β_j) log Σ_k exp(√β_j w_jk·x + b_jk), a convex function with K pieces; K = 2
-    gives the softplus. The Hessian of a unit is H = Wᵀ (diag p − p pᵀ) W, and 0 ≼ H ≼ ½ WᵀW for
-    weights that are centred over the pieces. So with
+    φ(x) = S x + Σ_j ±W_jᵀ p_j(x) + t with p_j(x) = softmax(β_j (W_j x + b_j)), where unit j is the
+    gradient of (1/β_j) log Σ_k exp β_j (w_jk·x + b_jk), a convex function with K pieces: softplus
+    for K = 2. The Hessian of a unit is H = β Wᵀ (diag p − p pᵀ) W, and 0 ≼ H ≼ ½ β WᵀW for weights
+    that are centred over the pieces. So with
 
-        S = a I + L Lᵀ + ½ Σ W_jᵀW_j,
+        S = a I + L Lᵀ + ½ Σ β_j W_jᵀW_j,
 
     the sum over the units that are subtracted, Dφ ≽ a I holds whatever the weights are. Nothing has
     to be enforced but a itself: with b, a bound of the spectrum, a ≥ b (1 − L)/(1 + L) makes φ an
@@ -78,14 +78,14 @@ class GradientBlock(MonotoneBlock):
         self.n_pieces, self.n_subtracted = n_pieces, n_subtracted
         self.register_buffer("sign", sign)
         shape = n_units, n_pieces
-        amplitude = math.sqrt(0.7 * math.sqrt(0.3 / (n_units * n_pieces)))
+        amplitude = math.sqrt(0.3 / (n_units * n_pieces))
         direction = F.normalize(torch.randn(*shape, n_features, generator=generator), dim=-1)
         self.register_buffer("anchor", torch.randn(shape, generator=generator))
         dense = n_features <= self.most_features_of_matrices
         self.factor = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
         self.weight = nn.Parameter(amplitude * direction)
         self.bias = nn.Parameter(torch.zeros(shape))
-        self.log_sharpness = nn.Parameter(torch.full((n_units,), 2 * math.log(0.7 / amplitude)))
+        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(0.75 / amplitude)))
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
@@ -118,8 +118,7 @@ class GradientBlock(MonotoneBlock):
         """Start from the linear guess, with the kinks of the units spread over the signals."""
         with torch.no_grad():
             spread = (deviations @ self.weight.flatten(0, 1).T).norm(dim=0).view_as(self.bias)
-            sharpness = self.log_sharpness.exp().sqrt()[:, None]
-            self.bias.copy_(sharpness * (self.anchor * spread - self.weight @ mean))
+            self.bias.copy_(self.anchor * spread - self.weight @ mean)
             self._set_slope(slope, mean)
 
     def start_from(self, slope, weight, bias, sharpness):
@@ -138,10 +137,8 @@ class GradientBlock(MonotoneBlock):
         """
         with torch.no_grad():
             unit, n = self.n_subtracted, len(weight)
-            self.weight[unit, :n] = sharpness**0.5 * weight
-            self.weight[unit, n:] = self.weight[unit, :n].mean(0)
-            self.bias[unit, :n] = sharpness * bias
-            self.bias[unit, n:] = self.bias[unit, :n].min() - _UNLIKELY
+            self.weight[unit, :n], self.weight[unit, n:] = weight, weight.mean(0)
+            self.bias[unit, :n], self.bias[unit, n:] = bias, bias.min() - _UNLIKELY / sharpness
             self.log_sharpness[unit] = math.log(sharpness)
             self.shift.add_(weight.mean(0))
             self.factor.copy_(_root(slope))
@@ -162,7 +159,7 @@ class GradientBlock(MonotoneBlock):
         p = k.softmax(x, self.bias.shape)
         trace = k.trace(x.shape[1])
         trace = trace if self.known is None else trace + self.known.trace()
-        return self._output(k, x, p), trace + self._units_trace(k, p, self.weight)
+        return self._output(k, x, p), trace + self._units_trace(p, k.weight)
 
     def call_and_logabsdet(self, x, n_exact):
         """φ(x), and log|det Dφ(x)|, see :meth:`InvertibleMap.call_and_logabsdet`."""
@@ -248,21 +245,21 @@ class GradientBlock(MonotoneBlock):
     def constants(self):
         """S, and the weights between signals and units."""
         parts = self._parts()
-        weight, root = parts.weight, (self.log_sharpness / 2).clamp(max=_MAX_LOG_SHARPNESS / 2)
-        root = root.exp()[:, None, None]
+        weight, root = parts.weight, parts.root
         inner = (root * weight).flatten(0, 1)
         outer = (self.sign[:, None, None] / root * weight).flatten(0, 1)
+        bias = (root[:, :, 0] ** 2 * self.bias).flatten()
         slope, lift = parts.square + parts.floor, parts.lift
         if self.factor.ndim:
             identity = torch.eye(len(self.factor)).to(slope)
             slope, lift = parts.square + parts.lifted + parts.floor * identity, lift[:0]
-        bias, flat, root = self.bias.flatten(), weight.flatten(0, 1), root[:, :, 0]
-        return _Constants(slope, inner, bias, outer, flat, lift, root)
+        return _Constants(slope, inner, bias, outer, weight.flatten(0, 1), lift, root[:, :, 0])
 
     def _parts(self):
         """What the parameters stand for: centred weights, the parts of S, and the floor a."""
         # the mean over the pieces would only add to t
-        weight = self.weight - self.weight.mean(1, keepdim=True)
+        root = (self.log_sharpness / 2).clamp(max=_MAX_LOG_SHARPNESS / 2).exp()[:, None, None]
+        weight = root * (self.weight - self.weight.mean(1, keepdim=True))
         lift, added = (0.5**0.5 * part.flatten(0, 1) for part in self._split(weight))
         # a variance is at most the largest squared distance, and at most half of their sum
         size = weight[self.n_subtracted :].square().sum(2).amax(1).sum()
@@ -276,7 +273,7 @@ class GradientBlock(MonotoneBlock):
             size = size + square + _square_norm(lift)
         low, high = self.known_bounds
         floor = (self._ratio * (high + size) - low) / (1 - self._ratio)
-        return _Parts(weight, square, lift, lifted, added, floor.clamp(min=1e-12), size)
+        return _Parts(weight, root, square, lift, lifted, added, floor.clamp(min=1e-12), size)
 
     def _split(self, units):
         """What belongs to the units that are subtracted, and to those that are added."""
@@ -298,7 +295,7 @@ class GradientBlock(MonotoneBlock):
         return image if self.known is None else image + self.known(x)
 
     def _jacobian(self, k, p):
-        """S ± Σ_j W_jᵀ (diag p − p pᵀ) W_j, of every row."""
+        """S ± Σ_j β_j W_jᵀ (diag p − p pᵀ) W_j, of every row."""
         n_features, shape = len(self.shift), self.bias.shape
         sign = self.sign
         S = k.matrix(n_features)
@@ -312,9 +309,9 @@ class GradientBlock(MonotoneBlock):
         squares = (k.weight.T[:, None] * k.weight.T).flatten(0, 1)
         return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, -1)) - products
 
-    def _units_trace(self, k, p, weight):
-        """tr(P Σ_j ±H_j) with ``weight`` = W P^{1/2}: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
-        weight = weight - weight.mean(1, keepdim=True)
+    def _units_trace(self, p, weight):
+        """tr(P Σ_j ±H_j) with ``weight`` = √β W P^{1/2}: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
+        weight = weight.unflatten(0, self.bias.shape)
         gram = weight @ weight.transpose(1, 2)
         p = p.unflatten(1, self.bias.shape).transpose(0, 1)
         spread = gram.diagonal(dim1=1, dim2=2)[:, None] - torch.bmm(p, gram)
@@ -326,26 +323,27 @@ class GradientBlock(MonotoneBlock):
             mean = self._jacobian(k, p[: 2 * len(self.shift)]).mean(0)
             lower = torch.linalg.cholesky(torch.linalg.inv(mean))
         slope = k.matrix(len(self.shift))
-        return (lower * (slope @ lower)).sum() + self._units_trace(k, p, self.weight @ lower)
+        return (lower * (slope @ lower)).sum() + self._units_trace(p, k.weight @ lower)
 
 
 class _Parts(NamedTuple):
-    weight: Tensor  # W
+    weight: Tensor  # √β W
+    root: Tensor  # √β
     square: Tensor  # L Lᵀ
-    lift: Tensor  # W/√2 of the units that are subtracted
+    lift: Tensor  # W √(β/2) of the units that are subtracted
     lifted: Tensor | None  # liftᵀ lift, where that is formed
-    added: Tensor  # W/√2 of the units that are added
+    added: Tensor  # W √(β/2) of the units that are added
     floor: Tensor  # a
     size: Tensor  # bound of the spectrum of all but a I
 
 
 class _Constants(NamedTuple):
     slope: Tensor  # S; of many features, the multiple of the identity in it
-    inner: Tensor  # √β W
-    bias: Tensor  # b
-    outer: Tensor  # ± W/√β
-    weight: Tensor  # W
-    lift: Tensor  # W/√2 of the subtracted units, where S is not formed
+    inner: Tensor  # β W
+    bias: Tensor  # β b
+    outer: Tensor  # ± W
+    weight: Tensor  # √β W
+    lift: Tensor  # W √(β/2) of the subtracted units, where S is not formed
     root: Tensor  # √β
 
     def to(self, like):
@@ -377,7 +375,7 @@ class _Constants(NamedTuple):
 
 
 def _hidden_units(block, k):
-    """φ seen from h = √β W x + b; without a matrix S, its part ½ WᵀW x is a function of h."""
+    """φ seen from h = β (W x + b); without a matrix S, its part ½ β WᵀW x is a function of h."""
     shape, sign = block.bias.shape, block.sign[:, None]
     inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
     root = k.root

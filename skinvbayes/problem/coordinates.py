@@ -104,6 +104,13 @@ class Coordinates:
         """The number a where P = a I; None in natural coordinates."""
         return None if np.ndim(self.basis) else self.inverse_basis**2
 
+    @property
+    def precision(self):
+        """The matrix P = (B Bᵀ)⁻¹, of shape (n_features, n_features)."""
+        if self.isotropic_norm is not None:
+            return self.isotropic_norm * np.eye(self.n_features)
+        return self.inverse_basis.T @ self.inverse_basis
+
     # -------------------------------------------------------------------------------- rows
 
     def to_signals(self, u):

@@ -62,7 +62,7 @@ class Trained:
     bandwidth : float
         Bandwidth of the last stage.
     history : History
-        Course of the last stage in the user's units; empty if training ended before it.
+        Course of all stages in the user's units; its best loss is that of the last one.
     continuation : Continuation
         What a later pass goes on with.
     """
@@ -118,11 +118,11 @@ def fit(specification, pairs, *, previous=None, report=None):
         objective = _objective(specification, trained, loss_class, pairs, solver)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         history = _run(specification, trained, objective, solver, n_iter, split, report)
+        trained.history = trained.history.followed_by(
+            _in_user_units(history, objective.loss, problem.coordinates)
+        )
         if history.interrupted:
             break
-    finished = loss_class is specification.loss
-    history = history if finished else History(interrupted=True)
-    trained.history = _in_user_units(history, objective.loss, problem.coordinates)
     return trained
 
 
@@ -152,8 +152,8 @@ def partial_fit(specification, pairs, *, previous=None):
     whole, no_report = (None, None), None
     history = _run(specification, trained, objective, "adam", 1, whole, no_report, state.optimizer)
     new = _in_user_units(history, objective.loss, trained.problem.coordinates)
-    curve = [*trained.history.loss_curve, *new.loss_curve]
-    trained.history = History(curve, best_loss=min(curve))
+    trained.history = trained.history.followed_by(new)
+    trained.history.best_loss = min(trained.history.loss_curve)
     return trained
 
 
@@ -329,7 +329,7 @@ def _run(specification, trained, objective, solver, max_iter, split, report, opt
     with progress_bar(title, max_iter, specification.verbose) as progress:
 
         def callback(history):
-            progress(history)
+            progress(_in_user_units(history, objective.loss, trained.problem.coordinates))
             return report is not None and report(trained)
 
         try:

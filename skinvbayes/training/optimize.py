@@ -110,6 +110,14 @@ class History:
     best_loss: float = np.inf
     interrupted: bool = False
 
+    def followed_by(self, other):
+        """The course of this training and of another one after it, whose verdict counts."""
+        return replace(
+            other,
+            loss_curve=self.loss_curve + other.loss_curve,
+            validation_loss_curve=self.validation_loss_curve + other.validation_loss_curve,
+        )
+
 
 class StoppingRule:
     """When training stops: after ``patience`` iterations without improvement.
