@@ -7,7 +7,7 @@ import numpy as np
 
 from ..operators import Operator, as_operator, estimate_operator
 from .coordinates import Coordinates
-from .measurement import check_size, choose_operator, estimate_noise_level, warn_if_not_monotone
+from .measurement import check_size, choose_operator, estimate_noise_level
 from .tensor_operator import TensorOperator
 
 __all__ = ["InverseProblem"]
@@ -82,11 +82,10 @@ class InverseProblem:
         _check_pairs(X, Y)
         operator, fitted = _operators(operator, X, Y, weight)
         forward = fitted if operator is None else operator.normal()
-        if operator is None:
-            warn_if_not_monotone(forward, X, weight)
         if not isinstance(noise_level, numbers.Real):
             noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
         known = {"X": X, "weight": weight, "forward": forward, "forward_norm": forward.norm()}
+        known["information"] = forward if operator is not None else forward.normal()
         known |= {"noise_level": noise_level, "max_condition": max_condition}
         if not isinstance(bandwidth, numbers.Real):
             bandwidth = bandwidth_rule(**known, random_state=random_state)
@@ -158,4 +157,5 @@ def _operators(operator, X, Y, weight):
     """The operator A or None, and the least-squares fit of y to x where none is given."""
     given = operator is not None and not isinstance(operator, str)
     fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
-    return choose_operator(operator, fitted, X.shape[1], Y.shape[1]), fitted
+    sizes = X.shape[1], Y.shape[1]
+    return choose_operator(operator, fitted, *sizes, pairs=(X, Y, weight)), fitted
