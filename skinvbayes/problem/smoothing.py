@@ -125,7 +125,7 @@ def _gap_bandwidth(X, weight, signals, noise, random_state):
     gap = _gap_between_signals(signals) if repeats(X, weight) else _gap_between_values(signals)
     if few == gap == 0 and _are_thin(signals, noise):
         gap = _SPREAD_SHARE * np.sqrt(signals.var(axis=0).mean())
-    return few if gap < few else min(gap, max(_NOISE_SHARE * noise, _LEAST * gap))
+    return few if gap < few else float(min(gap, max(_NOISE_SHARE * noise, _LEAST * gap)))
 
 
 def _gap_between_signals(signals):
