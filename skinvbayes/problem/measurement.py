@@ -16,8 +16,7 @@ _CHANCE = 1e-4  # if noise alone costs it as much in fewer than this share of al
 _RESIDUAL_SHARE = 0.1  # and the cost exceeds this share of the linear fit's residual (2 % of error)
 _ENERGY_SHARE = 1e-6  # and this share of what the linear fit explains (rounding errors are less).
 # Also if a slope is negative, where a monotone inverse would be far too steep:
-_MOST_NEGATIVE = 0.1  # by more than this share of the norm of the linear fit,
-_STANDARD_ERRORS = 4  # and by so many standard errors more than the lowest of k slopes of noise.
+_MOST_NEGATIVE = 0.1  # by more than this share of the norm of the linear fit, and beyond chance.
 _MOST_AXES = 200  # principal axes of the signals that are looked at
 _PAIRS_PER_AXIS = 3  # at least
 _FLAT = 1e-6  # variance along an axis, relative to the mean, below which it is left out
@@ -170,7 +169,8 @@ def monotone_misfit(X, Y, weight):
     nearest = (directions * slopes.clip(0)) @ directions.T
     misfit, explained = ((part**2 @ variances).sum() for part in (M - nearest, M))
     errors = (noise @ directions * directions).sum(0) * (1 / variances @ directions**2) / n
-    allowed = (_STANDARD_ERRORS + np.sqrt(2 * k)) * np.sqrt(errors.clip(0))  # 2k: random matrices
+    # of k slopes that are noise, the lowest is about √(2k) standard errors below zero
+    allowed = (stats.t.isf(_CHANCE, degrees) + np.sqrt(2 * k)) * np.sqrt(errors.clip(0))
     negative = (slopes < -np.maximum(allowed, _MOST_NEGATIVE * np.linalg.norm(M, 2))).any()
     needed = max(_noticeable_misfit(noise, k, n, degrees), _ENERGY_SHARE * explained)
     return float(misfit / explained) if negative or misfit > needed else 0.0
