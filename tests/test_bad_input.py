@@ -109,7 +109,7 @@ def test_unfitted_and_misshapen(cls, method, pairs):
 
 def test_map_that_is_not_monotone_warns(pairs):
     X, _ = pairs
-    with pytest.warns(UserWarning, match="far from monotone"):
+    with pytest.warns(UserWarning, match="not close to symmetric"):
         ApproximationINN(max_iter=2).fit(X, -X)
 
 

@@ -164,7 +164,7 @@ class BaseINN(
         ConvergenceWarning
             If training diverged or was interrupted and the best weights so far were restored.
         UserWarning
-            If, with ``operator=None``, the map from x to y is far from monotone.
+            If ``operator=None`` falls back to "estimate": see the parameter.
         """
         pairs = training_pairs(self, X, y, sample_weight, reset=True)
         metadata = {} if sample_weight is None else {"metadata": {"sample_weight": sample_weight}}

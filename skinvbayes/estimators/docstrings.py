@@ -29,18 +29,20 @@ Parameters
 {epsilon}operator : None, "estimate" or linear operator, default=None
     The operator A of shape (n_measurements, n_features): a matrix, a sparse matrix or a
     LinearOperator. With it the network learns the normal equation, z = Aᵀ y. None learns from x to
-    y directly where they have the same size (z = y), and otherwise means "estimate": ridge least
-    squares from the pairs.
+    y directly (z = y) where they have the same size and the linear fit is close to symmetric
+    positive definite. Otherwise it means "estimate", ridge least squares from the pairs, with a
+    warning where the sizes are the same.
 noise_level : "auto" or float, default="auto"
     Standard deviation δ of the noise, in the units of y. "auto" takes the root mean square
     residual of the pairs.
 prior_bandwidth : "auto" or float, default="auto"
     Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
     and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,
-    and otherwise a nearest neighbour's distance for each coordinate. It is larger where signals
-    hardly vary in some direction and the network could not represent their score. With "conv" it
-    is half of the noise of a pixel. The reconstruction loss needs less smoothing, because it learns
-    no score: "auto" gives it half of this bandwidth, with "conv" none.
+    and otherwise a nearest neighbour's distance for each coordinate. It is half of the noise of a
+    feature, and no more than neighbours are apart, where signals repeat, take few values, or lie on
+    a curve or in tight clusters. With "conv" it is half of the noise of a pixel. The reconstruction
+    loss needs less smoothing, because it learns no score: "auto" gives it half of this bandwidth,
+    and none with "conv" or where signals repeat.
 residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
     perceptron, the gradient of a strongly convex function of images with the same filters at every
@@ -49,8 +51,8 @@ n_blocks : int, default=1
     Number of residual blocks.
 hidden_layer_sizes : "auto", int or tuple of int, default="auto"
     Units of each hidden layer; "auto" takes 8 for each feature, between 32 and 512, in one layer
-    ("mlp": in two), and four units of many pieces for the reconstruction loss. With "conv" the number of filters, each with its mirror image; "auto" takes 24,
-    or ``kernel_size``²/2 if that is less.
+    ("mlp": in two), and four units of many pieces for the reconstruction loss. With "conv" the
+    number of filters, each with its mirror image; "auto" takes 24, or ``kernel_size``²/2 if that is less.
 n_pieces : "auto" or int, default="auto"
     Pieces of each unit of the gradient branch, the gradient of a log-sum-exp of so many linear
     functions; "auto" takes 32 for the reconstruction loss (fewer with more units) and otherwise 2,

@@ -9,7 +9,8 @@ import torch
 from ..operators import Operator, as_operator, estimate_operator
 from .coordinates import Coordinates
 from .gaussian import gaussian_precision
-from .measurement import check_size, choose_operator, estimate_noise_level, warn_if_not_monotone
+from .measurement import check_size, choose_operator, estimate_noise_level
+from .smoothing import repeats
 from .tensor_operator import TensorOperator
 
 __all__ = ["InverseProblem"]
@@ -53,6 +54,7 @@ class InverseProblem:
         epsilon,
         bandwidth,
         bandwidth_rule,
+        smoothing,
         common_mean,
         natural,
         max_condition,
@@ -72,6 +74,8 @@ class InverseProblem:
             As the parameters ``operator``, ``noise_level``, ``epsilon`` and ``prior_bandwidth``.
         bandwidth_rule : callable
             What "auto" means for the bandwidth, see :mod:`skinvbayes.problem.smoothing`.
+        smoothing : float
+            Share of this bandwidth that is taken; less than one for losses without a score.
         common_mean : bool
             Whether all features share one mean, as pixels do.
         natural : bool
@@ -90,15 +94,16 @@ class InverseProblem:
         _check_pairs(X, Y)
         operator, fitted = _operators(operator, X, Y, weight)
         forward = fitted if operator is None else operator.normal()
-        if operator is None:
-            warn_if_not_monotone(forward, X, weight)
         if not isinstance(noise_level, numbers.Real):
             noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
         known = {"X": X, "weight": weight, "forward": forward, "forward_norm": forward.norm()}
+        known["information"] = forward if operator is not None else forward.normal()
         known |= {"noise_level": noise_level}
         known |= {"max_condition": np.inf if natural else max_condition}
         if not isinstance(bandwidth, numbers.Real):
-            bandwidth = bandwidth_rule(**known, random_state=random_state)
+            bandwidth = smoothing * bandwidth_rule(**known, random_state=random_state)
+            if smoothing < 1 and repeats(X, weight):
+                bandwidth = 0.0  # without a score, repeated signals are the prior itself
         Z = Y if operator is None else operator.adjoint(Y)
         if natural:
             epsilon = noise_level**2 if epsilon == "auto" else epsilon
@@ -203,4 +208,5 @@ def _operators(operator, X, Y, weight):
     """The operator A or None, and the least-squares fit of y to x where none is given."""
     given = operator is not None and not isinstance(operator, str)
     fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
-    return choose_operator(operator, fitted, X.shape[1], Y.shape[1]), fitted
+    sizes = X.shape[1], Y.shape[1]
+    return choose_operator(operator, fitted, *sizes, pairs=(X, Y, weight)), fitted

@@ -1,19 +1,34 @@
 """How signals are measured: the operator, checked or estimated, and the level of the noise."""
 
 import numpy as np
+from scipy import stats
 
 from ..numerics.warn import warn_caller
 from ..operators import as_operator, check_adjoint
 from ..priors import principal_axes
 
-__all__ = ["check_size", "choose_operator", "estimate_noise_level", "warn_if_not_monotone"]
+__all__ = ["check_size", "choose_operator", "estimate_noise_level", "monotone_misfit"]
 
 _LARGEST = 1e50  # of X, y and A: z = Aᵀ y, its square and 1/z must not overflow
-_MOST_NEGATIVE = 0.1  # eigenvalue of the symmetric part of G, relative to ‖G‖, that is tolerated
+
+# When a symmetric positive semidefinite map counts as a worse fit of y to x than the linear one:
+_CHANCE = 1e-4  # if noise alone costs it as much in fewer than this share of all problems,
+_RESIDUAL_SHARE = 0.1  # and the cost exceeds this share of the linear fit's residual (2 % of error)
+_ENERGY_SHARE = 1e-6  # and this share of what the linear fit explains (rounding errors are less).
+# Also if a slope is negative, where a monotone inverse would be far too steep:
+_MOST_NEGATIVE = 0.1  # by more than this share of the norm of the linear fit, and beyond chance.
+_MOST_AXES = 200  # principal axes of the signals that are looked at
+_PAIRS_PER_AXIS = 3  # at least
+_FLAT = 1e-6  # variance along an axis, relative to the mean, below which it is left out
 
 
-def choose_operator(operator, fitted, n_features, n_measurements):
+def choose_operator(operator, fitted, n_features, n_measurements, pairs=None):
     """The operator A from the parameter ``operator`` of the estimators.
+
+    Without one, a network learns the map from x to y itself if there are as many measurements as
+    features. An invertible residual network is monotone, and its default branch is the gradient of
+    a convex function: this serves where the linear fit of y to x is close to symmetric positive
+    definite. Otherwise the fit becomes the operator of the normal equation.
 
     Parameters
     ----------
@@ -23,11 +38,19 @@ def choose_operator(operator, fitted, n_features, n_measurements):
         The least-squares fit of y to x; None where the operator is given.
     n_features, n_measurements : int
         Sizes of a signal and of a measurement.
+    pairs : tuple (X, Y, weight), default=None
+        The pairs and how often each counts; needed where the operator is None.
 
     Returns
     -------
     operator : Operator or None
         A; None for the original problem, z = y.
+
+    Warns
+    -----
+    UserWarning
+        If the operator is None and the linear fit is used, although there are as many measurements
+        as features.
 
     Raises
     ------
@@ -35,7 +58,8 @@ def choose_operator(operator, fitted, n_features, n_measurements):
         If it is of another kind, shape or size than can be used.
     """
     if operator is None:
-        return None if n_measurements == n_features else fitted
+        original = n_measurements == n_features and not _misfit_warns(*pairs)
+        return None if original else fitted
     if isinstance(operator, str):
         if operator == "estimate":
             return fitted
@@ -104,19 +128,88 @@ def estimate_noise_level(operator, fitted, X, Y, weight):
     return float(np.sqrt(variance * n / max(n - n_used, 1)))
 
 
-def warn_if_not_monotone(forward, X, weight):
-    """Warn if the least-squares map is far from monotone in the directions in which signals vary.
+def monotone_misfit(X, Y, weight):
+    """What symmetric positive semidefinite maps from x to y leave unexplained, beyond the noise.
 
-    With fewer signals than features, the other directions are not determined by the pairs.
+    With the linear fit M of y to x in the principal axes of the signals, which have variances λ,
+    a symmetric map S misses ``Σ_ij λ_j (M − S)²_ij`` of the variance of the measurements. The best
+    one, ``S_ij = (λ_j M_ij + λ_i M_ji) / (λ_i + λ_j)``, is taken without its negative eigenvalues.
+
+    For white noise of variance r the entry M_ij has the variance ``r / (n λ_j)``, so that noise
+    alone makes the misfit of k axes at most ``k² r / n`` in the mean, and an F-distribution bounds
+    it. A slope that is clearly negative counts too, however small the misfit. Only the leading axes
+    are looked at, at most one for three pairs: the pairs say little about the other directions,
+    and the residual must tell the noise.
+
+    Parameters
+    ----------
+    X, Y : ndarrays of shape (n_samples, n_features)
+        Signals and measurements.
+    weight : ndarray of shape (n_samples,)
+        How often each pair counts.
+
+    Returns
+    -------
+    misfit : float
+        The share of the variance that the linear fit explains, between 0 and 1; 0 where it may be
+        due to noise, or is small against the residual of the linear fit.
     """
-    G = forward.to_dense()
-    if len(X) <= len(G):
-        axes = principal_axes(X, weight)[1]
-        G = axes @ G @ axes.T
-    lowest, size = np.linalg.eigvalsh((G + G.T) / 2)[0], forward.norm()
-    if lowest < -_MOST_NEGATIVE * size:
+    weight = weight / weight.sum()
+    n = 1 / (weight**2).sum()  # Kish's effective size: weights that are all equal do not matter
+    axes, variances = _leading_axes(X, weight, int(n) // _PAIRS_PER_AXIS)
+    k = len(axes)
+    degrees = n - 1 - k
+    if k == 0 or degrees < 1:
+        return 0.0
+    scores, outputs = ((part - weight @ part) @ axes.T for part in (X, Y))
+    M = (outputs * weight[:, None]).T @ scores / variances
+    residual = outputs - scores @ M.T
+    noise = (residual * weight[:, None]).T @ residual * n / degrees
+    slopes, directions = _symmetric_fit(M, variances)
+    nearest = (directions * slopes.clip(0)) @ directions.T
+    misfit, explained = ((part**2 @ variances).sum() for part in (M - nearest, M))
+    errors = (noise @ directions * directions).sum(0) * (1 / variances @ directions**2) / n
+    # of k slopes that are noise, the lowest is about √(2k) standard errors below zero
+    allowed = (stats.t.isf(_CHANCE, degrees) + np.sqrt(2 * k)) * np.sqrt(errors.clip(0))
+    negative = (slopes < -np.maximum(allowed, _MOST_NEGATIVE * np.linalg.norm(M, 2))).any()
+    needed = max(_noticeable_misfit(noise, k, n, degrees), _ENERGY_SHARE * explained)
+    return float(misfit / explained) if negative or misfit > needed else 0.0
+
+
+def _noticeable_misfit(noise, k, n, degrees):
+    """The smallest misfit of k axes that is neither due to noise nor small against the residual."""
+    unexplained = noise.trace()
+    n_outputs = max(unexplained**2 / max((noise**2).sum(), 1e-300), 1)  # k if the noise is white
+    expected = k * unexplained / n
+    by_chance = expected * stats.f.isf(_CHANCE, k * n_outputs, n_outputs * degrees)
+    return max(by_chance, expected + _RESIDUAL_SHARE * unexplained)
+
+
+def _misfit_warns(X, Y, weight):
+    """Warn if the linear fit of y to x is far from monotone and symmetric; True if it is."""
+    misfit = monotone_misfit(X, Y, weight)
+    if misfit > 0:
         warn_caller(
-            "The linear fit of y to X is far from monotone (its symmetric part has the "
-            f"eigenvalue {lowest:.3g}, its norm is {size:.3g}), and an invertible residual "
-            'network cannot represent such a map. Give the operator, or operator="estimate".'
+            "The linear fit of y to X is not close to symmetric positive definite (the closest "
+            f"such map misses {misfit:.1%} of the variance that the fit explains), and an "
+            "invertible residual network cannot represent it. The fit is used as the operator of "
+            'the normal equation instead. Give operator="estimate" to do so without this warning, '
+            "or the operator itself."
         )
+    return misfit > 0
+
+
+def _leading_axes(X, weight, n_axes):
+    """The leading principal axes of signals, without flat ones, and the variances along them."""
+    n_axes = min(n_axes, _MOST_AXES)
+    axes = principal_axes(X, weight)[1][::-1][:n_axes]
+    # of many signals with many features, principal_axes takes a part: here they all count
+    variances, rotation = principal_axes(X @ axes.T, weight)
+    varying = variances > _FLAT * np.average((X - weight @ X) ** 2, axis=0, weights=weight).mean()
+    return rotation[varying] @ axes, variances[varying]
+
+
+def _symmetric_fit(M, variances):
+    """Eigenvalues and eigenvectors (columns) of the best symmetric map for signals like these."""
+    total = variances[:, None] + variances
+    return np.linalg.eigh((M * variances + (M * variances).T) / total)

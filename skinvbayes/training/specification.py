@@ -75,6 +75,7 @@ class TrainingSpecification:
             epsilon=self.epsilon,
             bandwidth=self.prior_bandwidth,
             bandwidth_rule=self.branch.bandwidth_rule,
+            smoothing=self.branch.reconstruction_smoothing if self.explicit_inverse else 1.0,
             common_mean=self.branch.common_mean,
             natural=self.is_natural,
             max_condition=self.architecture.max_condition,
@@ -98,7 +99,7 @@ class TrainingSpecification:
 
     def bandwidth_for(self, problem, loss):
         """The bandwidth for a loss: "auto" smooths less for a reconstruction than for a score."""
-        automatic = isinstance(self.prior_bandwidth, str)
+        automatic = isinstance(self.prior_bandwidth, str) and not self.explicit_inverse
         share = self.branch.reconstruction_smoothing if automatic and loss.expects_noise else 1
         return share * problem.bandwidth
 
