@@ -17,7 +17,7 @@ from baselines import (
     lmmse,
     regression,
     tikhonov,
-    total_variation,
+    total_variation_on_a_line,
     untuned_regression,
 )
 from measuring import Report, arguments
@@ -84,14 +84,12 @@ class Comparison:
             self.add(name, untuned_regression, name, *self.pairs, seed)
 
     def add_in_hindsight(self):
-        """Tikhonov's method and total variation, which suppose an operator of norm one."""
+        """Tikhonov's method and total variation, for the operator divided by its norm."""
         data = self.data
         norm = np.linalg.norm(data.operator, 2)
         operator = data.operator / norm
         smooth = partial(tikhonov, operator=operator, mean=data.X_train.mean(axis=0))
-        variation = partial(
-            total_variation, operator=operator, image_shape=data.image_shape, n_iter=1000
-        )
+        variation = partial(total_variation_on_a_line, operator=operator)
         for name, method, grid in (
             ("Tikhonov, in hindsight", smooth, {"alpha": ALPHAS}),
             ("total variation, in hindsight", variation, {"weight": TV_WEIGHTS}),
