@@ -13,15 +13,18 @@ import numpy as np
 import torch
 from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
 from skimage.transform import iradon
+from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.image import extract_patches_2d, reconstruct_from_patches_2d
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from sklearn.multioutput import MultiOutputRegressor
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 
 from skinvbayes.numerics.krylov import conjugate_gradients
 from skinvbayes.operators import as_operator
+from skinvbayes.problem.gaussian import linear_estimator
 
 ALPHAS = np.logspace(-3, 3, 13)  # of Ridge
 NEIGHBOURS = (3, 5, 10, 20, 40)
@@ -54,6 +57,34 @@ def regression(name, X, Y, seed=0):
     with catch_warnings():
         simplefilter("ignore", ConvergenceWarning)
         return GridSearchCV(estimator, grid, cv=split, scoring=scoring).fit(Y, X).predict
+
+
+def untuned_regressors(seed=0):
+    """Regressors of scikit-learn as they come: Ridge chooses its own penalty, others have none."""
+    boosting = HistGradientBoostingRegressor(random_state=seed)
+    return {
+        "Ridge": RidgeCV(alphas=np.logspace(-4, 4, 17)),
+        "MLPRegressor": MLPRegressor(max_iter=500, random_state=seed),
+        "HistGradientBoosting": MultiOutputRegressor(boosting),
+    }
+
+
+def untuned_regression(name, X, Y, seed=0):
+    """An untuned regressor from Y to X.
+
+    Measurements are centred and divided by one number for all channels, lest channels that hold
+    only noise be inflated.
+    """
+    mean, scale = Y.mean(axis=0), Y.std()
+    with catch_warnings():
+        simplefilter("ignore", ConvergenceWarning)
+        fitted = untuned_regressors(seed)[name].fit((Y - mean) / scale, X)
+    return lambda Y: fitted.predict((Y - mean) / scale)
+
+
+def lmmse(X, Y, operator, noise_level):
+    """The linear minimum mean square error estimator, from the sample mean and covariance of X."""
+    return linear_estimator(X.mean(axis=0), np.atleast_2d(np.cov(X.T)), operator, noise_level)
 
 
 def patch_regression(name, X, Y, image_shape, size=8, n_patches=20_000, seed=0):
@@ -138,6 +169,25 @@ def total_variation(Y, operator, image_shape, weight, n_iter=400):
         ahead = (2 * found - old).reshape(-1, *image_shape)
         dual = dual + dual_step * _gradient(ahead)
         dual /= np.maximum(1, np.linalg.norm(dual, axis=0) / weight)
+    return found
+
+
+def total_variation_on_a_line(Y, operator, weight, n_iter=500):
+    """``½‖A x − y‖² + weight TV(x)`` by the alternating direction method of multipliers.
+
+    It inverts a matrix once, and converges for ill-conditioned operators too, for which the steps
+    of :func:`total_variation` are too many.
+    """
+    differences = np.diff(np.eye(operator.shape[1]), axis=0)
+    threshold = 1 / 30  # of differences, in units of the signals
+    penalty = weight / threshold
+    inverse = np.linalg.inv(operator.T @ operator + penalty * differences.T @ differences)
+    jumps = dual = np.zeros((len(Y), len(differences)))
+    for _ in range(n_iter):
+        found = (Y @ operator + penalty * (jumps - dual) @ differences) @ inverse
+        ahead = found @ differences.T + dual
+        jumps = np.sign(ahead) * np.maximum(np.abs(ahead) - threshold, 0)
+        dual = ahead - jumps
     return found
 
 

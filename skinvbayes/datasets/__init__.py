@@ -15,6 +15,8 @@ Every problem is a :class:`sklearn.utils.Bunch` with these keys:
 from .bimodal import bimodal_prior, make_bimodal
 from .digits import load_deblurring_digits
 from .heat import make_backward_heat
+from .ill_posed import make_ill_posed
+from .mixture import make_mixture
 from .photos import load_photos
 from .sensor import make_saturating_sensor
 from .tomography import make_tomography
@@ -25,6 +27,8 @@ __all__ = [
     "load_photos",
     "make_backward_heat",
     "make_bimodal",
+    "make_ill_posed",
+    "make_mixture",
     "make_saturating_sensor",
     "make_tomography",
 ]

@@ -8,14 +8,7 @@ from scipy.sparse import diags_array, identity, kronsum
 from scipy.sparse.linalg import LinearOperator, splu
 from sklearn.utils import check_random_state
 
-from .pairs import (
-    check_integer,
-    check_number,
-    draw_signals,
-    forward_of,
-    make_problem,
-    train_and_test,
-)
+from .pairs import check_integer, check_number, make_linear_problem
 from .profiles import random_profiles
 
 __all__ = ["HeatFlow", "make_backward_heat"]
@@ -58,11 +51,10 @@ def make_backward_heat(
     rng = check_random_state(random_state)
     operator = HeatFlow(_check_shape(shape), time)
     sample = partial(random_profiles, shape=operator.grid_shape, rng=rng)
-    return make_problem(
-        train_and_test(*draw_signals(sample, n_train, n_test), forward_of(operator)),
-        noise_level,
-        rng,
+    return make_linear_problem(
+        *(sample, n_train, n_test, rng),
         operator=operator,
+        noise_level=noise_level,
         image_shape=operator.grid_shape,
         DESCR=(
             "Simulated: random boxes and bumps of temperature, after conduction of heat for "

@@ -12,8 +12,10 @@ __all__ = [
     "add_noise",
     "check_integer",
     "check_number",
+    "check_option",
     "draw_signals",
     "forward_of",
+    "make_linear_problem",
     "make_problem",
     "train_and_test",
 ]
@@ -57,6 +59,15 @@ def make_problem(samples, noise_level, rng, /, *, operator, DESCR, **contents):
     return Bunch(**pairs, operator=operator, noise_level=noise_level, **contents, DESCR=DESCR)
 
 
+def make_linear_problem(sample, n_train, n_test, rng, /, *, operator, noise_level, **contents):
+    """The problem of :func:`make_problem` with pairs to train and to test, ``y = A x + noise``.
+
+    Signals are drawn with ``sample(n_samples)``.
+    """
+    samples = train_and_test(*draw_signals(sample, n_train, n_test), forward_of(operator))
+    return make_problem(samples, noise_level, rng, operator=operator, **contents)
+
+
 def train_and_test(X_train, X_test, forward, forward_test=None):
     """The ``samples`` of :func:`make_problem` for pairs to train and pairs to test."""
     return {"_train": (X_train, forward), "_test": (X_test, forward_test or forward)}
@@ -85,3 +96,9 @@ def check_integer(name, value, minimum, maximum=inf):
     if not (isinstance(value, Integral) and minimum <= value <= maximum):
         upper = f" and at most {maximum}" if maximum < inf else ""
         raise ValueError(f"{name} must be an integer of at least {minimum}{upper}; got {value!r}.")
+
+
+def check_option(name, value, options):
+    """Raise a ValueError that lists the options unless the value is one of them."""
+    if not (isinstance(value, str) and value in options):
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}.")
