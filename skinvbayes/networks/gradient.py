@@ -208,6 +208,10 @@ class GradientBlock(MonotoneBlock):
         """Whether a part of φ is known: then no matrix is formed."""
         return self.known is not None
 
+    def weight_penalty(self):
+        """The sum of the bounds ½ β ‖W‖² of the units' slopes, in all directions."""
+        return self._parts().weight.square().sum() / 2
+
     @torch.no_grad()
     def magnitude(self):
         """Bound of the spectrum of Dφ."""

@@ -172,6 +172,12 @@ class InverseProblem:
         coordinates = self.coordinates
         return coordinates.target_mean + self.forward.forward(X - coordinates.signal_mean)
 
+    def clean_targets(self, X, Y, weight):
+        """G x plus a constant, the targets of a linear problem without noise."""
+        if self.operator is None:
+            return self.forward_targets(X)
+        return self.expected_targets(X, Y, weight)
+
     def expected_targets(self, X, Y, weight):
         """E[z|x] = G x + constant with a linear operator, and z without one.
 

@@ -282,9 +282,7 @@ def _objective(specification, trained, loss_class, pairs, solver):
     device, dtype = trained.network.device, _PRECISION[solver]
     loss = loss_class.for_problem(trained.epsilon, problem)
     noise = specification.fresh_noise(problem, loss, pairs)
-    with_noise = loss.expects_noise and noise is None
-    Z = problem.targets(Y) if with_noise else problem.expected_targets(X, Y, weight)
-    w = coordinates.from_targets(Z)
+    w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
     forward, constant = problem.unit_forward, 0.0
     if _learns_rest(trained.network, loss):
         # what is known of φ(x) − z drops out, and the operator with it
@@ -292,6 +290,7 @@ def _objective(specification, trained, loss_class, pairs, solver):
         constant = loss.value_of_known(forward.trace())
         forward = None
     bandwidth = specification.bandwidth_for(problem, loss)
+    fresh_jitter = problem.bandwidth > 0 and solver == "adam"
     return Objective(
         loss,
         rounded_rows(coordinates.from_signals(X), device, dtype),
@@ -301,8 +300,16 @@ def _objective(specification, trained, loss_class, pairs, solver):
         forward=forward,
         noise=None if noise is None else _factor(noise, device, dtype),
         constant=constant,
-        decay=_decay(trained, loss, X.shape[1], problem.bandwidth > 0 and solver == "adam"),
+        decay=0.0 if noise is not None else _decay(trained, loss, X.shape[1], fresh_jitter),
     )
+
+
+def _targets(problem, loss, pairs, fresh):
+    """The targets in the user's units: without noise where that does not matter or is fresh."""
+    X, Y, weight = pairs
+    if fresh:
+        return problem.clean_targets(X, Y, weight)
+    return problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
 
 
 def _learns_rest(network, loss):
