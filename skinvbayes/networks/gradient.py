@@ -15,6 +15,7 @@ from .monotone import MonotoneBlock
 __all__ = ["GradientBlock"]
 
 _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
+_LEAST_REST = 1e-9  # of a map that is drawn towards the identity
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _PIECES = 128  # of all units of the explicit inverse together
 _UNITS = 4  # that the pieces of the explicit inverse are shared out to
@@ -142,6 +143,25 @@ class GradientBlock(MonotoneBlock):
             self.log_sharpness[unit] = math.log(sharpness)
             self.shift.add_(weight.mean(0))
             self.factor.copy_(_root(slope))
+
+    def blend(self, share):
+        """Replace φ by (1 − τ) φ + τ I, in place.
+
+        Parameters
+        ----------
+        share : float
+            The τ, in [0, 1].
+        """
+        with torch.no_grad():
+            rest = max(1 - share, _LEAST_REST)
+            parts, identity = self._parts(), torch.eye(len(self.shift)).to(self.shift)
+            square = parts.square + parts.floor * identity
+            for parameter in (self.weight, self.bias, self.shift):
+                parameter.mul_(rest)
+            self.log_sharpness.sub_(math.log(rest))
+            self.factor.copy_(_root(rest * square + share * identity))
+            floor = self._parts().floor
+            self.factor.copy_(_root(rest * square + (share - floor) * identity))
 
     def forward(self, x):
         """φ(x)."""

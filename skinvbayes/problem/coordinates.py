@@ -125,6 +125,10 @@ class Coordinates:
         """z from w."""
         return self.target_mean + self.scale * _times(w, self.inverse_basis)
 
+    def to_target_noise(self, w):
+        """The difference of two z from that of their w."""
+        return self.to_targets(w) - self.target_mean
+
     def from_targets(self, Z):
         """w from z."""
         return _times(Z - self.target_mean, self.basis) / self.scale

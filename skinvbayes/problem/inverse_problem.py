@@ -105,16 +105,21 @@ class InverseProblem:
             if smoothing < 1 and repeats(X, weight):
                 bandwidth = 0.0  # without a score, repeated signals are the prior itself
         Z = Y if operator is None else operator.adjoint(Y)
-        if natural:
-            epsilon = noise_level**2 if epsilon == "auto" else epsilon
-            G = symmetric_part(forward)
-            precision = gaussian_precision(X, weight, G, epsilon or noise_level**2, bandwidth)
-            coordinates = Coordinates.natural(X, Z, weight, forward=G, precision=precision)
-        else:
-            coordinates = Coordinates.isotropic(X, Z, weight, norm=known["forward_norm"])
+        coordinates = Coordinates.isotropic(X, Z, weight, norm=known["forward_norm"])
         if common_mean:
             coordinates = coordinates.with_common_mean(forward)
-        return cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
+        problem = cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
+        return problem.renewed(X, Y, weight, epsilon=epsilon) if natural else problem
+
+    def renewed(self, X, Y, weight, *, epsilon):
+        """The same problem in the natural coordinates of these pairs, for this ε or "auto"."""
+        epsilon = 0 if epsilon == "auto" else epsilon
+        G = symmetric_part(self.forward)
+        precision = gaussian_precision(X, weight, G, epsilon or self.noise_level**2, self.bandwidth)
+        coordinates = Coordinates.natural(
+            X, self.targets(Y), weight, forward=G, precision=precision
+        )
+        return replace(self, coordinates=coordinates)
 
     def resized(self, operator, n_features):
         """The same problem for another operator and number of features that share one mean."""
@@ -177,6 +182,12 @@ class InverseProblem:
         if self.operator is None:
             return self.forward_targets(X)
         return self.expected_targets(X, Y, weight)
+
+    def noisy_targets(self, Z, n_copies, rng):
+        """Clean targets with fresh noise, of shape (n_copies, n_samples, n_features)."""
+        white = rng.standard_normal((n_copies, *Z.shape))
+        noise = self.coordinates.to_target_noise(white @ self.unit_noise.T)
+        return Z + noise
 
     def expected_targets(self, X, Y, weight):
         """E[z|x] = G x + constant with a linear operator, and z without one.

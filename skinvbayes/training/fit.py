@@ -5,6 +5,7 @@ which minimises the mean of one loss.
 """
 
 import copy
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,16 +15,20 @@ from sklearn.utils import check_random_state
 
 from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
+from ..numerics.warn import warn_caller
 from ..problem.clusters import ClusterPosterior
 from ..problem.coordinates import rounded_number, rounded_rows
 from ..problem.gaussian import unit_optimum
 from ..problem.inverse_problem import InverseProblem
+from .guard import best_share, blend
 from .optimize import History, Objective, minimize
 from .progress import progress_bar
 
 __all__ = ["Continuation", "Trained", "fit", "partial_fit", "resized"]
 
 _PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
+_HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
+_TRIAL = 1 / 3  # share of the iterations
 _DECAY_SAMPLES = 500  # added to the pairs, of which few would drive all weights to zero
 _TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
@@ -65,6 +70,8 @@ class Trained:
         Course of all stages in the user's units; its best loss is that of the last one.
     continuation : Continuation
         What a later pass goes on with.
+    split : tuple of two ndarrays or None
+        The rows that were trained on and those set aside; None for all and none.
     """
 
     network: InvertibleMap
@@ -73,6 +80,7 @@ class Trained:
     bandwidth: float
     history: History
     continuation: Continuation
+    split: tuple = (None, None)
 
     def in_double_precision(self):
         """A copy whose network can reconstruct while this one is still being trained."""
@@ -106,6 +114,23 @@ def fit(specification, pairs, *, previous=None, report=None):
     problem = specification.problem_of(pairs, rng)
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
+        return _train(specification, problem, pairs, rng, previous=previous, report=report)
+    share = 0.0
+    if specification.has_trial(len(pairs.X)):
+        trial, share = _trial(specification, problem, pairs, rng)
+        if trial.history.interrupted:
+            return trial
+    if share == 1:
+        return _linear(specification, problem, pairs, rng)
+    trained = _train(specification, problem, pairs, rng, report=report)
+    if specification.is_guarded:
+        share = max(share, _share_after(specification, trained, pairs))
+        blend(trained.network, share)
+    return trained
+
+
+def _train(specification, problem, pairs, rng, *, previous=None, report=None):
+    """Train in stages."""
     generator = _generator(rng)
     solver = specification.solver_for(problem, pairs.X)
     if previous is None:
@@ -113,16 +138,71 @@ def fit(specification, pairs, *, previous=None, report=None):
     else:
         network = _same_network(specification, problem, previous.network)
     trained = _start(specification, network, problem, generator, pairs.weight.sum())
-    split = _split(specification, len(pairs.X), rng)
+    trained.split = _split(specification, len(pairs.X), rng)
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
         objective = _objective(specification, trained, loss_class, pairs, solver)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
-        history = _run(specification, trained, objective, solver, n_iter, split, report)
+        history = _run(specification, trained, objective, solver, n_iter, trained.split, report)
         trained.history = trained.history.followed_by(
             _in_user_units(history, objective.loss, problem.coordinates)
         )
         if history.interrupted:
             break
+    return trained
+
+
+def _trial(specification, problem, pairs, rng):
+    """A shorter training on some of the pairs, and the share of the linear estimator in it.
+
+    The others decide on the share.
+    """
+    n = len(pairs.X)
+    n_held = min(max(int(_HELD_OUT * n), min(20, n // 2)), _MOST_HELD_OUT)
+    kept, held = train_test_split(np.arange(n), test_size=n_held, random_state=rng)
+    few, others = pairs.rows(kept), pairs.rows(held)
+    short = replace(
+        specification,
+        max_iter=math.ceil(specification.max_iter * _TRIAL),
+        early_stopping=False,
+        verbose=False,
+    )
+    trained = _train(short, specification.renewed(problem, few), few, rng)
+    targets = problem.targets(others.Y)[None]
+    if specification.fresh_noise(problem, specification.loss, pairs) is not None:
+        copies = max(2, _MOST_HELD_OUT // n_held)
+        targets = problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
+    return trained, best_share(trained.network, trained.problem, others.X, targets)
+
+
+def _share_after(specification, trained, pairs):
+    """The share of the linear estimator after a training, for pairs whose noise it has not seen."""
+    rows = trained.split[1]
+    if rows is None and trained.network.explicit_inverse is not None:
+        return 0.0  # its loss is the error itself, over all noise
+    pairs = pairs if rows is None else pairs.rows(rows)
+    return best_share(
+        trained.network, trained.problem, pairs.X, trained.problem.targets(pairs.Y)[None]
+    )
+
+
+def _linear(specification, problem, pairs, rng):
+    """The linear minimum mean square error estimator as a network."""
+    generator = _generator(rng)
+    network = _new_network(specification, problem, pairs, torch.float64, generator)
+    blend(network, 1.0)
+    trained = _start(specification, network, problem, generator, pairs.weight.sum())
+    objective = _objective(specification, trained, specification.loss, pairs, "lbfgs")
+    with torch.no_grad():
+        loss = float(objective.drawn(generator).mean_loss(network))
+    trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
+    trained.history = _in_user_units(
+        History([loss], best_loss=loss), objective.loss, problem.coordinates
+    )
+    warn_caller(
+        "On pairs that were held out, the network did not reconstruct better than the linear "
+        "minimum mean square error (LMMSE) estimator, so fit returns that estimator. For Gaussian "
+        "signals there is none better; otherwise more pairs help, or more iterations."
+    )
     return trained
 
 

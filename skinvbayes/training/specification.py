@@ -15,6 +15,7 @@ __all__ = ["Pairs", "TrainingSpecification"]
 
 _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
+_TRIAL_PAIRS, _TRIAL_ITERATIONS = 8, 10  # the fewest
 _NATURAL_FEATURES = 512  # features up to which coordinates are matrices
 
 
@@ -24,6 +25,10 @@ class Pairs(NamedTuple):
     X: np.ndarray
     Y: np.ndarray
     weight: np.ndarray
+
+    def rows(self, rows):
+        """Some of the pairs."""
+        return Pairs(*(values[rows] for values in self))
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,22 @@ class TrainingSpecification:
     def explicit_inverse(self):
         """Whether the network is given by its inverse."""
         return self.loss.inverts and self.branch.can_be_inverse and self.is_natural
+
+    @property
+    def is_guarded(self):
+        """Whether pairs decide how much of the training counts: for the Bayesian epsilon."""
+        bayesian = self.loss.regularizes and isinstance(self.epsilon, str)
+        one = self.architecture.n_blocks == 1
+        return bayesian and one and self.is_natural and self.branch.can_be_inverse
+
+    def has_trial(self, n_samples):
+        """Whether a trial decides so beforehand: where there are pairs and time enough for it."""
+        enough = n_samples >= _TRIAL_PAIRS and self.max_iter >= _TRIAL_ITERATIONS
+        return self.is_guarded and enough and not self.early_stopping
+
+    def renewed(self, problem, pairs):
+        """The same problem in the coordinates of other pairs."""
+        return problem.renewed(*pairs, epsilon=self.epsilon)
 
     def epsilon_for(self, problem):
         """The weight of the penalty, a number."""
