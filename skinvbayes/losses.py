@@ -69,9 +69,12 @@ class Loss:
         known linear part of φ then drops out of training, but for its :meth:`value_of_known`.
         False is always right.
     decay : float
-        Strength of the weight penalty: training adds about ``decay ν/n`` times the sum of squared
-        weights, with n pairs and noise of variance ν in unit scale. Chosen for the least
-        statistical error on 2-D mixtures.
+        Strength of the weight penalty: training adds about ``decay ν/n`` times the penalty of the
+        network, with n pairs and noise of variance ν in the coordinates of the network. Chosen for
+        the least statistical error on 2-D mixtures.
+    worthwhile_gain : float
+        By how much the mean square error of the reconstruction has to fall, relative to its size,
+        for an estimator to be drawn towards the linear one (:mod:`skinvbayes.training.guard`).
 
     Examples
     --------
@@ -94,7 +97,8 @@ class Loss:
     needs_log_determinant: bool = False
     expects_noise: bool = True
     leaves_known_out: bool = False
-    decay: float = 60.0
+    decay: float = 200.0
+    worthwhile_gain: float = 0.0
 
     def __init__(self, epsilon: float = 0.0):
         self.epsilon = epsilon
@@ -137,6 +141,7 @@ class ApproximationLoss(Loss):
 class DivergenceLoss(Loss):
     """½‖φ(x) − z‖² − ε div φ(x)."""
 
+    worthwhile_gain = 0.1  # the MAP estimate is what is asked for, and may cost something
     expects_noise = False
     leaves_known_out = True
 
@@ -167,7 +172,7 @@ class LogDetLoss(Loss):
     first_stage = DivergenceLoss
     needs_log_determinant = True
     expects_noise = False
-    decay = 8.0  # less than for the divergence: a steep slope costs only its logarithm
+    decay = 60.0  # less than for the divergence: a steep slope costs only its logarithm
 
     def __init__(self, epsilon=0.0, root=None):
         super().__init__(epsilon)
@@ -228,7 +233,7 @@ class ReconstructionLoss(Loss):
 
     inverts = True
     first_stage = DivergenceLoss
-    decay = 4.0
+    decay = 13.0
 
     def __call__(self, network, x, z):
         return _half_square(implicit_inverse(network, z, start=x), x)

@@ -16,6 +16,7 @@ from ..problem.smoothing import signal_bandwidth
 
 __all__ = ["ResidualBlock", "add_identity"]
 
+_PENALTY = 0.3  # of the sum of squares of weights, to suit the strengths that losses ask for
 _MARGIN = 1e-5  # relative distance kept from the bound, above float32 rounding
 
 
@@ -156,9 +157,9 @@ class ResidualBlock(InvertibleMap):
         return self.scale() * (x - self.residual(x)) + self.shift
 
     def weight_penalty(self) -> Tensor:
-        """What training keeps small: the sum of squares of all parameters named after weights."""
+        """What training keeps small: a share of the squares of all weights, by their names."""
         weights = [p.square().sum() for name, p in self.named_parameters() if "weight" in name]
-        return sum(weights, self.shift.new_zeros(()))
+        return _PENALTY * sum(weights, self.shift.new_zeros(()))
 
     def initialize(self, mean: Tensor, deviations: Tensor, slope: Tensor) -> None:
         """Adapt the initial weights to the signals and to a linear first guess; here, nothing.

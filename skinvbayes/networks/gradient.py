@@ -15,9 +15,10 @@ from .monotone import MonotoneBlock
 __all__ = ["GradientBlock"]
 
 _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
-_LEAST_REST = 1e-9  # of a map that is drawn towards the identity
+_LEAST_REST = 1e-6  # of the weights: without any, training could not go on
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _PIECES = 128  # of all units of the explicit inverse together
+_MOST_UNITS = 256
 _UNITS = 4  # that the pieces of the explicit inverse are shared out to
 
 
@@ -90,10 +91,10 @@ class GradientBlock(MonotoneBlock):
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
-        """Number of units: four for an explicit inverse, else 8 for each feature, 32 to 512."""
+        """Number of units: four for an explicit inverse, else 8 for each feature, 32 to 256."""
         if architecture.explicit_inverse:
             return (_UNITS,)
-        return super().default_hidden_layer_sizes(architecture)
+        return (min(super().default_hidden_layer_sizes(architecture)[0], _MOST_UNITS),)
 
     @classmethod
     def options(cls, architecture):
@@ -153,15 +154,21 @@ class GradientBlock(MonotoneBlock):
             The τ, in [0, 1].
         """
         with torch.no_grad():
-            rest = max(1 - share, _LEAST_REST)
-            parts, identity = self._parts(), torch.eye(len(self.shift)).to(self.shift)
-            square = parts.square + parts.floor * identity
-            for parameter in (self.weight, self.bias, self.shift):
-                parameter.mul_(rest)
-            self.log_sharpness.sub_(math.log(rest))
-            self.factor.copy_(_root(rest * square + share * identity))
-            floor = self._parts().floor
-            self.factor.copy_(_root(rest * square + (share - floor) * identity))
+            rest, identity = 1 - share, torch.eye(len(self.shift)).to(self.shift)
+            parts = self._parts()
+            square = rest * (parts.square + parts.floor * identity) + share * identity
+            self.shift.mul_(rest)
+            if rest > 0:
+                self.bias.mul_(rest)
+                self.log_sharpness.sub_(math.log(rest))
+            self.weight.mul_(max(rest, _LEAST_REST))
+            self.factor.copy_(_root(square))
+            self.factor.copy_(_root(square - self._parts().floor * identity))
+
+    def add_slope(self, slope):
+        """Add a symmetric matrix to S, in place, as far as L Lᵀ stays positive semidefinite."""
+        with torch.no_grad():
+            self.factor.copy_(_root(self.factor @ self.factor.T + slope))
 
     def forward(self, x):
         """φ(x)."""
@@ -202,7 +209,8 @@ class GradientBlock(MonotoneBlock):
 
     def mean_jacobian(self, x):
         """Dφ averaged over some of the rows."""
-        return self.jacobian(x[:: sample_stride(x)]).mean(0)
+        k = self.current_constants()
+        return self._mean_jacobian(k, k.softmax(x[:: sample_stride(x)], self.bias.shape))
 
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dφ(x) from the softmax at x, without forming it; in this precision."""
@@ -333,9 +341,21 @@ class GradientBlock(MonotoneBlock):
         squares = (k.weight.T[:, None] * k.weight.T).flatten(0, 1)
         return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, -1)) - products
 
+    def _mean_jacobian(self, k, p):
+        """The average of Dφ over rows."""
+        p, W = p.unflatten(1, self.bias.shape), k.weight.unflatten(0, self.bias.shape)
+        slopes = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
+        units = (self.sign[:, None, None] * slopes @ W).flatten(0, 1)
+        S = k.matrix(len(self.shift)) + k.weight.T @ units
+        return S if self.known is None else S + self.known.matrix(S)
+
     def _units_trace(self, p, weight):
         """tr(P Σ_j ±H_j) with ``weight`` = √β W P^{1/2}: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
         weight = weight.unflatten(0, self.bias.shape)
+        if self.n_pieces == 2:  # p (1 − p) ‖w_1 − w_2‖²
+            first, second = p.unflatten(1, self.bias.shape).unbind(-1)
+            square = (weight[:, 0] - weight[:, 1]).square().sum(1)
+            return (first * second) @ (self.sign * square)
         gram = weight @ weight.transpose(1, 2)
         p = p.unflatten(1, self.bias.shape).transpose(0, 1)
         spread = gram.diagonal(dim1=1, dim2=2)[:, None] - torch.bmm(p, gram)
@@ -344,8 +364,7 @@ class GradientBlock(MonotoneBlock):
     def _first_order(self, k, p):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
         with torch.no_grad():
-            mean = self._jacobian(k, p[: 2 * len(self.shift)]).mean(0)
-            lower = torch.linalg.cholesky(torch.linalg.inv(mean))
+            lower = torch.linalg.cholesky(torch.linalg.inv(self._mean_jacobian(k, p)))
         slope = k.matrix(len(self.shift))
         return (lower * (slope @ lower)).sum() + self._units_trace(p, k.weight @ lower)
 

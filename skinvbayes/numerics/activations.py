@@ -11,6 +11,7 @@ __all__ = [
     "tanh_with_slope",
 ]
 
+
 def tanh_(h):
     """``tanh h``; without gradients it overwrites h and takes a third of the time.
 

@@ -96,16 +96,15 @@ class InverseProblem:
         forward = fitted if operator is None else operator.normal()
         if not isinstance(noise_level, numbers.Real):
             noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
-        known = {"X": X, "weight": weight, "forward": forward, "forward_norm": forward.norm()}
-        known["information"] = forward if operator is not None else forward.normal()
-        known |= {"noise_level": noise_level}
-        known |= {"max_condition": np.inf if natural else max_condition}
         if not isinstance(bandwidth, numbers.Real):
-            bandwidth = smoothing * bandwidth_rule(**known, random_state=random_state)
-            if smoothing < 1 and repeats(X, weight):
-                bandwidth = 0.0  # without a score, repeated signals are the prior itself
+            known = {"X": X, "weight": weight, "random_state": random_state}
+            known |= {"forward": forward, "forward_norm": forward.norm()}
+            known["information"] = forward if operator is not None else forward.normal()
+            known |= {"noise_level": noise_level}
+            known |= {"max_condition": np.inf if natural else max_condition}
+            bandwidth = _automatic_bandwidth(bandwidth_rule, smoothing, known)
         Z = Y if operator is None else operator.adjoint(Y)
-        coordinates = Coordinates.isotropic(X, Z, weight, norm=known["forward_norm"])
+        coordinates = Coordinates.isotropic(X, Z, weight, norm=forward.norm())
         if common_mean:
             coordinates = coordinates.with_common_mean(forward)
         problem = cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
@@ -200,6 +199,13 @@ class InverseProblem:
             return Z
         expected = self.operator.gram(X)
         return expected + np.average(Z - expected, axis=0, weights=weight)
+
+
+def _automatic_bandwidth(rule, share, known):
+    """A share of what a rule says; without a score, repeated signals are the prior itself."""
+    if share < 1 and repeats(known["X"], known["weight"]):
+        return 0.0
+    return share * rule(**known)
 
 
 def symmetric_part(operator):

@@ -17,20 +17,19 @@ from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
 from ..numerics.warn import warn_caller
 from ..problem.clusters import ClusterPosterior
-from ..problem.coordinates import rounded_number, rounded_rows
+from ..problem.coordinates import rounded_rows
 from ..problem.gaussian import unit_optimum
 from ..problem.inverse_problem import InverseProblem
+from .calibration import calibrate_null_space
 from .guard import best_share, blend
-from .optimize import History, Objective, minimize
+from .objective import PRECISION, learns_rest, objective_of, tensor
+from .optimize import History, minimize
 from .progress import progress_bar
 
 __all__ = ["Continuation", "Trained", "fit", "partial_fit", "resized"]
 
-_PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
-_DECAY_SAMPLES = 500  # added to the pairs, of which few would drive all weights to zero
-_TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
 
 @dataclass
@@ -126,7 +125,20 @@ def fit(specification, pairs, *, previous=None, report=None):
     if specification.is_guarded:
         share = max(share, _share_after(specification, trained, pairs))
         blend(trained.network, share)
+        _calibrate(specification, trained, pairs)
     return trained
+
+
+def _calibrate(specification, trained, pairs):
+    """Let the average errors of the training signals set what no measurement can."""
+    problem, network = trained.problem, trained.network
+    if network.explicit_inverse is None or problem.operator is None:
+        return
+    drawn = objective_of(specification, trained, specification.loss, pairs, "lbfgs")
+    drawn = drawn.drawn(trained.continuation.generator)
+    forward = problem.unit_forward.matrix(drawn.x)
+    epsilon = problem.coordinates.unit_weight(problem.noise_level**2)
+    calibrate_null_space(network, drawn.x, drawn.z, forward, epsilon)
 
 
 def _train(specification, problem, pairs, rng, *, previous=None, report=None):
@@ -134,13 +146,13 @@ def _train(specification, problem, pairs, rng, *, previous=None, report=None):
     generator = _generator(rng)
     solver = specification.solver_for(problem, pairs.X)
     if previous is None:
-        network = _new_network(specification, problem, pairs, _PRECISION[solver], generator)
+        network = _new_network(specification, problem, pairs, PRECISION[solver], generator)
     else:
         network = _same_network(specification, problem, previous.network)
     trained = _start(specification, network, problem, generator, pairs.weight.sum())
     trained.split = _split(specification, len(pairs.X), rng)
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
-        objective = _objective(specification, trained, loss_class, pairs, solver)
+        objective = objective_of(specification, trained, loss_class, pairs, solver)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         history = _run(specification, trained, objective, solver, n_iter, trained.split, report)
         trained.history = trained.history.followed_by(
@@ -171,7 +183,7 @@ def _trial(specification, problem, pairs, rng):
     if specification.fresh_noise(problem, specification.loss, pairs) is not None:
         copies = max(2, _MOST_HELD_OUT // n_held)
         targets = problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
-    return trained, best_share(trained.network, trained.problem, others.X, targets)
+    return trained, _share(specification, trained, others.X, targets)
 
 
 def _share_after(specification, trained, pairs):
@@ -180,9 +192,13 @@ def _share_after(specification, trained, pairs):
     if rows is None and trained.network.explicit_inverse is not None:
         return 0.0  # its loss is the error itself, over all noise
     pairs = pairs if rows is None else pairs.rows(rows)
-    return best_share(
-        trained.network, trained.problem, pairs.X, trained.problem.targets(pairs.Y)[None]
-    )
+    return _share(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
+
+
+def _share(specification, trained, X, targets):
+    """The share of the linear estimator that suits these signals."""
+    gain = specification.loss.worthwhile_gain
+    return best_share(trained.network, trained.problem, X, targets, worthwhile_gain=gain)
 
 
 def _linear(specification, problem, pairs, rng):
@@ -191,7 +207,7 @@ def _linear(specification, problem, pairs, rng):
     network = _new_network(specification, problem, pairs, torch.float64, generator)
     blend(network, 1.0)
     trained = _start(specification, network, problem, generator, pairs.weight.sum())
-    objective = _objective(specification, trained, specification.loss, pairs, "lbfgs")
+    objective = objective_of(specification, trained, specification.loss, pairs, "lbfgs")
     with torch.no_grad():
         loss = float(objective.drawn(generator).mean_loss(network))
     trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
@@ -227,7 +243,7 @@ def partial_fit(specification, pairs, *, previous=None):
     if state.optimizer is None:
         parameters = trained.network.parameters()
         state.optimizer = torch.optim.Adam(parameters, lr=specification.first_step)
-    objective = _objective(specification, trained, specification.loss, pairs, "adam")
+    objective = objective_of(specification, trained, specification.loss, pairs, "adam")
     trained.bandwidth = specification.bandwidth_for(trained.problem, objective.loss)
     whole, no_report = (None, None), None
     history = _run(specification, trained, objective, "adam", 1, whole, no_report, state.optimizer)
@@ -296,7 +312,7 @@ def _new_network(specification, problem, pairs, dtype, generator):
     network = build_network(config, known=known, generator=generator)
     network.to(dtype=dtype, device=specification.device)
     u = rounded_rows(problem.coordinates.from_signals(pairs.X), network.device, dtype)
-    weight = _tensor(pairs.weight / pairs.weight.sum(), network.device, dtype)
+    weight = tensor(pairs.weight / pairs.weight.sum(), network.device, dtype)
     mean = weight @ u
     deviations = weight.sqrt()[:, None] * (u - mean)
     if specification.is_natural:
@@ -355,63 +371,11 @@ def _split(specification, n_samples, rng):
     return train_test_split(np.arange(n_samples), test_size=fraction, random_state=rng)
 
 
-def _objective(specification, trained, loss_class, pairs, solver):
-    """What one stage minimises, in unit scale."""
-    problem, coordinates = trained.problem, trained.problem.coordinates
-    X, Y, weight = pairs
-    device, dtype = trained.network.device, _PRECISION[solver]
-    loss = loss_class.for_problem(trained.epsilon, problem)
-    noise = specification.fresh_noise(problem, loss, pairs)
-    w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
-    forward, constant = problem.unit_forward, 0.0
-    if _learns_rest(trained.network, loss):
-        # what is known of φ(x) − z drops out, and the operator with it
-        w -= coordinates.from_targets(problem.forward_targets(X))
-        constant = loss.value_of_known(forward.trace())
-        forward = None
-    bandwidth = specification.bandwidth_for(problem, loss)
-    fresh_jitter = problem.bandwidth > 0 and solver == "adam"
-    return Objective(
-        loss,
-        rounded_rows(coordinates.from_signals(X), device, dtype),
-        rounded_rows(w, device, dtype),
-        _tensor(weight / weight.mean(), device, dtype),
-        jitter=_factor(coordinates.unit_jitter(bandwidth), device, dtype) if bandwidth else None,
-        forward=forward,
-        noise=None if noise is None else _factor(noise, device, dtype),
-        constant=constant,
-        decay=0.0 if noise is not None else _decay(trained, loss, X.shape[1], fresh_jitter),
-    )
-
-
-def _targets(problem, loss, pairs, fresh):
-    """The targets in the user's units: without noise where that does not matter or is fresh."""
-    X, Y, weight = pairs
-    if fresh:
-        return problem.clean_targets(X, Y, weight)
-    return problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
-
-
-def _learns_rest(network, loss):
-    """Whether a stage trains φ − G alone: where G is known and drops out of the loss."""
-    return network.knows_forward and loss.leaves_known_out
-
-
-def _decay(trained, loss, n_features, fresh_jitter):
-    """The weight of the weight penalty: it falls with the number of pairs seen."""
-    problem, n = trained.problem, trained.continuation.n_seen
-    noise = problem.coordinates.unit_weight(problem.noise_level**2)
-    if not fresh_jitter:  # jitter regularises; without it the error grows like the second moments
-        n = n / (n_features / 2) ** 2
-    penalty = loss.decay * rounded_number(noise)
-    return penalty / ((n + _DECAY_SAMPLES) * (1 + n / _TAIL_SAMPLES))
-
-
 def _run(specification, trained, objective, solver, max_iter, split, report, optimizer=None):
     """Minimise one objective, with progress bar, callbacks and, after a split, early stopping."""
     training_rows, validation_rows = split
-    trained.network.to(_PRECISION[solver])
-    rest = _learns_rest(trained.network, objective.loss)
+    trained.network.to(PRECISION[solver])
+    rest = learns_rest(trained.network, objective.loss)
     title = f"{specification.title}: {type(objective.loss).__name__}"
     with progress_bar(title, max_iter, specification.verbose) as progress:
 
@@ -447,12 +411,3 @@ def _in_user_units(history, loss, coordinates):
     (best_loss,) = convert([history.best_loss])
     curves = convert(history.loss_curve), convert(history.validation_loss_curve)
     return History(*curves, best_loss, history.interrupted)
-
-
-def _factor(matrix, device, dtype):
-    """What rows ξ are multiplied with to give ξ Mᵀ, from M, a matrix or a number."""
-    return _tensor(np.ascontiguousarray(np.float32(matrix).T), device, dtype)
-
-
-def _tensor(values, device, dtype):
-    return torch.from_numpy(values).to(device=device, dtype=dtype)

@@ -31,7 +31,7 @@ def blend(network, share):
         _map(network).blocks[0].blend(share)
 
 
-def best_share(network, problem, X, Z):
+def best_share(network, problem, X, Z, *, worthwhile_gain=0.0):
     """The τ with which signals are reconstructed best.
 
     Parameters
@@ -44,20 +44,22 @@ def best_share(network, problem, X, Z):
         Signals.
     Z : ndarray of shape (n_copies, n_samples, n_features)
         Targets of each, with as many draws of noise.
+    worthwhile_gain : float, default=0.0
+        See :class:`skinvbayes.losses.Loss`.
 
     Returns
     -------
     share : float
-        The τ. A τ > 0 must be better than τ = 0 by one standard error; but τ = 1 need only be as
-        good.
+        The τ. It is zero unless another one is better by one standard error and by a gain that is
+        worthwhile, or the linear estimator at least as good.
     """
     rows = slice(_MOST_ROWS)
     errors = np.array([_errors(network, problem, X[rows], Z[:, rows], τ) for τ in _SHARES])
     means = np.where(np.isfinite(errors).all(axis=1), errors.mean(axis=1), np.inf)
     best = int(np.argmin(means))
     gain = errors[0] - errors[best]
-    sure = not np.isfinite(means[0]) or gain.mean() > gain.std() / np.sqrt(len(gain))
-    if sure or means[-1] <= means[0]:
+    sure = gain.mean() > max(gain.std() / np.sqrt(len(gain)), worthwhile_gain * means[0])
+    if sure or not np.isfinite(means[0]) or means[-1] <= means[0]:
         return _SHARES[best]
     return 0.0
 

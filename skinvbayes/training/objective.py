@@ -1,0 +1,75 @@
+"""What a stage of training minimises: a loss over pairs, in the coordinates of the network."""
+
+import numpy as np
+import torch
+
+from ..problem.coordinates import rounded_number, rounded_rows
+from .optimize import Objective
+
+__all__ = ["PRECISION", "learns_rest", "objective_of", "tensor"]
+
+PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
+_DECAY_SAMPLES = 500  # added to the pairs, of which few would drive all weights to zero
+_TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
+
+
+def objective_of(specification, trained, loss_class, pairs, solver):
+    """What one stage minimises, in unit scale."""
+    problem, coordinates = trained.problem, trained.problem.coordinates
+    X, Y, weight = pairs
+    device, dtype = trained.network.device, PRECISION[solver]
+    loss = loss_class.for_problem(trained.epsilon, problem)
+    noise = specification.fresh_noise(problem, loss, pairs)
+    w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
+    forward, constant = problem.unit_forward, 0.0
+    if learns_rest(trained.network, loss):
+        # what is known of φ(x) − z drops out, and the operator with it
+        w -= coordinates.from_targets(problem.forward_targets(X))
+        constant = loss.value_of_known(forward.trace())
+        forward = None
+    bandwidth = specification.bandwidth_for(problem, loss)
+    fresh_jitter = problem.bandwidth > 0 and solver == "adam"
+    return Objective(
+        loss,
+        rounded_rows(coordinates.from_signals(X), device, dtype),
+        rounded_rows(w, device, dtype),
+        tensor(weight / weight.mean(), device, dtype),
+        jitter=_factor(coordinates.unit_jitter(bandwidth), device, dtype) if bandwidth else None,
+        forward=forward,
+        noise=None if noise is None else _factor(noise, device, dtype),
+        constant=constant,
+        decay=0.0 if noise is not None else _decay(trained, loss, X.shape[1], fresh_jitter),
+    )
+
+
+def _targets(problem, loss, pairs, fresh):
+    """The targets in the user's units: without noise where that does not matter or is fresh."""
+    X, Y, weight = pairs
+    if fresh:
+        return problem.clean_targets(X, Y, weight)
+    return problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
+
+
+def learns_rest(network, loss):
+    """Whether a stage trains φ − G alone: where G is known and drops out of the loss."""
+    return network.knows_forward and loss.leaves_known_out
+
+
+def _decay(trained, loss, n_features, fresh_jitter):
+    """The weight of the weight penalty: it falls with the number of pairs seen."""
+    problem, n = trained.problem, trained.continuation.n_seen
+    noise = problem.coordinates.unit_weight(problem.noise_level**2)
+    isotropic = problem.coordinates.isotropic_norm is not None
+    if isotropic and not fresh_jitter:  # then the error grows like the second moments
+        n = n / (n_features / 2) ** 2
+    penalty = loss.decay * rounded_number(noise)
+    return penalty / ((n + _DECAY_SAMPLES) * (1 + n / _TAIL_SAMPLES))
+
+
+def _factor(matrix, device, dtype):
+    """What rows ξ are multiplied with to give ξ Mᵀ, from M, a matrix or a number."""
+    return tensor(np.array(np.float32(matrix).T, order="C"), device, dtype)
+
+
+def tensor(values, device, dtype):
+    return torch.from_numpy(values).to(device=device, dtype=dtype)
