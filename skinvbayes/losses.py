@@ -141,7 +141,7 @@ class ApproximationLoss(Loss):
 class DivergenceLoss(Loss):
     """½‖φ(x) − z‖² − ε div φ(x)."""
 
-    worthwhile_gain = 0.1  # the MAP estimate is what is asked for, and may cost something
+    worthwhile_gain = 0.05  # the MAP estimate is what is asked for, and may cost something
     expects_noise = False
     leaves_known_out = True
 

@@ -146,7 +146,7 @@ def test_gaussian_map_for_tall_and_wide_operators(shape):
 
 
 def test_nearly_degenerate_gaussian():
-    """Score and forward map differ by more in slope than the network can hold."""
+    """Slopes of 1 and of 10,000: in natural coordinates both are one."""
     rng = np.random.RandomState(3)
     axes = np.linalg.qr(rng.standard_normal((6, 6)))[0]
     prior = GaussianMixturePrior(np.zeros((1, 6)), axes * np.geomspace(1e-5, 4, 6) @ axes.T)
@@ -156,7 +156,7 @@ def test_nearly_degenerate_gaussian():
     estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(X, Y)
     mean = posterior_mean(prior, Y_new, operator=A, noise_level=0.3)
     assert rmse(estimator.predict(Y_new), X_new) <= 1.01 * rmse(mean, X_new)
-    assert 0 < estimator.prior_bandwidth_ < 0.1
+    assert estimator.prior_bandwidth_ < 0.1
 
 
 @pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
@@ -286,27 +286,31 @@ def test_loss_curve_is_the_papers_objective(cls, pairs):
     X, Y = pairs
     A = np.array([[1.0, 0.2], [0.0, 0.7]])
     Y = Y @ A.T
-    estimator = cls(operator=A, max_iter=10, random_state=0).fit(X, Y)
-    assert estimator.n_iter_ == len(estimator.loss_curve_) <= 10
+    estimator = cls(operator=A, max_iter=9, random_state=0).fit(X, Y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) <= 9
     Z = Y @ A
     expected = X @ A.T @ A
     expected = expected + (Z - expected).mean(axis=0)  # E[z|x]: the noise of z is left out
-    if cls is ReconstructionINN:
-        loss = 0.5 * ((estimator.predict(Y) - X) ** 2).sum(axis=1)
-    else:
-        loss = 0.5 * ((estimator.transform(X) - expected) ** 2).sum(axis=1)
-        step = 1e-5
-        J = np.stack(
-            [
-                (estimator.transform(X + step * e) - estimator.transform(X - step * e)) / (2 * step)
-                for e in np.eye(2)
-            ],
-            axis=2,
-        )
-        if cls is LogDetRegularizedINN:
-            loss -= estimator.epsilon_ * np.linalg.slogdet(J)[1]
-        if cls is DivergenceRegularizedINN:
-            loss -= estimator.epsilon_ * np.trace(J, axis1=1, axis2=2)
+    P = estimator.problem_.coordinates.precision  # the metric of the squares
+    if cls is ReconstructionINN:  # the noise is fresh: the pairs' own is one draw of it
+        error = estimator.predict(Y) - X
+        loss = 0.5 * np.einsum("ni,ij,nj->n", error, P, error)
+        assert estimator.loss_curve_[-1] == pytest.approx(loss.mean(), rel=0.1)
+        return
+    error = estimator.transform(X) - expected
+    loss = 0.5 * np.einsum("ni,ij,nj->n", error, np.linalg.inv(P), error)
+    step = 1e-5
+    J = np.stack(
+        [
+            (estimator.transform(X + step * e) - estimator.transform(X - step * e)) / (2 * step)
+            for e in np.eye(2)
+        ],
+        axis=2,
+    )
+    if cls is LogDetRegularizedINN:
+        loss -= estimator.epsilon_ * np.linalg.slogdet(J)[1]
+    if cls is DivergenceRegularizedINN:
+        loss -= estimator.epsilon_ * np.trace(np.linalg.inv(P) @ J, axis1=1, axis2=2)
     assert estimator.loss_curve_[-1] == pytest.approx(loss.mean(), rel=1e-5)
 
 
@@ -315,7 +319,8 @@ def test_certified_bound_of_a_trained_network(cls, pairs):
     estimator = cls(max_iter=60, lipschitz=0.9, random_state=0).fit(*pairs)
     assert (estimator.lipschitz_ <= 0.9).all()
     assert estimator.lipschitz_.shape == (1,)
-    block = estimator.network_.blocks[0]
+    network = estimator.network_
+    block = (network.explicit_inverse or network).blocks[0]
     points = 3 * torch.randn(2, 100_000, 2, generator=torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         change = (block.residual(points[0]) - block.residual(points[1])).norm(dim=1)

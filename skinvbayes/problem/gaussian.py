@@ -18,6 +18,7 @@ __all__ = [
     "gaussian_precision",
     "gaussian_slopes",
     "linear_estimator",
+    "linear_precision",
     "unit_optimum",
 ]
 
@@ -68,12 +69,36 @@ def gaussian_precision(X, weight, forward, epsilon, bandwidth):
     precision : ndarray of shape (n_features, n_features)
         Symmetric positive definite.
     """
-    covariance = np.cov(X.T, aweights=weight, bias=True).reshape(len(forward), -1)
-    variances, axes = np.linalg.eigh(covariance)
-    variances = (variances.clip(0) + bandwidth**2).clip(_FLATTEST * variances[-1])
-    energy = abs(np.sum(forward * covariance)) / len(forward)
+    variances, axes = _covariance(X, weight, bandwidth)
+    energy = abs(np.sum((axes.T @ forward @ axes).diagonal() * variances)) / len(forward)
     epsilon = max(epsilon, _LEAST_EPSILON * energy)
-    precision = gaussian_optimum(forward, (axes / variances) @ axes.T, epsilon)
+    return _kept_positive(gaussian_optimum(forward, (axes / variances) @ axes.T, epsilon))
+
+
+def linear_precision(X, weight, forward, epsilon, bandwidth):
+    """The inverse of the gain of the linear estimator of x from z = G x + noise, where z = y.
+
+    Parameters and result are as in :func:`gaussian_precision`. The gain is
+    ``C Gᵀ (G C Gᵀ + ε I)⁻¹``, of which the symmetric part is taken.
+    """
+    variances, axes = _covariance(X, weight, bandwidth)
+    image = forward @ (axes * variances) @ axes.T
+    square = image @ forward.T
+    ridge = max(epsilon, _LEAST_EPSILON * square.trace() / len(square))
+    gain = np.linalg.solve(square + ridge * np.eye(len(square)), image).T
+    spectrum, axes = np.linalg.eigh((gain + gain.T) / 2)
+    return _kept_positive((axes / spectrum.clip(_FLATTEST * spectrum[-1])) @ axes.T)
+
+
+def _covariance(X, weight, bandwidth):
+    """Eigenvalues and eigenvectors of C + b² I; the eigenvalues are kept positive."""
+    covariance = np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
+    variances, axes = np.linalg.eigh(covariance)
+    return (variances.clip(0) + bandwidth**2).clip(_FLATTEST * variances[-1]), axes
+
+
+def _kept_positive(precision):
+    """A symmetric matrix with its eigenvalues kept above a small part of the largest."""
     spectrum, axes = np.linalg.eigh(precision)
     return (axes * spectrum.clip(_LEAST_PRECISION * spectrum[-1])) @ axes.T
 

@@ -8,7 +8,7 @@ import torch
 
 from ..operators import Operator, as_operator, estimate_operator
 from .coordinates import Coordinates
-from .gaussian import gaussian_precision
+from .gaussian import gaussian_precision, linear_precision
 from .measurement import check_size, choose_operator, estimate_noise_level
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
@@ -57,6 +57,7 @@ class InverseProblem:
         smoothing,
         common_mean,
         natural,
+        reconstructs,
         max_condition,
         random_state,
     ):
@@ -80,6 +81,8 @@ class InverseProblem:
             Whether all features share one mean, as pixels do.
         natural : bool
             Whether the coordinates are the natural ones, of matrices; else they are isotropic.
+        reconstructs : bool
+            See :meth:`renewed`.
         max_condition : float
             Largest ratio of slopes that the network can hold.
         random_state : RandomState instance
@@ -108,16 +111,31 @@ class InverseProblem:
         if common_mean:
             coordinates = coordinates.with_common_mean(forward)
         problem = cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
-        return problem.renewed(X, Y, weight, epsilon=epsilon) if natural else problem
+        if not natural:
+            return problem
+        return problem.renewed(X, Y, weight, epsilon=epsilon, reconstructs=reconstructs)
 
-    def renewed(self, X, Y, weight, *, epsilon):
-        """The same problem in the natural coordinates of these pairs, for this ε or "auto"."""
+    def renewed(self, X, Y, weight, *, epsilon, reconstructs):
+        """The same problem in the natural coordinates of pairs.
+
+        Parameters
+        ----------
+        X, Y, weight
+            The pairs, as in :meth:`from_pairs`.
+        epsilon : "auto" or float
+            Weight of the penalty; "auto" is the variance of the noise.
+        reconstructs : bool
+            Whether the identity is the linear estimator where z = y, and not G + ε C⁻¹.
+        """
         epsilon = 0 if epsilon == "auto" else epsilon
         G = symmetric_part(self.forward)
-        precision = gaussian_precision(X, weight, G, epsilon or self.noise_level**2, self.bandwidth)
-        coordinates = Coordinates.natural(
-            X, self.targets(Y), weight, forward=G, precision=precision
-        )
+        weights = epsilon or self.noise_level**2, self.bandwidth
+        if reconstructs and self.operator is None:
+            precision = linear_precision(X, weight, self.forward.to_dense(), *weights)
+        else:
+            precision = gaussian_precision(X, weight, G, *weights)
+        Z = self.targets(Y)
+        coordinates = Coordinates.natural(X, Z, weight, forward=G, precision=precision)
         return replace(self, coordinates=coordinates)
 
     def resized(self, operator, n_features):
@@ -131,8 +149,7 @@ class InverseProblem:
     def unit_forward(self):
         """G̃, the map from u to the mean of w, for tensors."""
         if self.coordinates.isotropic_norm is None:
-            unit = self.coordinates.unit_map(self.forward.to_dense())
-            return TensorOperator(as_operator(unit), 1.0)
+            return TensorOperator(as_operator(self._unit_map(self.forward.to_dense())), 1.0)
         return TensorOperator(self.forward, self.coordinates.isotropic_norm)
 
     def unit_optimum(self, regularizes):
@@ -142,7 +159,7 @@ class InverseProblem:
         """
         if regularizes:
             return torch.eye(self.coordinates.n_features)
-        spectrum, axes = np.linalg.eigh(self.coordinates.unit_map(symmetric_part(self.forward)))
+        spectrum, axes = np.linalg.eigh(self._unit_map(symmetric_part(self.forward)))
         return torch.from_numpy((axes * spectrum.clip(_SMALLEST_SLOPE)) @ axes.T)
 
     @property
@@ -158,9 +175,14 @@ class InverseProblem:
         covariance = np.eye(self.coordinates.n_features)
         if self.operator is not None:
             covariance = symmetric_part(self.forward)
-        variances, axes = np.linalg.eigh(self.coordinates.unit_map(covariance))
-        root = axes * np.sqrt(variances.clip(0))
+        variances, axes = np.linalg.eigh(self._unit_map(covariance))
+        root = (axes * np.sqrt(variances.clip(0))) @ axes.T
         return self.noise_level / self.coordinates.scale * root
+
+    def _unit_map(self, matrix):
+        """Bᵀ M B; the G of the normal equation is diagonal in these coordinates, exactly."""
+        unit = self.coordinates.unit_map(matrix)
+        return unit if self.operator is None else np.diag(np.diagonal(unit))
 
     @property
     def information(self):

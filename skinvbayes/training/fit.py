@@ -115,14 +115,14 @@ def fit(specification, pairs, *, previous=None, report=None):
         problem = replace(problem, coordinates=previous.problem.coordinates)
         return _train(specification, problem, pairs, rng, previous=previous, report=report)
     share = 0.0
-    if specification.has_trial(len(pairs.X)):
+    if specification.has_trial(problem, len(pairs.X)):
         trial, share = _trial(specification, problem, pairs, rng)
         if trial.history.interrupted:
             return trial
     if share == 1:
         return _linear(specification, problem, pairs, rng)
     trained = _train(specification, problem, pairs, rng, report=report)
-    if specification.is_guarded:
+    if specification.is_guarded(problem):
         share = max(share, _share_after(specification, trained, pairs))
         blend(trained.network, share)
         _calibrate(specification, trained, pairs)

@@ -15,6 +15,7 @@ __all__ = ["Pairs", "TrainingSpecification"]
 
 _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
+_TEMPERED = 0.1  # relative difference of ε from δ² up to which it is the Bayesian choice
 _TRIAL_PAIRS, _TRIAL_ITERATIONS = 8, 10  # the fewest
 _NATURAL_FEATURES = 512  # features up to which coordinates are matrices
 
@@ -83,6 +84,7 @@ class TrainingSpecification:
             smoothing=self.branch.reconstruction_smoothing if self.explicit_inverse else 1.0,
             common_mean=self.branch.common_mean,
             natural=self.is_natural,
+            reconstructs=self.loss.inverts,
             max_condition=self.architecture.max_condition,
             random_state=rng,
         )
@@ -98,21 +100,21 @@ class TrainingSpecification:
         """Whether the network is given by its inverse."""
         return self.loss.inverts and self.branch.can_be_inverse and self.is_natural
 
-    @property
-    def is_guarded(self):
+    def is_guarded(self, problem):
         """Whether pairs decide how much of the training counts: for the Bayesian epsilon."""
-        bayesian = self.loss.regularizes and isinstance(self.epsilon, str)
-        one = self.architecture.n_blocks == 1
-        return bayesian and one and self.is_natural and self.branch.can_be_inverse
+        variance = problem.noise_level**2
+        bayesian = abs(self.epsilon_for(problem) - variance) <= _TEMPERED * variance
+        one = self.architecture.n_blocks == 1 and self.branch.can_be_inverse
+        return self.loss.regularizes and bayesian and one and self.is_natural
 
-    def has_trial(self, n_samples):
+    def has_trial(self, problem, n_samples):
         """Whether a trial decides so beforehand: where there are pairs and time enough for it."""
         enough = n_samples >= _TRIAL_PAIRS and self.max_iter >= _TRIAL_ITERATIONS
-        return self.is_guarded and enough and not self.early_stopping
+        return self.is_guarded(problem) and enough and not self.early_stopping
 
     def renewed(self, problem, pairs):
         """The same problem in the coordinates of other pairs."""
-        return problem.renewed(*pairs, epsilon=self.epsilon)
+        return problem.renewed(*pairs, epsilon=self.epsilon, reconstructs=self.loss.inverts)
 
     def epsilon_for(self, problem):
         """The weight of the penalty, a number."""
