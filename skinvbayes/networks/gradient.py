@@ -17,6 +17,7 @@ __all__ = ["GradientBlock"]
 _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
 _LEAST_REST = 1e-9  # of a map that is drawn towards the identity
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
+_FLOOR_STEPS = 5  # until a and L fit together
 _PIECES = 128  # of all units of the explicit inverse together
 _UNITS = 4  # that the pieces of the explicit inverse are shared out to
 
@@ -142,7 +143,7 @@ class GradientBlock(MonotoneBlock):
             self.bias[unit, :n], self.bias[unit, n:] = bias, bias.min() - _UNLIKELY / sharpness
             self.log_sharpness[unit] = math.log(sharpness)
             self.shift.add_(weight.mean(0))
-            self.factor.copy_(_root(slope))
+            self._set_matrix(slope)
 
     def blend(self, share):
         """Replace φ by (1 − τ) φ + τ I, in place.
@@ -155,13 +156,11 @@ class GradientBlock(MonotoneBlock):
         with torch.no_grad():
             rest = max(1 - share, _LEAST_REST)
             parts, identity = self._parts(), torch.eye(len(self.shift)).to(self.shift)
-            square = parts.square + parts.floor * identity
+            matrix = rest * (parts.square + parts.floor * identity) + share * identity
             for parameter in (self.weight, self.bias, self.shift):
                 parameter.mul_(rest)
             self.log_sharpness.sub_(math.log(rest))
-            self.factor.copy_(_root(rest * square + share * identity))
-            floor = self._parts().floor
-            self.factor.copy_(_root(rest * square + (share - floor) * identity))
+            self._set_matrix(matrix)
 
     def forward(self, x):
         """φ(x)."""
@@ -201,8 +200,9 @@ class GradientBlock(MonotoneBlock):
         return self._jacobian(self.current_constants(), slopes)
 
     def mean_jacobian(self, x):
-        """Dφ averaged over some of the rows."""
-        return self.jacobian(x[:: sample_stride(x)]).mean(0)
+        """Dφ averaged over some of the rows, without that of each of them."""
+        k = self.current_constants()
+        return self._mean_jacobian(k, k.softmax(x[:: sample_stride(x)], self.bias.shape))
 
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dφ(x) from the softmax at x, without forming it; in this precision."""
@@ -244,11 +244,12 @@ class GradientBlock(MonotoneBlock):
         low, high = (parts.floor + bound for bound in self.known_bounds)
         units = torch.cat([parts.lift, parts.added])
         if not self.factor.ndim:
-            norm = torch.linalg.matrix_norm(units, 2) ** 2
-            return low + parts.square, high + parts.square + norm
-        spectrum = torch.linalg.eigvalsh(parts.square)
-        upper = torch.linalg.eigvalsh(parts.square + units.T @ units)
-        return low + spectrum[0].clamp(min=0), high + upper[-1]
+            lowest = parts.square
+            highest = parts.square + torch.linalg.matrix_norm(units, 2) ** 2
+        else:
+            lowest = torch.linalg.eigvalsh(parts.square)[0].clamp(min=0)
+            highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
+        return low + lowest, high + torch.minimum(highest, parts.size)
 
     def free_bounds(self):
         """The bounds, without a shift: none is needed."""
@@ -314,17 +315,20 @@ class GradientBlock(MonotoneBlock):
             slope = slope.diagonal().mean() if slope.ndim else slope
             self.factor.copy_(slope.clamp(min=1e-6).sqrt())
 
+    def _set_matrix(self, matrix):
+        """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
+        for _ in range(_FLOOR_STEPS):
+            floor = self._parts().floor
+            self.factor.copy_(_root(matrix - floor * torch.eye(len(matrix)).to(matrix)))
+
     def _output(self, k, x, p):
         image = torch.addmm(k.linear(x) + self.shift, p, k.outer)
         return image if self.known is None else image + self.known(x)
 
     def _jacobian(self, k, p):
         """S ± Σ_j β_j W_jᵀ (diag p − p pᵀ) W_j, of every row."""
-        n_features, shape = len(self.shift), self.bias.shape
-        sign = self.sign
-        S = k.matrix(n_features)
-        S = S if self.known is None else S + self.known.matrix(S)
-        W = k.weight.unflatten(0, shape)
+        n_features, shape, sign = len(self.shift), self.bias.shape, self.sign
+        S, W = self._linear_part(k), k.weight.unflatten(0, shape)
         D = (p.unflatten(1, shape) * sign[:, None]).flatten(1)
         means = torch.einsum("nhk,hkd->nhd", p.unflatten(1, shape), W)
         products = (means * sign[:, None]).transpose(1, 2) @ means
@@ -332,6 +336,17 @@ class GradientBlock(MonotoneBlock):
             return S + k.weight.T @ (D[:, :, None] * k.weight) - products
         squares = (k.weight.T[:, None] * k.weight.T).flatten(0, 1)
         return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, -1)) - products
+
+    def _mean_jacobian(self, k, p):
+        """The average of :meth:`_jacobian` over the rows."""
+        C = self.sign[:, None, None] * _mean_covariance(p.unflatten(1, self.bias.shape))
+        units = C @ k.weight.unflatten(0, self.bias.shape)
+        return torch.addmm(self._linear_part(k), k.weight.T, units.flatten(0, 1))
+
+    def _linear_part(self, k):
+        """S with what is known, as a matrix."""
+        S = k.matrix(len(self.shift))
+        return S if self.known is None else S + self.known.matrix(S)
 
     def _units_trace(self, p, weight):
         """tr(P Σ_j ±H_j) with ``weight`` = √β W P^{1/2}: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
@@ -344,10 +359,11 @@ class GradientBlock(MonotoneBlock):
     def _first_order(self, k, p):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
         with torch.no_grad():
-            mean = self._jacobian(k, p[: 2 * len(self.shift)]).mean(0)
+            # of all rows: of some, P would depend on which rows are exact, and bias the mean
+            mean = self._mean_jacobian(k, p)
             lower = torch.linalg.cholesky(torch.linalg.inv(mean))
-        slope = k.matrix(len(self.shift))
-        return (lower * (slope @ lower)).sum() + self._units_trace(p, k.weight @ lower)
+        linear = (lower * (self._linear_part(k) @ lower)).sum()
+        return linear + self._units_trace(p, k.weight @ lower)
 
 
 class _Parts(NamedTuple):
@@ -428,7 +444,7 @@ def _hidden_units(block, k):
 
     def mean_slope(h):
         p = softmax(h[:: sample_stride(h)])
-        covariance = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
+        covariance = _mean_covariance(p)
         centring = torch.eye(shape[1]).to(p) - 1 / shape[1]
         slopes = sign[..., None] * covariance + lifted[..., None] * centring
         return torch.block_diag(*(slopes / root[..., None]))
@@ -443,6 +459,11 @@ def _hidden_units(block, k):
         pull_back=pull_back,
         mean_slope=mean_slope,
     )
+
+
+def _mean_covariance(p):
+    """diag p − p pᵀ of every unit, averaged over the rows of p, (n_samples, n_units, n_pieces)."""
+    return torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
 
 
 def _square_norm(matrix):

@@ -451,7 +451,7 @@ def _in_user_units(history, loss, coordinates):
 
 def _factor(matrix, device, dtype):
     """What rows ξ are multiplied with to give ξ Mᵀ, from M, a matrix or a number."""
-    return _tensor(np.ascontiguousarray(np.float32(matrix).T), device, dtype)
+    return _tensor(np.array(np.float32(matrix).T, order="C"), device, dtype)
 
 
 def _tensor(values, device, dtype):
