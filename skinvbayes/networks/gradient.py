@@ -15,10 +15,11 @@ from .monotone import MonotoneBlock
 __all__ = ["GradientBlock"]
 
 _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
-_LEAST_REST = 1e-9  # of a map that is drawn towards the identity
+_LEAST_REST = 1e-6  # of the weights: without any, training could not go on
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _FLOOR_STEPS = 5  # until a and L fit together
 _PIECES = 128  # of all units of the explicit inverse together
+_MOST_UNITS = 256
 _UNITS = 4  # that the pieces of the explicit inverse are shared out to
 
 
@@ -91,10 +92,10 @@ class GradientBlock(MonotoneBlock):
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
-        """Number of units: four for an explicit inverse, else 8 for each feature, 32 to 512."""
+        """Number of units: four for an explicit inverse, else 8 for each feature, 32 to 256."""
         if architecture.explicit_inverse:
             return (_UNITS,)
-        return super().default_hidden_layer_sizes(architecture)
+        return (min(super().default_hidden_layer_sizes(architecture)[0], _MOST_UNITS),)
 
     @classmethod
     def options(cls, architecture):
@@ -154,13 +155,20 @@ class GradientBlock(MonotoneBlock):
             The τ, in [0, 1].
         """
         with torch.no_grad():
-            rest = max(1 - share, _LEAST_REST)
-            parts, identity = self._parts(), torch.eye(len(self.shift)).to(self.shift)
-            matrix = rest * (parts.square + parts.floor * identity) + share * identity
-            for parameter in (self.weight, self.bias, self.shift):
-                parameter.mul_(rest)
-            self.log_sharpness.sub_(math.log(rest))
-            self._set_matrix(matrix)
+            rest, identity = 1 - share, torch.eye(len(self.shift)).to(self.shift)
+            parts = self._parts()
+            square = rest * (parts.square + parts.floor * identity) + share * identity
+            self.shift.mul_(rest)
+            if rest > 0:
+                self.bias.mul_(rest)
+                self.log_sharpness.sub_(math.log(rest))
+            self.weight.mul_(max(rest, _LEAST_REST))
+            self._set_matrix(square)
+
+    def add_slope(self, slope):
+        """Add a symmetric matrix to S, in place, as far as L Lᵀ stays positive semidefinite."""
+        with torch.no_grad():
+            self.factor.copy_(_root(self.factor @ self.factor.T + slope))
 
     def forward(self, x):
         """φ(x)."""
@@ -200,7 +208,7 @@ class GradientBlock(MonotoneBlock):
         return self._jacobian(self.current_constants(), slopes)
 
     def mean_jacobian(self, x):
-        """Dφ averaged over some of the rows, without that of each of them."""
+        """Dφ averaged over some of the rows."""
         k = self.current_constants()
         return self._mean_jacobian(k, k.softmax(x[:: sample_stride(x)], self.bias.shape))
 
@@ -327,8 +335,11 @@ class GradientBlock(MonotoneBlock):
 
     def _jacobian(self, k, p):
         """S ± Σ_j β_j W_jᵀ (diag p − p pᵀ) W_j, of every row."""
-        n_features, shape, sign = len(self.shift), self.bias.shape, self.sign
-        S, W = self._linear_part(k), k.weight.unflatten(0, shape)
+        n_features, shape = len(self.shift), self.bias.shape
+        sign = self.sign
+        S = k.matrix(n_features)
+        S = S if self.known is None else S + self.known.matrix(S)
+        W = k.weight.unflatten(0, shape)
         D = (p.unflatten(1, shape) * sign[:, None]).flatten(1)
         means = torch.einsum("nhk,hkd->nhd", p.unflatten(1, shape), W)
         products = (means * sign[:, None]).transpose(1, 2) @ means
@@ -338,19 +349,20 @@ class GradientBlock(MonotoneBlock):
         return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, -1)) - products
 
     def _mean_jacobian(self, k, p):
-        """The average of :meth:`_jacobian` over the rows."""
-        C = self.sign[:, None, None] * _mean_covariance(p.unflatten(1, self.bias.shape))
-        units = C @ k.weight.unflatten(0, self.bias.shape)
-        return torch.addmm(self._linear_part(k), k.weight.T, units.flatten(0, 1))
-
-    def _linear_part(self, k):
-        """S with what is known, as a matrix."""
-        S = k.matrix(len(self.shift))
+        """The average of Dφ over rows."""
+        p, W = p.unflatten(1, self.bias.shape), k.weight.unflatten(0, self.bias.shape)
+        slopes = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
+        units = (self.sign[:, None, None] * slopes @ W).flatten(0, 1)
+        S = k.matrix(len(self.shift)) + k.weight.T @ units
         return S if self.known is None else S + self.known.matrix(S)
 
     def _units_trace(self, p, weight):
         """tr(P Σ_j ±H_j) with ``weight`` = √β W P^{1/2}: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
         weight = weight.unflatten(0, self.bias.shape)
+        if self.n_pieces == 2:  # p (1 − p) ‖w_1 − w_2‖²
+            first, second = p.unflatten(1, self.bias.shape).unbind(-1)
+            square = (weight[:, 0] - weight[:, 1]).square().sum(1)
+            return (first * second) @ (self.sign * square)
         gram = weight @ weight.transpose(1, 2)
         p = p.unflatten(1, self.bias.shape).transpose(0, 1)
         spread = gram.diagonal(dim1=1, dim2=2)[:, None] - torch.bmm(p, gram)
@@ -359,11 +371,9 @@ class GradientBlock(MonotoneBlock):
     def _first_order(self, k, p):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
         with torch.no_grad():
-            # of all rows: of some, P would depend on which rows are exact, and bias the mean
-            mean = self._mean_jacobian(k, p)
-            lower = torch.linalg.cholesky(torch.linalg.inv(mean))
-        linear = (lower * (self._linear_part(k) @ lower)).sum()
-        return linear + self._units_trace(p, k.weight @ lower)
+            lower = torch.linalg.cholesky(torch.linalg.inv(self._mean_jacobian(k, p)))
+        slope = k.matrix(len(self.shift))
+        return (lower * (slope @ lower)).sum() + self._units_trace(p, k.weight @ lower)
 
 
 class _Parts(NamedTuple):
@@ -444,7 +454,7 @@ def _hidden_units(block, k):
 
     def mean_slope(h):
         p = softmax(h[:: sample_stride(h)])
-        covariance = _mean_covariance(p)
+        covariance = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
         centring = torch.eye(shape[1]).to(p) - 1 / shape[1]
         slopes = sign[..., None] * covariance + lifted[..., None] * centring
         return torch.block_diag(*(slopes / root[..., None]))
@@ -459,11 +469,6 @@ def _hidden_units(block, k):
         pull_back=pull_back,
         mean_slope=mean_slope,
     )
-
-
-def _mean_covariance(p):
-    """diag p − p pᵀ of every unit, averaged over the rows of p, (n_samples, n_units, n_pieces)."""
-    return torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
 
 
 def _square_norm(matrix):
