@@ -34,9 +34,9 @@ class HuberLoss(Loss):
 class HalfDivergenceLoss(DivergenceLoss):
     """The same as the divergence loss for half of epsilon."""
 
-    @staticmethod
-    def unit_epsilon(epsilon, coordinates):
-        return DivergenceLoss.unit_epsilon(epsilon / 2, coordinates)
+    @classmethod
+    def for_problem(cls, epsilon, problem):
+        return super().for_problem(epsilon / 2, problem)
 
 
 class HuberINN(BaseINN):

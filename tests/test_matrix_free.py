@@ -291,7 +291,6 @@ def test_a_known_operator_changes_the_way_and_not_the_optimum(cls, monkeypatch):
     found = []
     for most_features in (256, 2):
         monkeypatch.setattr(GradientBlock, "most_features_of_matrices", most_features)
-        monkeypatch.setattr(GradientBlock, "DENSE_SLOPE", most_features)
         estimator = cls(operator=A, noise_level=0.3, random_state=0).fit(X, Y)
         assert estimator.network_.knows_forward == (most_features == 2)
         found.append(estimator.transform(X[:100]))

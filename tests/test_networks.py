@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from skinvbayes.inversion import implicit_inverse, invert
-from skinvbayes.inversion.invertible import InvertibleMap, sample_stride
-from skinvbayes.networks import IResNet, ResidualBlock, gradient
+from skinvbayes.inversion.invertible import sample_stride
+from skinvbayes.networks import IResNet, ResidualBlock
 from skinvbayes.numerics import jacobians
 
 
@@ -120,12 +120,13 @@ def test_gradient_block_spectrum_lies_in_its_bounds():
     a, b = network.blocks[0].bounds()
     assert 0 < a <= spectrum.min()
     assert spectrum.max() <= b
+    assert b <= network.magnitude()
 
 
 @pytest.mark.parametrize("n_units", [1, 4, 5, 310])
 def test_scalar_slope_of_large_networks(n_units, n_features=300):
     network, x = make_network("gradient", 1, (n_units,), n_features, spread=0.05)
-    assert network.blocks[0].slope.ndim == 0
+    assert network.blocks[0].factor.ndim == 0
     fast = network.divergence(x[:2])
     exact = jacobians.divergence(network.forward, x[:2])
     torch.testing.assert_close(fast, exact, rtol=1e-10, atol=1e-10)
@@ -153,11 +154,15 @@ def test_logabsdet_is_estimated_from_the_first_order(n_features, n_units):
 @pytest.mark.parametrize("arguments", CASES, ids=str)
 def test_newton_inverts(arguments, lipschitz, dtype):
     network, x = make_network(*arguments, lipschitz=lipschitz)
+    steepest = torch.linalg.matrix_norm(torch.linalg.inv(network.jacobian(x)), 2).max().item()
     network, x = network.to(dtype), x.to(dtype)
     found = invert(network, network(x).detach())
     assert found.converged.all()
     tolerance = {torch.float64: 1e-10, torch.float32: 3e-4}[dtype]
-    assert (found.x - x).abs().max() <= tolerance * x.abs().max()
+    residual = found.residual.max().item()  # becomes an error by the slopes of the inverse
+    assert (found.x - x).abs().max() <= max(tolerance * x.abs().max(), 2 * steepest * residual)
+    rounding = 100 * torch.finfo(dtype).eps * network(x).norm(dim=1).max()
+    assert residual <= rounding
 
 
 @pytest.mark.parametrize("n_units", [30, 230])
@@ -279,10 +284,14 @@ def test_batched_solve_above_the_size_where_two_threads_hang():
 def test_sharpness_is_limited_in_training_mode_too():
     """Beyond the limit it has no effect, and no gradient."""
     network, x = make_network("gradient", 1, (7,), 3)
-    log_sharpness = network.blocks[0].log_sharpness
-    with torch.no_grad():
-        log_sharpness[:2] = torch.tensor([9.0, 20.0])
+    block = network.blocks[0]
+    log_sharpness = block.log_sharpness
+    with torch.no_grad():  # so sharp that only units of small weight keep the bounds of size one
+        log_sharpness[:2] = torch.tensor([31.0, 60.0])
+        block.weight[:2] *= 1e-7
+        block.bias[:2] *= 1e-7
     gradients = []
+    assert block.bounds()[1] < 1e3
     for training in (False, True):
         image, divergence = network.train(training).call_and_divergence(x, len(x))
         value = image.square().sum() - divergence.sum()
@@ -306,8 +315,8 @@ def test_averaged_jacobians(case):
 
 
 @pytest.mark.parametrize("arguments", [case for case in CASES if case[0] == "gradient"], ids=str)
-def test_corrected_inverse(arguments, monkeypatch):
-    """Better than what it corrects; with all units, the same as step by step."""
+def test_corrected_inverse(arguments):
+    """Better than what it corrects."""
     network, x = make_network(*arguments)
     block = network.blocks[0]
     inverse = torch.linalg.inv(block.mean_jacobian(x))
@@ -316,23 +325,13 @@ def test_corrected_inverse(arguments, monkeypatch):
     fast = block.corrected_inverse(inverse, x)(x, slopes)
     before, after = ((found - exact).norm() for found in (x @ inverse, fast))
     assert after < before or before < 1e-12
-    monkeypatch.setattr(gradient, "_NEGLIGIBLE", -1.0)
-    fast = block.corrected_inverse(inverse, x)(x, slopes)
-    plain = InvertibleMap.corrected_inverse(block, inverse, x)(x, slopes)
-    torch.testing.assert_close(fast, plain)
-
-
-def test_units_that_matter():
-    few = gradient._all_but_negligible(torch.tensor([0.0, 5.0, 0.0, 1e-3, 3.0]))
-    assert sorted(few.tolist()) == [1, 4]
-    assert len(gradient._all_but_negligible(torch.zeros(7))) == 7  # where nothing is known
 
 
 @pytest.mark.parametrize("n_units", [4, 310])
 def test_training_mode_of_large_networks(n_units):
-    """Where S is a number, and raised."""
+    """Where L is a number."""
     network, x = make_network("gradient", 1, (n_units,), 300, spread=0.2)
-    assert network.blocks[0].bounds()[0] > network.blocks[0].free_bounds()[0].min() + 0.1
+    assert network.blocks[0].factor.ndim == 0
     assert_training_mode_gives_the_same(network, x)
 
 

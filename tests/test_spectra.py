@@ -1,16 +1,10 @@
 """Norms followed through training, against exact ones."""
 
-import numpy as np
 import pytest
 import torch
 
 from skinvbayes.networks import IResNet
-from skinvbayes.numerics.symmetric import (
-    NormTracker,
-    cholesky,
-    norm_bound,
-    spectral_norm,
-)
+from skinvbayes.numerics.symmetric import NormTracker, spectral_norm
 
 
 def drifting(shape, n_steps, length, seed=0):
@@ -58,23 +52,6 @@ def test_matrices_of_zeros_are_followed():
     torch.testing.assert_close(tracker.normalize(matrix), torch.eye(40))
 
 
-def test_cholesky_says_where_a_matrix_is_not_positive():
-    matrix = np.array([[2.0, 1.0], [1.0, 2.0]])
-    assert cholesky(matrix, -0.99) is not None
-    assert cholesky(matrix, -1.01) is None
-    assert np.array_equal(matrix, [[2, 1], [1, 2]])
-
-
-@pytest.mark.parametrize("n", [1, 2, 30])
-def test_norm_bound(n):
-    generator = torch.Generator().manual_seed(n)
-    for shift in (0, 10):
-        matrix = torch.randn(n, n, generator=generator, dtype=torch.float64)
-        matrix = matrix + matrix.T + shift * torch.eye(n)
-        bound, exact = norm_bound(matrix.numpy()), torch.linalg.matrix_norm(matrix, 2)
-        assert exact * (1 - 1e-12) <= bound <= 1.5 * exact
-
-
 def test_small_matrices_are_left_alone():
     matrix = 0.1 * torch.eye(3)
     assert NormTracker().normalize(matrix) is matrix
@@ -103,5 +80,10 @@ def test_training_mode_keeps_the_bound(residual):
     followed = network(x)
     network.eval()
     assert network.lipschitz() <= 0.5
-    assert network.lipschitz() > 0.45  # else nothing was tested
-    torch.testing.assert_close(followed, network(x), rtol=2e-2, atol=2e-2)
+    if residual == "mlp":
+        assert network.lipschitz() > 0.45  # else nothing was tested
+        torch.testing.assert_close(followed, network(x), rtol=2e-2, atol=2e-2)
+    else:  # by construction, with room for sums of bounds; without its multiple of I, above it
+        a, b = network.blocks[0].bounds()
+        assert (b - a) / (b + a - 2 * network.blocks[0]._parts().floor) > 0.5
+        torch.testing.assert_close(followed, network(x), rtol=1e-12, atol=1e-12)

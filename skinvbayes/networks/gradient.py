@@ -17,6 +17,7 @@ __all__ = ["GradientBlock"]
 _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
 _LEAST_REST = 1e-6  # of the weights: without any, training could not go on
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
+_FLOOR_STEPS = 5  # until a and L fit together
 _PIECES = 128  # of all units of the explicit inverse together
 _MOST_UNITS = 256
 _UNITS = 4  # that the pieces of the explicit inverse are shared out to
@@ -143,7 +144,7 @@ class GradientBlock(MonotoneBlock):
             self.bias[unit, :n], self.bias[unit, n:] = bias, bias.min() - _UNLIKELY / sharpness
             self.log_sharpness[unit] = math.log(sharpness)
             self.shift.add_(weight.mean(0))
-            self.factor.copy_(_root(slope))
+            self._set_matrix(slope)
 
     def blend(self, share):
         """Replace φ by (1 − τ) φ + τ I, in place.
@@ -162,8 +163,7 @@ class GradientBlock(MonotoneBlock):
                 self.bias.mul_(rest)
                 self.log_sharpness.sub_(math.log(rest))
             self.weight.mul_(max(rest, _LEAST_REST))
-            self.factor.copy_(_root(square))
-            self.factor.copy_(_root(square - self._parts().floor * identity))
+            self._set_matrix(square)
 
     def add_slope(self, slope):
         """Add a symmetric matrix to S, in place, as far as L Lᵀ stays positive semidefinite."""
@@ -252,11 +252,12 @@ class GradientBlock(MonotoneBlock):
         low, high = (parts.floor + bound for bound in self.known_bounds)
         units = torch.cat([parts.lift, parts.added])
         if not self.factor.ndim:
-            norm = torch.linalg.matrix_norm(units, 2) ** 2
-            return low + parts.square, high + parts.square + norm
-        spectrum = torch.linalg.eigvalsh(parts.square)
-        upper = torch.linalg.eigvalsh(parts.square + units.T @ units)
-        return low + spectrum[0].clamp(min=0), high + upper[-1]
+            lowest = parts.square
+            highest = parts.square + torch.linalg.matrix_norm(units, 2) ** 2
+        else:
+            lowest = torch.linalg.eigvalsh(parts.square)[0].clamp(min=0)
+            highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
+        return low + lowest, high + torch.minimum(highest, parts.size)
 
     def free_bounds(self):
         """The bounds, without a shift: none is needed."""
@@ -321,6 +322,12 @@ class GradientBlock(MonotoneBlock):
         else:
             slope = slope.diagonal().mean() if slope.ndim else slope
             self.factor.copy_(slope.clamp(min=1e-6).sqrt())
+
+    def _set_matrix(self, matrix):
+        """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
+        for _ in range(_FLOOR_STEPS):
+            floor = self._parts().floor
+            self.factor.copy_(_root(matrix - floor * torch.eye(len(matrix)).to(matrix)))
 
     def _output(self, k, x, p):
         image = torch.addmm(k.linear(x) + self.shift, p, k.outer)
