@@ -211,7 +211,7 @@ def test_single_precision(case):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_start(shape):
-    """From a linear guess of φ: the inverse starts from its inverse, and is drawn to the identity."""
+    """The inverse starts from the inverse of a linear guess, and is drawn to the identity."""
     network, z = make_network(*shape, lipschitz=0.999, spread=0.0)
     d = shape[0]
     root = torch.randn(d, d, generator=torch.Generator().manual_seed(2)).double()

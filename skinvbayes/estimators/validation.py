@@ -118,6 +118,8 @@ def _distinct_pairs(X, Y, weight):
     rows += 0.0  # -0.0 is 0.0
     bits = rows.view(np.dtype((np.void, rows.strides[0]))).ravel()
     order = bits.argsort(kind="stable")
+    # by a noisy number first, whose order does not depend on the units
+    order = order[rows[order, -1].argsort(kind="stable")]
     rows, weight = rows[order], weight[counted][order]
     new = np.ones(len(rows), dtype=bool)
     new[1:] = (rows[1:] != rows[:-1]).any(axis=1)

@@ -18,9 +18,7 @@ _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it ove
 _LEAST_REST = 1e-6  # of the weights: without any, training could not go on
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _FLOOR_STEPS = 5  # until a and L fit together
-_PIECES = 128  # of all units of the explicit inverse together
-_MOST_UNITS = 256
-_UNITS = 4  # that the pieces of the explicit inverse are shared out to
+_FEW_FEATURES, _SOME_FEATURES = 3, 32  # up to which fewer units, or pieces, do in an inverse
 
 
 class GradientBlock(MonotoneBlock):
@@ -81,31 +79,35 @@ class GradientBlock(MonotoneBlock):
         self.n_pieces, self.n_subtracted = n_pieces, n_subtracted
         self.register_buffer("sign", sign)
         shape = n_units, n_pieces
-        amplitude = math.sqrt(0.3 / (n_units * n_pieces))
+        amplitude, sharpness = math.sqrt(1.35 / n_units), 0.65 * math.sqrt(n_units)
+        if n_pieces > 2:
+            amplitude, sharpness = 0.15 * math.sqrt(n_features / n_units), 2.0
         direction = F.normalize(torch.randn(*shape, n_features, generator=generator), dim=-1)
         self.register_buffer("anchor", torch.randn(shape, generator=generator))
         dense = n_features <= self.most_features_of_matrices
         self.factor = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
         self.weight = nn.Parameter(amplitude * direction)
         self.bias = nn.Parameter(torch.zeros(shape))
-        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(0.75 / amplitude)))
+        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(sharpness)))
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
-        """Number of units: four for an explicit inverse, else 8 for each feature, 32 to 256."""
+        """Number of units: 4 or 8 for an explicit inverse, else 8 for each feature, 32 to 512."""
         if architecture.explicit_inverse:
-            return (_UNITS,)
-        return (min(super().default_hidden_layer_sizes(architecture)[0], _MOST_UNITS),)
+            return (4 if architecture.n_features <= _FEW_FEATURES else 8,)
+        return super().default_hidden_layer_sizes(architecture)
 
     @classmethod
     def options(cls, architecture):
         """Number of pieces, and of the units that are subtracted: none in an explicit inverse."""
-        n_pieces, sizes = architecture.n_pieces, architecture.hidden_layer_sizes
-        if n_pieces is None and architecture.explicit_inverse:
-            n_units = (sizes or cls.default_hidden_layer_sizes(architecture))[0]
-            n_pieces = min(max(_PIECES // n_units, 2), _PIECES // _UNITS)
-        options = {"n_pieces": n_pieces or 2}
-        return options | ({"n_subtracted": 0} if architecture.explicit_inverse else {})
+        if not architecture.explicit_inverse:
+            return {"n_pieces": architecture.n_pieces or 2}
+        n_units = (architecture.hidden_layer_sizes or cls.default_hidden_layer_sizes(architecture))[
+            0
+        ]
+        most = 32 if architecture.n_features <= _SOME_FEATURES else 64
+        n_pieces = min(max(8 * most // n_units, 2), most)
+        return {"n_pieces": architecture.n_pieces or n_pieces, "n_subtracted": 0}
 
     @classmethod
     def default_batch_size(cls, architecture):
@@ -114,8 +116,8 @@ class GradientBlock(MonotoneBlock):
 
     @classmethod
     def default_learning_rate(cls, architecture):
-        """First step size of Adam: an explicit inverse has few, large weights."""
-        return 1e-2 if architecture.explicit_inverse else 3e-3
+        """First step size of Adam."""
+        return 1e-2
 
     def initialize(self, mean, deviations, slope):
         """Start from the linear guess, with the kinks of the units spread over the signals."""

@@ -123,7 +123,8 @@ def fit(specification, pairs, *, previous=None, report=None):
         return _linear(specification, problem, pairs, rng)
     trained = _train(specification, problem, pairs, rng, report=report)
     if specification.is_guarded(problem):
-        share = max(share, _share_after(specification, trained, pairs))
+        if trained.network.explicit_inverse is None or trained.split[1] is not None:
+            share = _share_after(specification, trained, pairs)
         blend(trained.network, share)
         _calibrate(specification, trained, pairs)
     return trained
@@ -187,10 +188,11 @@ def _trial(specification, problem, pairs, rng):
 
 
 def _share_after(specification, trained, pairs):
-    """The share of the linear estimator after a training, for pairs whose noise it has not seen."""
+    """The share of the linear estimator after a training that has not seen the pairs' noise.
+
+    An explicit inverse has: its loss is the error itself. Only pairs set aside can judge it.
+    """
     rows = trained.split[1]
-    if rows is None and trained.network.explicit_inverse is not None:
-        return 0.0  # its loss is the error itself, over all noise
     pairs = pairs if rows is None else pairs.rows(rows)
     return _share(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 

@@ -9,6 +9,7 @@ from .optimize import Objective
 __all__ = ["PRECISION", "learns_rest", "objective_of", "tensor"]
 
 PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
+_WITH_JITTER = 0.1  # share of the penalty that fresh jitter leaves necessary
 _DECAY_SAMPLES = 500  # added to the pairs, of which few would drive all weights to zero
 _TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
@@ -58,11 +59,11 @@ def learns_rest(network, loss):
 def _decay(trained, loss, n_features, fresh_jitter):
     """The weight of the weight penalty: it falls with the number of pairs seen."""
     problem, n = trained.problem, trained.continuation.n_seen
-    noise = problem.coordinates.unit_weight(problem.noise_level**2)
-    isotropic = problem.coordinates.isotropic_norm is not None
-    if isotropic and not fresh_jitter:  # then the error grows like the second moments
+    penalty = loss.decay * rounded_number(problem.coordinates.unit_weight(problem.noise_level**2))
+    if fresh_jitter:  # which regularises by itself
+        penalty = penalty * _WITH_JITTER
+    elif problem.coordinates.isotropic_norm is not None:  # the error grows like the second moments
         n = n / (n_features / 2) ** 2
-    penalty = loss.decay * rounded_number(noise)
     return penalty / ((n + _DECAY_SAMPLES) * (1 + n / _TAIL_SAMPLES))
 
 

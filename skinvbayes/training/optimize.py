@@ -53,6 +53,11 @@ class Objective:
     constant: float = 0.0
     decay: float = 0.0
 
+    @property
+    def is_random(self):
+        """Whether jitter or noise is drawn in every step."""
+        return self.jitter is not None or self.noise is not None
+
     def split(self, rows):
         """The same objective on some of its samples; all of them for None."""
         if rows is None:
@@ -201,7 +206,7 @@ def minimize(
         If the loss is not finite in the first iteration. If that happens later, or the keyboard
         interrupts, a ConvergenceWarning says so.
     """
-    rule, noisy = StoppingRule(tol, n_iter_no_change), objective.noise is not None
+    rule, noisy = StoppingRule(tol, n_iter_no_change), objective.is_random and solver == "adam"
     recorder = _Recorder(network, validation, rule, callback, noisy)
     solve, options = _lbfgs, (max_iter, generator)
     if solver == "adam":
