@@ -165,7 +165,8 @@ class LogDetLoss(Loss):
     ----------
     metric : {"auto", "natural", "euclidean"}
         The metric of the square; "auto" takes the natural one in the normal equation, and the
-        Euclidean one in the original problem.
+        Euclidean one in the original problem. Where there are too many features for natural
+        coordinates it is always the Euclidean one.
     """
 
     metric = "auto"
@@ -187,10 +188,9 @@ class LogDetLoss(Loss):
 
     @classmethod
     def is_natural(cls, problem):
-        """Whether the square is in the natural metric for this problem."""
-        if cls.metric == "auto":
-            return problem.operator is not None
-        return cls.metric == "natural"
+        """Whether the square is in the natural metric: isotropic coordinates have none."""
+        auto = problem.operator is not None if cls.metric == "auto" else cls.metric == "natural"
+        return auto and problem.coordinates.isotropic_norm is None
 
     @classmethod
     def inverse_metric(cls, problem):

@@ -94,8 +94,12 @@ def test_few_pairs(cls, noise_level):
     train = make_bimodal(500, noise_level=noise_level, random_state=2)
     test = make_bimodal(4000, noise_level=noise_level, random_state=3)
     mean = posterior_mean(test.prior, test.Y, noise_level=noise_level)
+    limit = 1.025 * rmse(mean, test.X)
+    if cls is DivergenceRegularizedINN:  # the MAP estimate itself may be worse
+        maximum = map_estimate(test.prior, test.Y, noise_level=noise_level)
+        limit = max(limit, rmse(maximum, test.X))
     estimator = cls(random_state=0).fit(train.X, train.Y)
-    assert rmse(estimator.predict(test.Y), test.X) <= 1.025 * rmse(mean, test.X)
+    assert rmse(estimator.predict(test.Y), test.X) <= limit
 
 
 def closed_form_slope(cls, a, gamma, covariance, delta2):

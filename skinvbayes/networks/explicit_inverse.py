@@ -63,8 +63,12 @@ class ExplicitInverse(InvertibleMap):
         self.inverse.initialize(mean, images, inverse)
 
     def forward(self, x):
-        """φ(x), by solving ψ(w) = x; gradients do not flow."""
-        return invert(self.inverse, x).x
+        """φ(x), by solving ψ(w) = x; differentiable in x, and not in the parameters."""
+        image = invert(self.inverse, x.detach()).x
+        if not (x.requires_grad and torch.is_grad_enabled()):
+            return image
+        slope = self.jacobian_at_image(x, image).detach()
+        return image + torch.einsum("nij,nj->ni", slope, x - x.detach())
 
     def jacobian(self, x):
         """Dφ(x) = Dψ(φ(x))⁻¹."""

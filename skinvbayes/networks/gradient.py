@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..inversion.hidden_units import HiddenUnits
 from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
+from .log_sum_exp import Constants, hidden_units_of
 from .monotone import MonotoneBlock
 
 __all__ = ["GradientBlock"]
@@ -275,7 +275,7 @@ class GradientBlock(MonotoneBlock):
         n_pieces, n_features = self.weight.flatten(0, 1).shape
         if n_pieces >= n_features or self.matrix_free:
             return None
-        return _hidden_units(self, self.current_constants())
+        return hidden_units_of(self, self.current_constants())
 
     def constants(self):
         """S, and the weights between signals and units."""
@@ -288,7 +288,7 @@ class GradientBlock(MonotoneBlock):
         if self.factor.ndim:
             identity = torch.eye(len(self.factor)).to(slope)
             slope, lift = parts.square + parts.lifted + parts.floor * identity, lift[:0]
-        return _Constants(slope, inner, bias, outer, weight.flatten(0, 1), lift, root[:, :, 0])
+        return Constants(slope, inner, bias, outer, weight.flatten(0, 1), lift, root[:, :, 0])
 
     def _parts(self):
         """What the parameters stand for: centred weights, the parts of S, and the floor a."""
@@ -329,7 +329,7 @@ class GradientBlock(MonotoneBlock):
         """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
         for _ in range(_FLOOR_STEPS):
             floor = self._parts().floor
-            self.factor.copy_(_root(matrix - floor * torch.eye(len(matrix)).to(matrix)))
+            self.factor.copy_(_root(matrix - floor * torch.eye(len(matrix)).to(matrix), 0.0))
 
     def _output(self, k, x, p):
         image = torch.addmm(k.linear(x) + self.shift, p, k.outer)
@@ -389,97 +389,13 @@ class _Parts(NamedTuple):
     size: Tensor  # bound of the spectrum of all but a I
 
 
-class _Constants(NamedTuple):
-    slope: Tensor  # S; of many features, the multiple of the identity in it
-    inner: Tensor  # β W
-    bias: Tensor  # β b
-    outer: Tensor  # ± W
-    weight: Tensor  # √β W
-    lift: Tensor  # W √(β/2) of the subtracted units, where S is not formed
-    root: Tensor  # √β
-
-    def to(self, like):
-        """The same in the dtype of a tensor."""
-        return _Constants(*(tensor.to(like) for tensor in self))
-
-    def softmax(self, x, shape):
-        """p, flattened, of the units of this shape (n_units, n_pieces)."""
-        h = torch.addmm(self.bias[:, None], self.inner, x.T)  # sums over rows are slow, if short
-        return torch.softmax(h.unflatten(0, shape), dim=1).flatten(0, 1).T
-
-    def linear(self, v):
-        """S v."""
-        if self.slope.ndim:
-            return v @ self.slope
-        return torch.addmm(self.slope * v, v @ self.lift.T, self.lift)
-
-    def matrix(self, n_features):
-        """S as a matrix."""
-        if self.slope.ndim:
-            return self.slope
-        return self.slope * torch.eye(n_features).to(self.slope) + self.lift.T @ self.lift
-
-    def trace(self, n_features):
-        """tr S."""
-        if self.slope.ndim:
-            return self.slope.trace()
-        return n_features * self.slope + self.lift.square().sum()
-
-
-def _hidden_units(block, k):
-    """φ seen from h = β (W x + b); without a matrix S, its part ½ β WᵀW x is a function of h."""
-    shape, sign = block.bias.shape, block.sign[:, None]
-    inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
-    root = k.root
-    lifted = torch.zeros_like(sign)
-    lifted[: len(k.lift) // block.n_pieces] = 0.5  # of the units whose lift is not in S
-
-    def softmax(h):
-        return torch.softmax(h.unflatten(1, shape), dim=-1)
-
-    def centred(h):
-        h = h.unflatten(1, shape)
-        return h - h.mean(-1, keepdim=True)
-
-    def response(h):
-        return ((sign * softmax(h) + lifted * centred(h - k.bias)) / root).flatten(1)
-
-    def pull_back(h):
-        p = softmax(h)
-
-        def product(y):
-            v = y.unflatten(1, shape)
-            slopes = sign * p * (v - (p * v).sum(-1, keepdim=True))
-            return ((slopes + lifted * centred(y)) / root).flatten(1)
-
-        return product
-
-    def mean_slope(h):
-        p = softmax(h[:: sample_stride(h)])
-        covariance = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
-        centring = torch.eye(shape[1]).to(p) - 1 / shape[1]
-        slopes = sign[..., None] * covariance + lifted[..., None] * centring
-        return torch.block_diag(*(slopes / root[..., None]))
-
-    return HiddenUnits(
-        divide=lambda v: v / k.slope if inverse is None else v @ inverse,
-        inner=k.inner,
-        bias=k.bias,
-        outer=k.weight,
-        shift=block.shift,
-        response=response,
-        pull_back=pull_back,
-        mean_slope=mean_slope,
-    )
-
-
 def _square_norm(matrix):
     """An upper bound of ‖M‖², the Frobenius norm of M Mᵀ or MᵀM."""
     gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
     return gram.norm()
 
 
-def _root(matrix):
-    """A matrix L with L Lᵀ = M, or nearly so for an M that is not positive definite."""
+def _root(matrix, least=1e-6):
+    """A matrix L with L Lᵀ = M, or nearly so: columns of length zero would never be trained."""
     values, axes = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return axes * values.clamp(min=1e-4 * float(values[-1].clamp(min=1e-2))).sqrt()
+    return axes * values.clamp(min=least).sqrt()

@@ -115,15 +115,23 @@ class Coordinates:
 
     def to_signals(self, u):
         """x from u."""
-        return self.signal_mean + self.scale * _times(u, self.basis, transposed=True)
+        x = _times(u, self.basis, transposed=True)
+        x *= self.scale
+        x += self.signal_mean
+        return x
 
     def from_signals(self, X):
         """u from x."""
-        return _times(X - self.signal_mean, self.inverse_basis, transposed=True) / self.scale
+        u = _times(X - self.signal_mean, self.inverse_basis, transposed=True)
+        u /= self.scale
+        return u
 
     def to_targets(self, w):
         """z from w."""
-        return self.target_mean + self.scale * _times(w, self.inverse_basis)
+        z = _times(w, self.inverse_basis)
+        z *= self.scale
+        z += self.target_mean
+        return z
 
     def to_target_noise(self, w):
         """The difference of two z from that of their w."""
@@ -131,7 +139,9 @@ class Coordinates:
 
     def from_targets(self, Z):
         """w from z."""
-        return _times(Z - self.target_mean, self.basis) / self.scale
+        w = _times(Z - self.target_mean, self.basis)
+        w /= self.scale
+        return w
 
     def to_signal_gradient(self, unit):
         """∇_x from ∇_u."""

@@ -111,9 +111,8 @@ class InverseProblem:
         if common_mean:
             coordinates = coordinates.with_common_mean(forward)
         problem = cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
-        if not natural:
-            return problem
-        return problem.renewed(X, Y, weight, epsilon=epsilon, reconstructs=reconstructs)
+        renewal = {"epsilon": epsilon, "reconstructs": reconstructs}
+        return problem.renewed(X, Y, weight, **renewal) if natural else problem
 
     def renewed(self, X, Y, weight, *, epsilon, reconstructs):
         """The same problem in the natural coordinates of pairs.

@@ -124,7 +124,9 @@ def fit(specification, pairs, *, previous=None, report=None):
     trained = _train(specification, problem, pairs, rng, report=report)
     if specification.is_guarded(problem):
         if trained.network.explicit_inverse is None or trained.split[1] is not None:
-            share = _share_after(specification, trained, pairs)
+            # a short trial by Adam has not learned enough to judge more than the linear estimator
+            share = share if specification.solver_for(problem, pairs.X) == "lbfgs" else 0.0
+            share = max(share, _share_after(specification, trained, pairs))
         blend(trained.network, share)
         _calibrate(specification, trained, pairs)
     return trained

@@ -1,0 +1,95 @@
+"""What log-sum-exp units are evaluated with: their softmax, and an equation for their exponents."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..inversion.hidden_units import HiddenUnits
+from ..inversion.invertible import sample_stride
+
+__all__ = ["Constants", "hidden_units_of"]
+
+
+class Constants(NamedTuple):
+    slope: Tensor  # S; of many features, the multiple of the identity in it
+    inner: Tensor  # β W
+    bias: Tensor  # β b
+    outer: Tensor  # ± W
+    weight: Tensor  # √β W
+    lift: Tensor  # W √(β/2) of the subtracted units, where S is not formed
+    root: Tensor  # √β
+
+    def to(self, like):
+        """The same in the dtype of a tensor."""
+        return Constants(*(tensor.to(like) for tensor in self))
+
+    def softmax(self, x, shape):
+        """p, flattened, of the units of this shape (n_units, n_pieces)."""
+        h = torch.addmm(self.bias[:, None], self.inner, x.T)  # sums over rows are slow, if short
+        return torch.softmax(h.unflatten(0, shape), dim=1).flatten(0, 1).T
+
+    def linear(self, v):
+        """S v."""
+        if self.slope.ndim:
+            return v @ self.slope
+        return torch.addmm(self.slope * v, v @ self.lift.T, self.lift)
+
+    def matrix(self, n_features):
+        """S as a matrix."""
+        if self.slope.ndim:
+            return self.slope
+        return self.slope * torch.eye(n_features).to(self.slope) + self.lift.T @ self.lift
+
+    def trace(self, n_features):
+        """tr S."""
+        if self.slope.ndim:
+            return self.slope.trace()
+        return n_features * self.slope + self.lift.square().sum()
+
+
+def hidden_units_of(block, k):
+    """φ seen from h = β (W x + b); without a matrix S, its part ½ β WᵀW x is a function of h."""
+    shape, sign = block.bias.shape, block.sign[:, None]
+    inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
+    root = k.root
+    lifted = torch.zeros_like(sign)
+    lifted[: len(k.lift) // block.n_pieces] = 0.5  # of the units whose lift is not in S
+
+    def softmax(h):
+        return torch.softmax(h.unflatten(1, shape), dim=-1)
+
+    def centred(h):
+        h = h.unflatten(1, shape)
+        return h - h.mean(-1, keepdim=True)
+
+    def response(h):
+        return ((sign * softmax(h) + lifted * centred(h - k.bias)) / root).flatten(1)
+
+    def pull_back(h):
+        p = softmax(h)
+
+        def product(y):
+            v = y.unflatten(1, shape)
+            slopes = sign * p * (v - (p * v).sum(-1, keepdim=True))
+            return ((slopes + lifted * centred(y)) / root).flatten(1)
+
+        return product
+
+    def mean_slope(h):
+        p = softmax(h[:: sample_stride(h)])
+        covariance = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
+        centring = torch.eye(shape[1]).to(p) - 1 / shape[1]
+        slopes = sign[..., None] * covariance + lifted[..., None] * centring
+        return torch.block_diag(*(slopes / root[..., None]))
+
+    return HiddenUnits(
+        divide=lambda v: v / k.slope if inverse is None else v @ inverse,
+        inner=k.inner,
+        bias=k.bias,
+        outer=k.weight,
+        shift=block.shift,
+        response=response,
+        pull_back=pull_back,
+        mean_slope=mean_slope,
+    )
