@@ -273,7 +273,7 @@ def test_blend(shape, share, lipschitz, sharpness):
         J = (1 - share) * network.jacobian(x) + share * torch.eye(shape[0], dtype=torch.float64)
         block.blend(share)
         # a depends on L, which is solved for by iteration: the slower, the smaller the bound
-        tolerance = {0.95: 1e-5, 0.999: 1e-9}[lipschitz] * J.abs().max().item()
+        tolerance = {0.95: 1e-4, 0.999: 1e-9}[lipschitz] * J.abs().max().item()
         torch.testing.assert_close(network.jacobian(x), J, rtol=0, atol=tolerance)
         torch.testing.assert_close(network(x), image, rtol=0, atol=tolerance)
         assert_certified(network, x, lipschitz)

@@ -200,12 +200,12 @@ def test_probing_agrees_with_the_dense_route(digits):
     Y = data.Y_test[:5]
     dense, none = estimator.posterior_std(Y, method="dense", return_error=True)
     assert (none == 0).all()
-    found, error = estimator.posterior_std(Y, method="probing", n_probes=300, return_error=True)
+    found, error = estimator.posterior_std(Y, method="probing", n_probes=600, return_error=True)
     assert 0.8 < np.sqrt((((found - dense) / error) ** 2).mean()) < 1.2  # an honest error bar
     assert (error < 0.1 * dense).all()
-    again = estimator.posterior_std(Y, method="probing", n_probes=300)
+    again = estimator.posterior_std(Y, method="probing", n_probes=600)
     np.testing.assert_array_equal(found, again)
-    other = estimator.posterior_std(Y, method="probing", n_probes=300, random_state=1)
+    other = estimator.posterior_std(Y, method="probing", n_probes=600, random_state=1)
     assert not np.array_equal(found, other)
 
 

@@ -16,7 +16,7 @@ from ..problem.smoothing import signal_bandwidth
 
 __all__ = ["ResidualBlock", "add_identity"]
 
-_PENALTY = 0.3  # of the sum of squares of weights, to suit the strengths that losses ask for
+PENALTY = 0.3  # of the sum of squares of weights, to suit the strengths that losses ask for
 _MARGIN = 1e-5  # relative distance kept from the bound, above float32 rounding
 
 
@@ -159,7 +159,7 @@ class ResidualBlock(InvertibleMap):
     def weight_penalty(self) -> Tensor:
         """What training keeps small: a share of the squares of all weights, by their names."""
         weights = [p.square().sum() for name, p in self.named_parameters() if "weight" in name]
-        return _PENALTY * sum(weights, self.shift.new_zeros(()))
+        return PENALTY * sum(weights, self.shift.new_zeros(()))
 
     def initialize(self, mean: Tensor, deviations: Tensor, slope: Tensor) -> None:
         """Adapt the initial weights to the signals and to a linear first guess; here, nothing.

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
+from .block import PENALTY
 from .log_sum_exp import Constants, hidden_units_of
 from .monotone import MonotoneBlock
 
@@ -35,7 +36,8 @@ class GradientBlock(MonotoneBlock):
     to be enforced but a itself: with b, a bound of the spectrum, a ≥ b (1 − L)/(1 + L) makes φ an
     iResNet, φ = c (x − f(x)) + t with c = (a + b)/2 and Lip(f) ≤ (b − a)/(b + a) ≤ L.
 
-    L is a matrix up to ``most_features_of_matrices`` features and a number above. Divergence,
+    L is a matrix up to ``most_features_of_matrices`` features. Above, S is a multiple of the
+    identity, with a bound of the norm in place of the matrix ½ Σ β_j W_jᵀW_j. Divergence,
     Jacobian and log-determinant are in closed form. A known part G is added to S.
 
     Parameters
@@ -79,12 +81,12 @@ class GradientBlock(MonotoneBlock):
         self.n_pieces, self.n_subtracted = n_pieces, n_subtracted
         self.register_buffer("sign", sign)
         shape = n_units, n_pieces
+        dense = n_features <= self.most_features_of_matrices
         amplitude, sharpness = math.sqrt(1.35 / n_units), 0.65 * math.sqrt(n_units)
         if n_pieces > 2:
             amplitude, sharpness = 0.15 * math.sqrt(n_features / n_units), 2.0
         direction = F.normalize(torch.randn(*shape, n_features, generator=generator), dim=-1)
         self.register_buffer("anchor", torch.randn(shape, generator=generator))
-        dense = n_features <= self.most_features_of_matrices
         self.factor = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
         self.weight = nn.Parameter(amplitude * direction)
         self.bias = nn.Parameter(torch.zeros(shape))
@@ -239,8 +241,9 @@ class GradientBlock(MonotoneBlock):
         return self.known is not None
 
     def weight_penalty(self):
-        """The sum of the bounds ½ β ‖W‖² of the units' slopes, in all directions."""
-        return self._parts().weight.square().sum() / 2
+        """The sum of the bounds ½ β ‖W‖² of the units' slopes; a share of it for many features."""
+        bounds = self._parts().weight.square().sum() / 2
+        return bounds if self.factor.ndim else PENALTY * bounds
 
     @torch.no_grad()
     def magnitude(self):
@@ -252,11 +255,12 @@ class GradientBlock(MonotoneBlock):
         """The bounds (a, b) of the Jacobian's spectrum, of shape () each."""
         parts = self._parts()
         low, high = (parts.floor + bound for bound in self.known_bounds)
-        units = torch.cat([parts.lift, parts.added])
         if not self.factor.ndim:
             lowest = parts.square
-            highest = parts.square + torch.linalg.matrix_norm(units, 2) ** 2
+            added = torch.linalg.matrix_norm(parts.added, 2) ** 2
+            highest = parts.square + parts.lifted + added
         else:
+            units = torch.cat([parts.lift, parts.added])
             lowest = torch.linalg.eigvalsh(parts.square)[0].clamp(min=0)
             highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
         return low + lowest, high + torch.minimum(highest, parts.size)
@@ -284,11 +288,11 @@ class GradientBlock(MonotoneBlock):
         inner = (root * weight).flatten(0, 1)
         outer = (self.sign[:, None, None] / root * weight).flatten(0, 1)
         bias = (root[:, :, 0] ** 2 * self.bias).flatten()
-        slope, lift = parts.square + parts.floor, parts.lift
+        floor = parts.floor
         if self.factor.ndim:
-            identity = torch.eye(len(self.factor)).to(slope)
-            slope, lift = parts.square + parts.lifted + parts.floor * identity, lift[:0]
-        return Constants(slope, inner, bias, outer, weight.flatten(0, 1), lift, root[:, :, 0])
+            floor = floor * torch.eye(len(self.factor)).to(floor)
+        slope = parts.square + parts.lifted + floor
+        return Constants(slope, inner, bias, outer, weight.flatten(0, 1), root[:, :, 0])
 
     def _parts(self):
         """What the parameters stand for: centred weights, the parts of S, and the floor a."""
@@ -304,8 +308,8 @@ class GradientBlock(MonotoneBlock):
             square, lifted = self.factor @ self.factor.T, lift.T @ lift
             size = size + (square + lifted).norm()
         else:
-            square, lifted = self.factor**2, None
-            size = size + square + _square_norm(lift)
+            square, lifted = self.factor**2, _square_norm(lift)
+            size = size + square + lifted
         low, high = self.known_bounds
         floor = (self._ratio * (high + size) - low) / (1 - self._ratio)
         return _Parts(weight, root, square, lift, lifted, added, floor.clamp(min=1e-12), size)
@@ -323,7 +327,8 @@ class GradientBlock(MonotoneBlock):
             self.factor.copy_(_root(slope - known))
         else:
             slope = slope.diagonal().mean() if slope.ndim else slope
-            self.factor.copy_(slope.clamp(min=1e-6).sqrt())
+            parts = self._parts()
+            self.factor.copy_((slope - parts.lifted - parts.floor).clamp(min=1e-3 * slope).sqrt())
 
     def _set_matrix(self, matrix):
         """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
@@ -383,7 +388,7 @@ class _Parts(NamedTuple):
     root: Tensor  # √β
     square: Tensor  # L Lᵀ
     lift: Tensor  # W √(β/2) of the units that are subtracted
-    lifted: Tensor | None  # liftᵀ lift, where that is formed
+    lifted: Tensor  # liftᵀ lift, or a number of which this is at most a multiple of the identity
     added: Tensor  # W √(β/2) of the units that are added
     floor: Tensor  # a
     size: Tensor  # bound of the spectrum of all but a I

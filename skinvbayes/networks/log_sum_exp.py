@@ -17,7 +17,6 @@ class Constants(NamedTuple):
     bias: Tensor  # β b
     outer: Tensor  # ± W
     weight: Tensor  # √β W
-    lift: Tensor  # W √(β/2) of the subtracted units, where S is not formed
     root: Tensor  # √β
 
     def to(self, like):
@@ -33,38 +32,32 @@ class Constants(NamedTuple):
         """S v."""
         if self.slope.ndim:
             return v @ self.slope
-        return torch.addmm(self.slope * v, v @ self.lift.T, self.lift)
+        return self.slope * v
 
     def matrix(self, n_features):
         """S as a matrix."""
         if self.slope.ndim:
             return self.slope
-        return self.slope * torch.eye(n_features).to(self.slope) + self.lift.T @ self.lift
+        return self.slope * torch.eye(n_features).to(self.slope)
 
     def trace(self, n_features):
         """tr S."""
         if self.slope.ndim:
             return self.slope.trace()
-        return n_features * self.slope + self.lift.square().sum()
+        return n_features * self.slope
 
 
 def hidden_units_of(block, k):
-    """φ seen from h = β (W x + b); without a matrix S, its part ½ β WᵀW x is a function of h."""
+    """φ seen from h = β (W x + b)."""
     shape, sign = block.bias.shape, block.sign[:, None]
     inverse = torch.linalg.inv(k.slope) if k.slope.ndim else None
     root = k.root
-    lifted = torch.zeros_like(sign)
-    lifted[: len(k.lift) // block.n_pieces] = 0.5  # of the units whose lift is not in S
 
     def softmax(h):
         return torch.softmax(h.unflatten(1, shape), dim=-1)
 
-    def centred(h):
-        h = h.unflatten(1, shape)
-        return h - h.mean(-1, keepdim=True)
-
     def response(h):
-        return ((sign * softmax(h) + lifted * centred(h - k.bias)) / root).flatten(1)
+        return (sign * softmax(h) / root).flatten(1)
 
     def pull_back(h):
         p = softmax(h)
@@ -72,16 +65,14 @@ def hidden_units_of(block, k):
         def product(y):
             v = y.unflatten(1, shape)
             slopes = sign * p * (v - (p * v).sum(-1, keepdim=True))
-            return ((slopes + lifted * centred(y)) / root).flatten(1)
+            return (slopes / root).flatten(1)
 
         return product
 
     def mean_slope(h):
         p = softmax(h[:: sample_stride(h)])
         covariance = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
-        centring = torch.eye(shape[1]).to(p) - 1 / shape[1]
-        slopes = sign[..., None] * covariance + lifted[..., None] * centring
-        return torch.block_diag(*(slopes / root[..., None]))
+        return torch.block_diag(*(sign[..., None] * covariance / root[..., None]))
 
     return HiddenUnits(
         divide=lambda v: v / k.slope if inverse is None else v @ inverse,

@@ -1,7 +1,9 @@
 """What the pairs say about the inverse problem, before a network sees it."""
 
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +15,36 @@ from .measurement import check_size, choose_operator, estimate_noise_level
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
 
-__all__ = ["InverseProblem"]
+__all__ = ["InverseProblem", "Policy"]
 
 _SMALLEST_SLOPE = 1e-3  # of a first guess that does not regularise, in natural coordinates
+
+
+class Policy(NamedTuple):
+    """What the branch and the loss decide about a problem.
+
+    Attributes
+    ----------
+    bandwidth_rule : callable
+        What "auto" means for the bandwidth, see :mod:`skinvbayes.problem.smoothing`.
+    smoothing : float
+        Share of this bandwidth that is taken; less than one for losses without a score.
+    common_mean : bool
+        Whether all features share one mean, as pixels do.
+    natural : bool
+        Whether the coordinates are the natural ones, of matrices; else they are isotropic.
+    reconstructs : bool
+        See :meth:`InverseProblem.renewed`.
+    max_condition : float
+        Largest ratio of slopes that the network can hold.
+    """
+
+    bandwidth_rule: Callable
+    smoothing: float
+    common_mean: bool
+    natural: bool
+    reconstructs: bool
+    max_condition: float
 
 
 @dataclass
@@ -44,22 +73,7 @@ class InverseProblem:
 
     @classmethod
     def from_pairs(
-        cls,
-        X,
-        Y,
-        weight,
-        *,
-        operator,
-        noise_level,
-        epsilon,
-        bandwidth,
-        bandwidth_rule,
-        smoothing,
-        common_mean,
-        natural,
-        reconstructs,
-        max_condition,
-        random_state,
+        cls, X, Y, weight, *, operator, noise_level, epsilon, bandwidth, policy, random_state
     ):
         """Derive the problem from weighted pairs and the estimators' parameters.
 
@@ -73,18 +87,8 @@ class InverseProblem:
             How often each pair counts.
         operator, noise_level, epsilon, bandwidth
             As the parameters ``operator``, ``noise_level``, ``epsilon`` and ``prior_bandwidth``.
-        bandwidth_rule : callable
-            What "auto" means for the bandwidth, see :mod:`skinvbayes.problem.smoothing`.
-        smoothing : float
-            Share of this bandwidth that is taken; less than one for losses without a score.
-        common_mean : bool
-            Whether all features share one mean, as pixels do.
-        natural : bool
-            Whether the coordinates are the natural ones, of matrices; else they are isotropic.
-        reconstructs : bool
-            See :meth:`renewed`.
-        max_condition : float
-            Largest ratio of slopes that the network can hold.
+        policy : Policy
+            What branch and loss decide.
         random_state : RandomState instance
             Source of the sample that decides on the bandwidth.
 
@@ -104,15 +108,15 @@ class InverseProblem:
             known |= {"forward": forward, "forward_norm": forward.norm()}
             known["information"] = forward if operator is not None else forward.normal()
             known |= {"noise_level": noise_level}
-            known |= {"max_condition": np.inf if natural else max_condition}
-            bandwidth = _automatic_bandwidth(bandwidth_rule, smoothing, known)
+            known |= {"max_condition": np.inf if policy.natural else policy.max_condition}
+            bandwidth = _automatic_bandwidth(policy.bandwidth_rule, policy.smoothing, known)
         Z = Y if operator is None else operator.adjoint(Y)
         coordinates = Coordinates.isotropic(X, Z, weight, norm=forward.norm())
-        if common_mean:
+        if policy.common_mean:
             coordinates = coordinates.with_common_mean(forward)
         problem = cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
-        renewal = {"epsilon": epsilon, "reconstructs": reconstructs}
-        return problem.renewed(X, Y, weight, **renewal) if natural else problem
+        renewal = {"epsilon": epsilon, "reconstructs": policy.reconstructs}
+        return problem.renewed(X, Y, weight, **renewal) if policy.natural else problem
 
     def renewed(self, X, Y, weight, *, epsilon, reconstructs):
         """The same problem in the natural coordinates of pairs.

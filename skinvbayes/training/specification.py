@@ -9,7 +9,7 @@ from ..losses import Loss
 from ..networks.architecture import Architecture
 from ..networks.block import ResidualBlock
 from ..networks.iresnet import name_of
-from ..problem.inverse_problem import InverseProblem
+from ..problem.inverse_problem import InverseProblem, Policy
 
 __all__ = ["Pairs", "TrainingSpecification"]
 
@@ -74,18 +74,22 @@ class TrainingSpecification:
 
     def problem_of(self, pairs, rng):
         """The inverse problem that the pairs pose."""
+        branch = self.branch
+        policy = Policy(
+            bandwidth_rule=branch.bandwidth_rule,
+            smoothing=branch.reconstruction_smoothing if self.explicit_inverse else 1.0,
+            common_mean=branch.common_mean,
+            natural=self.is_natural,
+            reconstructs=self.loss.inverts,
+            max_condition=self.architecture.max_condition,
+        )
         return InverseProblem.from_pairs(
             *pairs,
             operator=self.operator,
             noise_level=self.noise_level,
             epsilon=self.epsilon,
             bandwidth=self.prior_bandwidth,
-            bandwidth_rule=self.branch.bandwidth_rule,
-            smoothing=self.branch.reconstruction_smoothing if self.explicit_inverse else 1.0,
-            common_mean=self.branch.common_mean,
-            natural=self.is_natural,
-            reconstructs=self.loss.inverts,
-            max_condition=self.architecture.max_condition,
+            policy=policy,
             random_state=rng,
         )
 
