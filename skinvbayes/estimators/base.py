@@ -162,8 +162,11 @@ class BaseINN(
         Warns
         -----
         ConvergenceWarning
-            If training diverged or was interrupted and the best weights so far were restored.
+            If training diverged or was interrupted and the best weights so far were restored, or if
+            the loss was still falling when it ended.
         UserWarning
+            If held-out pairs were not reconstructed better than by the linear minimum mean square
+            error (LMMSE) estimator, which is then what the estimator is.
             If ``operator=None`` falls back to "estimate": see the parameter.
         """
         pairs = training_pairs(self, X, y, sample_weight, reset=True)
@@ -406,7 +409,8 @@ class BaseINN(
             # and 96 % with the last.
             bandwidth=problem.bandwidth if self.prior_bandwidth_ > 0 else 0.0,
         )
-        return Posterior(Y, map_, error_model, problem.targets, self._caveat(noise_level))
+        prior = problem.signal_std, problem.is_outside
+        return Posterior(Y, map_, error_model, problem.targets, *prior, self._caveat(noise_level))
 
     def _predict(self, Y, return_std, noise_level):
         """The reconstruction, with its standard deviation if that is asked for."""

@@ -14,12 +14,14 @@ from ..numerics import chunks
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from .error_model import ErrorModel
-from .trained_map import TrainedMap
+from .trained_map import TrainedMap, named_rows
 
 __all__ = ["N_PROBES", "Posterior"]
 
 N_PROBES = 64  # random signs that the diagonal of a covariance is estimated from
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
+_WIDER = 1.1  # times the standard deviation of the signals that a posterior's may be in silence
+_TINY = 1e-300
 _SOLVED = 1e-3  # largest relative residual of an equation that raises no warning
 
 
@@ -40,6 +42,10 @@ class Posterior:
         The covariance of the reconstruction's error, from the Jacobian of φ.
     targets : callable
         Takes Y to z-space.
+    signal_std : ndarray of shape (n_features,)
+        Standard deviations of the prior.
+    is_outside : callable
+        From signals to whether they lie outside those of the training.
     caveat : str, default=""
         A warning that goes with every statement of uncertainty, if not empty.
     """
@@ -48,6 +54,8 @@ class Posterior:
     map: TrainedMap
     error_model: ErrorModel
     targets: Callable
+    signal_std: np.ndarray
+    is_outside: Callable
     caveat: str = ""
     _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 
@@ -61,7 +69,9 @@ class Posterior:
     def covariance(self):
         """Covariances of the errors, of shape (n_samples, n_features, n_features)."""
         self._tell_caveat()
-        return np.concatenate([S for _, S in self._covariances()]).astype(self.Y.dtype)
+        covariance = np.concatenate([S for _, S in self._covariances()])
+        self._warn_if_wider_than_prior(np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)))
+        return covariance.astype(self.Y.dtype)
 
     def std(self, method="auto", n_probes=N_PROBES, random_state=0):
         """Standard deviations of the errors, and the standard errors of these.
@@ -91,6 +101,7 @@ class Posterior:
             variance, variance_error = self._probed_variances(n_probes, random_state)
             std = np.sqrt(_positive(variance))
             error = variance_error / (2 * std)
+        self._warn_if_wider_than_prior(std)
         return std.astype(self.Y.dtype), error.astype(self.Y.dtype)
 
     def interval(self, coverage):
@@ -138,6 +149,21 @@ class Posterior:
     def _tell_caveat(self):
         if self.caveat:
             warn_caller(self.caveat, UserWarning)
+
+    def _warn_if_wider_than_prior(self, std):
+        """Name the rows whose measurement seems to say less than none would."""
+        wider = np.flatnonzero((std > _WIDER * self.signal_std).any(axis=1))
+        if not len(wider):
+            return
+        ratio = (std[wider] / np.maximum(self.signal_std, _TINY)).max()
+        outside = np.count_nonzero(self.is_outside(self.mean[wider]))
+        far = f" {outside} of them lie far outside the training data." if outside else ""
+        warn_caller(
+            f"For {len(wider)} of {len(std)} rows ({named_rows(wider)}) standard deviations "
+            f"exceed those of the signals, by up to {ratio:.2g} times.{far} Between two modes of "
+            "the prior, and where there were few pairs, the uncertainty is coarse: use the "
+            "reconstruction loss or more pairs, or take the signals' own deviation there."
+        )
 
     def _is_dense(self, method):
         if method not in ("auto", "dense", "probing"):

@@ -63,6 +63,10 @@ class InverseProblem:
         Standard deviation of the Gaussian that smooths the prior, in the units of x.
     coordinates : Coordinates
         The coordinates of signals and targets that the network works in.
+    signal_std : ndarray of shape (n_features,)
+        Standard deviations of the signals' features.
+    reach : float
+        Largest root mean square of the coordinates of a signal.
     """
 
     operator: Operator | None
@@ -70,6 +74,8 @@ class InverseProblem:
     noise_level: float
     bandwidth: float
     coordinates: Coordinates
+    signal_std: np.ndarray
+    reach: float = np.inf
 
     @classmethod
     def from_pairs(
@@ -114,7 +120,9 @@ class InverseProblem:
         coordinates = Coordinates.isotropic(X, Z, weight, norm=forward.norm())
         if policy.common_mean:
             coordinates = coordinates.with_common_mean(forward)
-        problem = cls(operator, forward, float(noise_level), float(bandwidth), coordinates)
+        signal_std = np.sqrt(np.average((X - coordinates.signal_mean) ** 2, 0, weight))
+        levels = float(noise_level), float(bandwidth)
+        problem = cls(operator, forward, *levels, coordinates, signal_std)
         renewal = {"epsilon": epsilon, "reconstructs": policy.reconstructs}
         return problem.renewed(X, Y, weight, **renewal) if policy.natural else problem
 
@@ -139,14 +147,25 @@ class InverseProblem:
             precision = gaussian_precision(X, weight, G, *weights)
         Z = self.targets(Y)
         coordinates = Coordinates.natural(X, Z, weight, forward=G, precision=precision)
-        return replace(self, coordinates=coordinates)
+        reach = float(np.sqrt((coordinates.from_signals(X) ** 2).mean(axis=1).max()))
+        return replace(self, coordinates=coordinates, reach=reach)
 
     def resized(self, operator, n_features):
         """The same problem for another operator and number of features that share one mean."""
         operator = choose_operator(operator, None, n_features, as_operator(operator).shape[0])
         forward = operator.normal()
-        coordinates = self.coordinates.with_common_mean(forward)
-        return replace(self, operator=operator, forward=forward, coordinates=coordinates)
+        return replace(
+            self,
+            operator=operator,
+            forward=forward,
+            coordinates=self.coordinates.with_common_mean(forward),
+            signal_std=np.full(n_features, np.sqrt((self.signal_std**2).mean())),
+        )
+
+    def is_outside(self, X):
+        """Whether signals lie beyond all signals of the training, of shape (n_samples,)."""
+        u = self.coordinates.from_signals(np.asarray(X, dtype=np.float64))
+        return np.sqrt((u**2).mean(axis=1)) > self.reach
 
     @property
     def unit_forward(self):

@@ -7,7 +7,13 @@ from ..numerics.warn import warn_caller
 from ..operators import as_operator, check_adjoint
 from ..priors import principal_axes
 
-__all__ = ["check_size", "choose_operator", "estimate_noise_level", "monotone_misfit"]
+__all__ = [
+    "check_size",
+    "choose_operator",
+    "estimate_noise_level",
+    "monotone_misfit",
+    "residuals_are_white",
+]
 
 _LARGEST = 1e50  # of X, y and A: z = Aᵀ y, its square and 1/z must not overflow
 
@@ -19,6 +25,11 @@ _ENERGY_SHARE = 1e-6  # and this share of what the linear fit explains (rounding
 _MOST_NEGATIVE = 0.1  # by more than this share of the norm of the linear fit, and beyond chance.
 _MOST_AXES = 200  # principal axes of the signals that are looked at
 _PAIRS_PER_AXIS = 3  # at least
+# How far residuals may be from white Gaussian noise beyond what chance explains:
+_UNEQUAL = 0.15  # in the logarithm of a variance, in a correlation, in the excess kurtosis / 4,
+_EXPLAINED = 0.02  # and in the share of residuals and of their squares that the signals explain.
+_SURELY = 5.0  # standard errors that chance is allowed
+_SIGNAL_AXES = 10  # principal axes that may explain residuals
 _FLAT = 1e-6  # variance along an axis, relative to the mean, below which it is left out
 
 
@@ -213,3 +224,67 @@ def _symmetric_fit(M, variances):
     """Eigenvalues and eigenvectors (columns) of the best symmetric map for signals like these."""
     total = variances[:, None] + variances
     return np.linalg.eigh((M * variances + (M * variances).T) / total)
+
+
+def residuals_are_white(residual, X, weight):
+    """Whether residuals look like white Gaussian noise that does not depend on the signals.
+
+    Only such noise can be drawn afresh in training. Otherwise the noise of the pairs is the better
+    teacher: it may be unequal, correlated, of heavy tails, or an error of a linear model.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n_samples, n_measurements)
+        Measurements less what the signals explain.
+    X : ndarray of shape (n_samples, n_features)
+        Signals.
+    weight : ndarray of shape (n_samples,)
+        How often each pair counts.
+
+    Returns
+    -------
+    white : bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.problem.measurement import residuals_are_white
+    >>> rng = np.random.default_rng(0)
+    >>> X, noise = rng.standard_normal((2, 1000, 3))
+    >>> residuals_are_white(noise, X, np.ones(1000))
+    True
+    >>> residuals_are_white(noise * [1, 1, 3], X, np.ones(1000))
+    False
+    """
+    residual = residual - np.average(residual, axis=0, weights=weight)
+    scale = np.sqrt(np.average((residual**2).mean(axis=1), weights=weight))
+    if scale <= 0:
+        return True
+    white, (n, m) = residual / scale, residual.shape
+    chance = _SURELY * np.sqrt(2 / n)
+    covariance = (weight * white.T) @ white / weight.sum()
+    variances = covariance.diagonal().clip(1e-12)
+    correlations = covariance / np.sqrt(np.outer(variances, variances)) - np.eye(m)
+    kurtosis = (np.average(white**4, axis=0, weights=weight) / variances**2).mean() - 3
+    similar = (
+        np.abs(np.log(variances)).max() <= _UNEQUAL + chance
+        and np.abs(correlations).max() <= _UNEQUAL + chance
+        and abs(kurtosis) <= 4 * (_UNEQUAL + chance / np.sqrt(m))
+    )
+    sizes = (white**2).mean(axis=1, keepdims=True)
+    return bool(similar and not any(_depends_on(v, X, weight) for v in (white, sizes)))
+
+
+def _depends_on(values, X, weight):
+    """Whether powers of the signals' leading coordinates explain values, beyond chance."""
+    # the weights of `_leading_axes` add up to one
+    axes, variances = _leading_axes(
+        X, weight / weight.sum(), min(_SIGNAL_AXES, max(len(X) // 20, 1))
+    )
+    u = (X - X.mean(axis=0)) @ axes.T / np.sqrt(variances)
+    powers = np.column_stack([np.ones(len(u)), u, u**2, np.abs(u) ** 3 * np.sign(u)])
+    values = values - values.mean(axis=0)
+    fitted = powers @ np.linalg.lstsq(powers, values, rcond=None)[0]
+    share = (fitted**2).sum() / (values**2).sum()
+    by_chance = powers.shape[1] / len(u)
+    return share > by_chance * (1 + _SURELY / np.sqrt(values.shape[1])) + _EXPLAINED

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
@@ -144,7 +145,7 @@ def _calibrate(specification, trained, pairs):
     calibrate_null_space(network, drawn.x, drawn.z, forward, epsilon)
 
 
-def _train(specification, problem, pairs, rng, *, previous=None, report=None):
+def _train(specification, problem, pairs, rng, *, previous=None, report=None, trial=False):
     """Train in stages."""
     generator = _generator(rng)
     solver = specification.solver_for(problem, pairs.X)
@@ -163,7 +164,18 @@ def _train(specification, problem, pairs, rng, *, previous=None, report=None):
         )
         if history.interrupted:
             break
+        if loss_class is specification.loss and len(history.loss_curve) == n_iter and not trial:
+            _warn_if_unfinished(history, specification.max_iter)
     return trained
+
+
+def _warn_if_unfinished(history, max_iter):
+    if history.still_improves():
+        warn_caller(
+            f"The loss was still falling when training ended after max_iter={max_iter} iterations: "
+            "raise max_iter.",
+            ConvergenceWarning,
+        )
 
 
 def _trial(specification, problem, pairs, rng):
@@ -181,7 +193,7 @@ def _trial(specification, problem, pairs, rng):
         early_stopping=False,
         verbose=False,
     )
-    trained = _train(short, specification.renewed(problem, few), few, rng)
+    trained = _train(short, specification.renewed(problem, few), few, rng, trial=True)
     targets = problem.targets(others.Y)[None]
     if specification.fresh_noise(problem, specification.loss, pairs) is not None:
         copies = max(2, _MOST_HELD_OUT // n_held)

@@ -14,6 +14,7 @@ __all__ = ["History", "Objective", "StoppingRule", "minimize"]
 
 _MEMORY = 30  # pairs that L-BFGS remembers
 _FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
+_NOTICEABLE = 0.02  # share of all that was gained
 _REPLICATED = 20_000  # samples with their own noise that full batches are made of
 _FIRST_STEP = 0.02  # length of its first step: short, for networks that start near their optimum
 
@@ -114,6 +115,20 @@ class History:
     validation_loss_curve: list = field(default_factory=list)
     best_loss: float = np.inf
     interrupted: bool = False
+
+    def still_improves(self):
+        """Whether the last tenth of the iterations still lowered the loss noticeably.
+
+        By more than a fiftieth of all that was gained, and than its fluctuations explain.
+        """
+        curve = np.array(self.loss_curve)
+        k = max(len(curve) // 10, 1)
+        if len(curve) < 2 * k + 1:
+            return False
+        before, last = curve[-2 * k : -k], curve[-k:]
+        fluctuation = 3 * np.hypot(before.std(), last.std()) / np.sqrt(k)
+        gain, total = before.mean() - last.mean(), curve[0] - last.mean()
+        return bool(gain > max(_NOTICEABLE * total, fluctuation, 1e-6 * abs(last.mean())))
 
     def followed_by(self, other):
         """The course of this training and of another one after it, whose verdict counts."""

@@ -10,6 +10,7 @@ from ..networks.architecture import Architecture
 from ..networks.block import ResidualBlock
 from ..networks.iresnet import name_of
 from ..problem.inverse_problem import InverseProblem, Policy
+from ..problem.measurement import residuals_are_white
 
 __all__ = ["Pairs", "TrainingSpecification"]
 
@@ -133,6 +134,10 @@ class TrainingSpecification:
     def fresh_noise(self, problem, loss, pairs):
         """What turns white noise into noise of w, as a matrix; None to take that of the pairs."""
         if not (self.explicit_inverse and loss.expects_noise):
+            return None
+        X, Y, weight = pairs
+        operator = problem.forward if problem.operator is None else problem.operator
+        if not residuals_are_white(Y - operator.forward(X), X, weight):
             return None
         return problem.unit_noise
 
