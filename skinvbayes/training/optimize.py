@@ -14,7 +14,7 @@ __all__ = ["History", "Objective", "StoppingRule", "minimize"]
 
 _MEMORY = 30  # pairs that L-BFGS remembers
 _FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
-_NOTICEABLE = 0.02  # share of all that was gained
+_NOTICEABLE = 0.05  # share of all that was gained
 _REPLICATED = 20_000  # samples with their own noise that full batches are made of
 _FIRST_STEP = 0.02  # length of its first step: short, for networks that start near their optimum
 
@@ -117,18 +117,19 @@ class History:
     interrupted: bool = False
 
     def still_improves(self):
-        """Whether the last tenth of the iterations still lowered the loss noticeably.
+        """Whether the second half of the iterations lowered the loss noticeably.
 
-        By more than a fiftieth of all that was gained, and than its fluctuations explain.
+        By more than a twentieth of all that was gained, and than its fluctuations explain. The last
+        iterations alone tell nothing where the step size falls to zero.
         """
         curve = np.array(self.loss_curve)
-        k = max(len(curve) // 10, 1)
-        if len(curve) < 2 * k + 1:
+        if len(curve) < 2:
             return False
-        before, last = curve[-2 * k : -k], curve[-k:]
-        fluctuation = 3 * np.hypot(before.std(), last.std()) / np.sqrt(k)
-        gain, total = before.mean() - last.mean(), curve[0] - last.mean()
-        return bool(gain > max(_NOTICEABLE * total, fluctuation, 1e-6 * abs(last.mean())))
+        k, half = max(len(curve) // 10, 1), len(curve) // 2
+        middle, last = curve[max(half - k, 0) : half], curve[-k:]
+        fluctuation = 3 * np.hypot(middle.std(), last.std()) / np.sqrt(k)
+        gain, total = middle.mean() - last.mean(), curve[0] - last.mean()
+        return bool(gain > max(_NOTICEABLE * total, fluctuation, 1e-3 * abs(last.mean())))
 
     def followed_by(self, other):
         """The course of this training and of another one after it, whose verdict counts."""

@@ -1,0 +1,218 @@
+"""Never worse than the linear estimator, and training that ends where it should."""
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+
+from helpers import rmse
+from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import make_bimodal, make_ill_posed, make_mixture
+from skinvbayes.inversion import invert
+from skinvbayes.oracles import posterior_mean
+from skinvbayes.problem.gaussian import linear_estimator
+from skinvbayes.problem.measurement import residuals_are_white
+from skinvbayes.training.guard import best_share, blend
+from skinvbayes.training.optimize import History, Objective, _Annealing
+
+
+def lmmse(data, noise_level):
+    X = data.X_train
+    return linear_estimator(X.mean(axis=0), np.cov(X.T, bias=True), data.operator, noise_level)
+
+
+# --------------------------------------------------------------------------- against the linear one
+
+
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+@pytest.mark.parametrize("kind", ["phillips", "abel"])
+def test_never_worse_than_the_linear_estimator(cls, kind):
+    data = make_ill_posed(kind, 600, 500, n_features=32, random_state=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is the linear one
+        estimator = cls(operator=data.operator, max_iter=100, random_state=0)
+        estimator.fit(data.X_train, data.Y_train)
+    linear = lmmse(data, data.noise_level)(data.Y_test)
+    assert rmse(estimator.predict(data.Y_test), data.X_test) <= 1.01 * rmse(linear, data.X_test)
+    lower, upper = estimator.posterior_interval(data.Y_test)
+    assert 0.85 < ((lower <= data.X_test) & (data.X_test <= upper)).mean() < 0.95
+
+
+def test_what_cannot_beat_the_linear_estimator_is_that_estimator(rng):
+    X = rng.standard_normal((300, 6)) @ rng.standard_normal((6, 6))
+    A = rng.standard_normal((4, 6))
+    Y = X @ A.T + 0.5 * rng.standard_normal((300, 4))
+    estimator = ReconstructionINN(operator=A, noise_level=0.5, random_state=0)
+    with pytest.warns(UserWarning, match="so fit returns that estimator"):
+        estimator.fit(X, Y)
+    linear = linear_estimator(X.mean(axis=0), np.cov(X.T, bias=True), A, 0.5)
+    # the offset is that of the pairs' mean measurement
+    difference = estimator.predict(Y) - linear(Y - Y.mean(axis=0) + A @ X.mean(axis=0))
+    assert np.abs(difference).max() < 1e-4 * np.abs(X).max()
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 1
+    estimator.partial_fit(X, Y)  # training can go on
+    assert np.isfinite(estimator.predict(Y)).all()
+
+
+def test_clear_gains_are_kept():
+    data = make_mixture(1500, 1000, n_features=2, operator="tall", random_state=5)
+    estimator = ReconstructionINN(operator=data.operator, max_iter=100, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        estimator.fit(data.X_train, data.Y_train)
+    known = {"operator": data.operator, "noise_level": data.noise_level}
+    mean = posterior_mean(data.prior, data.Y_test, **known)
+    linear = lmmse(data, data.noise_level)(data.Y_test)
+    error = rmse(estimator.predict(data.Y_test), data.X_test)
+    assert error < 1.02 * rmse(mean, data.X_test) < rmse(linear, data.X_test)
+
+
+def test_best_share_is_that_of_the_least_error():
+    data = make_bimodal(400, noise_level=0.5, random_state=0)
+    estimator = DivergenceRegularizedINN(max_iter=30, random_state=0).fit(data.X, data.Y)
+    network, problem = estimator.network_, estimator.problem_
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    share = best_share(network, problem, data.X, problem.targets(data.Y)[None])
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    w = torch.from_numpy(problem.coordinates.from_targets(problem.targets(data.Y)))
+
+    def error(amount):
+        network.load_state_dict(state)
+        blend(network, amount)
+        found = problem.coordinates.to_signals(invert(network, w).x.numpy())
+        return rmse(found, data.X)
+
+    errors = {amount: error(amount) for amount in (0.0, share, 0.5, 1.0)}
+    assert errors[share] <= min(errors.values()) * 1.01
+    linear = problem.coordinates.to_signals(w.numpy())
+    assert errors[1.0] == pytest.approx(rmse(linear, data.X), rel=1e-4)
+
+
+@pytest.mark.parametrize("gain", [0.0, 10.0])
+def test_small_gains_are_not_worthwhile(gain):
+    """Where the map is too steep, a share of the linear one helps, if that is asked for."""
+    data = make_bimodal(2000, noise_level=0.8, random_state=0)
+    options = {"epsilon": 0.64, "noise_level": 0.9}  # not the Bayesian choice: nothing is drawn yet
+    estimator = DivergenceRegularizedINN(**options, random_state=0).fit(data.X, data.Y)
+    problem = estimator.problem_
+    targets = problem.targets(data.Y)[None]
+    share = best_share(estimator.network_, problem, data.X, targets, worthwhile_gain=gain)
+    assert (share > 0) == (gain == 0)
+
+
+# ------------------------------------------------------------------------------------ fresh noise
+
+
+def test_residuals_that_look_like_white_noise(rng):
+    X, noise = rng.standard_normal((2, 1500, 4))
+    ones = np.ones(1500)
+    assert residuals_are_white(noise, X, ones)
+    assert residuals_are_white(0 * noise, X, ones)
+    mixed = noise @ (np.eye(4) + 0.5 * np.eye(4, k=1))
+    assert not residuals_are_white(mixed, X, ones)
+    assert not residuals_are_white(noise * [1, 1, 1, 2], X, ones)
+    assert not residuals_are_white(noise * (1 + np.abs(X[:, :1])), X, ones)
+    assert not residuals_are_white(noise + 0.5 * X**2, X, ones)
+    assert not residuals_are_white(rng.standard_t(2, noise.shape), X, ones)
+
+
+def test_few_pairs_are_rarely_taken_for_colored(rng):
+    found = [
+        residuals_are_white(*rng.standard_normal((2, n, d)), np.ones(n))
+        for n in (20, 60, 200)
+        for d in (1, 3, 12)
+        for _ in range(30)
+    ]
+    assert np.mean(found) > 0.95
+
+
+def test_noise_is_fresh_in_every_draw():
+    x, z = torch.zeros(2, 50, 3)
+    factor = 0.5 * torch.eye(3)
+    objective = Objective(None, x, z, torch.ones(50), noise=factor)
+    generator = torch.Generator().manual_seed(0)
+    first, second = objective.drawn(generator), objective.drawn(generator)
+    assert not torch.equal(first.z, second.z)
+    assert torch.equal(first.x, x) and not first.is_random
+    copies = objective.replicated(40).drawn(generator)
+    assert len(copies.z) == 2000
+    torch.testing.assert_close(copies.z.std(0), torch.full((3,), 0.5), rtol=0.1, atol=0)
+
+
+def test_unequal_noise_is_taken_from_the_pairs(rng):
+    """White noise of the same size would be the wrong one: the better channel tells more."""
+    data = make_bimodal(2000, noise_level=0.3, random_state=0)
+    sizes = np.array([0.1, 0.7])
+    Y, Y_new = (data.X + sizes * rng.standard_normal((2000, 2)) for _ in range(2))
+    estimator = ReconstructionINN(operator=np.eye(2), max_iter=60, random_state=0).fit(data.X, Y)
+    whitened = posterior_mean(data.prior, Y_new / sizes, operator=np.diag(1 / sizes), noise_level=1)
+    assert rmse(estimator.predict(Y_new), data.X) < 1.25 * rmse(whitened, data.X)
+
+
+# -------------------------------------------------------------------------------- ends of training
+
+
+def test_annealing_is_finished():
+    """The step size falls to zero, also where training stalls before its time."""
+    for stalls_at in (None, 30):
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        schedule, sizes, ended = _Annealing(optimizer, 100), [], False
+        while not ended:
+            for share in (0.0, 0.5):
+                schedule.set_step(share)
+                sizes.append(optimizer.param_groups[0]["lr"])
+            ended = schedule.ends_after(schedule.n_iter + 1 == stalls_at)
+        assert len(sizes) == (200 if stalls_at is None else 80)
+        assert np.all(np.diff(sizes) <= 1e-9) and sizes[0] == 1.0
+        assert sizes[-1] < 0.01
+        assert stalls_at is None or sizes[59] > 0.75
+
+
+def test_a_training_that_still_improves_is_told():
+    data = make_bimodal(800, noise_level=0.2, random_state=0)
+    with pytest.warns(ConvergenceWarning, match="raise max_iter"):
+        DivergenceRegularizedINN(max_iter=12, random_state=0).fit(data.X, data.Y)
+    with pytest.warns(ConvergenceWarning, match="raise max_iter"):
+        DivergenceRegularizedINN(max_iter=4, solver="adam", random_state=0).fit(data.X, data.Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+        ReconstructionINN(random_state=0).fit(data.X, data.Y)
+
+
+def test_improvement_is_told_from_fluctuation():
+    rng = np.random.default_rng(0)
+    falling = np.exp(-np.arange(50) / 40) + 1e-4 * rng.standard_normal(50)
+    assert History(list(falling)).still_improves()
+    flat = np.exp(-np.arange(50) / 3) + 1e-2 * rng.standard_normal(50)
+    assert not History(list(flat)).still_improves()
+    assert not History([1.0]).still_improves()
+
+
+def test_histories_follow_each_other():
+    first, second = History([3.0, 2.0], best_loss=2.0), History([5.0, 4.0], [1.0], best_loss=4.0)
+    both = first.followed_by(second)
+    assert both.loss_curve == [3.0, 2.0, 5.0, 4.0]
+    assert both.validation_loss_curve == [1.0] and both.best_loss == 4.0
+    assert replace(first).loss_curve == [3.0, 2.0]
+
+
+# ------------------------------------------------------------------------------------- uncertainty
+
+
+def test_deviations_above_those_of_the_signals_are_told():
+    data = make_bimodal(1500, noise_level=0.3, random_state=0)
+    estimator = ReconstructionINN(max_iter=60, random_state=0).fit(data.X, data.Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.posterior_std(data.Y)
+    estimator.problem_ = replace(estimator.problem_, signal_std=np.array([1e-3, 1.0]))
+    with pytest.warns(UserWarning, match=r"For 3 of 3 rows \(rows 0, 1, 2\) standard deviations"):
+        estimator.posterior_std(data.Y[:3])
+    with pytest.warns(UserWarning, match="1 of them lie far outside the training data"):
+        estimator.posterior_covariance(np.vstack([data.Y[:2], [[50.0, 0.0]]]))
