@@ -223,8 +223,12 @@ class NaturalLogDetLoss(LogDetLoss):
 
 
 class EuclideanLogDetLoss(LogDetLoss):
-    """The log-determinant loss in the Euclidean metric, the paper's, always."""
+    """The log-determinant loss in the Euclidean metric, the paper's, always.
 
+    It is trained as it stands: no pairs decide how much of it counts.
+    """
+
+    worthwhile_gain = np.inf
     metric = "euclidean"
 
 

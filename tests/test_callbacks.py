@@ -12,6 +12,7 @@ from sklearn.model_selection import GridSearchCV
 from helpers import every
 from skinvbayes import (
     DivergenceRegularizedINN,
+    LogDetRegularizedINN,
     ReconstructionINN,
     Reconstructor,
     reconstruction_scorer,
@@ -57,7 +58,7 @@ def test_scoring_monitor_records_every_iteration(cls, solver, pairs):
     (last,) = (row["r2"] for row in rows if row["task_name"] == "fit")
     assert len(scores) == 6  # with those on the cheaper loss
     assert last == reconstruction_scorer("r2")(estimator, *pairs)
-    assert scores[-1] == pytest.approx(last, abs=1e-6)
+    assert last >= scores[-1] - 1e-6  # the pairs may have the last word, and improve it
     plain = cls(solver=solver, max_iter=6, random_state=0).fit(*pairs)
     assert np.array_equal(plain.predict(pairs[1]), estimator.predict(pairs[1]))
 
@@ -130,10 +131,10 @@ def test_without_scikit_learns_callbacks(pairs, monkeypatch):
 def test_progress_shows_losses_and_time_left(solver, pairs, capsys):
     rich.reconfigure(width=160)
     options = {"solver": solver, "early_stopping": True, "max_iter": 3, "random_state": 0}
-    ReconstructionINN(verbose=True, **options).fit(*pairs)
+    LogDetRegularizedINN(verbose=True, **options).fit(*pairs)
     printed = capsys.readouterr().out
-    assert "ReconstructionINN: DivergenceLoss" in printed
-    assert "ReconstructionINN: ReconstructionLoss" in printed
+    assert "LogDetRegularizedINN: DivergenceLoss" in printed
+    assert "LogDetRegularizedINN: LogDetLoss" in printed
     for part in ("loss ", "validation ", "0:00:00"):
         assert part in printed
 

@@ -71,7 +71,7 @@ def test_training_mode_keeps_the_bound(residual):
     sizes = {"gradient": (20,), "mlp": (20, 20)}[residual]
     network = IResNet(4, residual=residual, hidden_layer_sizes=sizes, lipschitz=0.5).double()
     x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-2)
     network.train()
     for _ in range(100):
         optimizer.zero_grad()

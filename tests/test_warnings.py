@@ -70,7 +70,7 @@ def test_through_a_reconstructor(pairs, hasty):
     X, Y = pairs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        regressor = Reconstructor(ReconstructionINN(noise_level=0.1, max_iter=2, random_state=0))
+        regressor = Reconstructor(DivergenceRegularizedINN(noise_level=0.1, random_state=0))
         regressor.fit(Y, X)
     for call in (
         lambda: regressor.predict(3 * Y),
@@ -84,7 +84,7 @@ def test_through_a_reconstructor(pairs, hasty):
 
 def test_through_a_pipeline(pairs, hasty):
     X, Y = pairs
-    inner = DivergenceRegularizedINN(max_iter=2, random_state=0)
+    inner = DivergenceRegularizedINN(max_iter=40, random_state=0)
     pipeline = make_pipeline(StandardScaler(), inner).fit(X, Y)
     regressor = Reconstructor(make_pipeline(StandardScaler(), inner)).fit(Y, X)
     for call in (
@@ -98,7 +98,7 @@ def test_through_a_pipeline(pairs, hasty):
 def test_with_named_output(pairs, hasty):
     X, Y = pairs
     frame = pandas.DataFrame(X, columns=["a", "b"])
-    estimator = DivergenceRegularizedINN(max_iter=2, random_state=0).set_output(transform="pandas")
+    estimator = DivergenceRegularizedINN(max_iter=40, random_state=0).set_output(transform="pandas")
     estimator.fit(frame, Y)
     (message,) = messages_at_this_file(lambda: estimator.inverse_transform(3 * Y))
     assert "did not converge" in message

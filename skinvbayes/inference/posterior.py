@@ -42,9 +42,9 @@ class Posterior:
         The covariance of the reconstruction's error, from the Jacobian of φ.
     targets : callable
         Takes Y to z-space.
-    signal_std : ndarray of shape (n_features,)
-        Standard deviations of the prior.
-    is_outside : callable
+    signal_std : ndarray of shape (n_features,), default=inf
+        Standard deviations of the prior; rows that exceed them raise a warning.
+    is_outside : callable, default=None
         From signals to whether they lie outside those of the training.
     caveat : str, default=""
         A warning that goes with every statement of uncertainty, if not empty.
@@ -54,8 +54,8 @@ class Posterior:
     map: TrainedMap
     error_model: ErrorModel
     targets: Callable
-    signal_std: np.ndarray
-    is_outside: Callable
+    signal_std: np.ndarray | float = np.inf
+    is_outside: Callable | None = None
     caveat: str = ""
     _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 

@@ -16,6 +16,7 @@ from sklearn.cluster import KMeans
 
 __all__ = ["ClusterPosterior"]
 
+_SIGNALS_PER_CLUSTER = 8  # at least
 _FLATTEST = 1e-9  # variance within clusters, relative to the largest
 
 
@@ -46,7 +47,8 @@ class ClusterPosterior(NamedTuple):
         random_state : int
             Seed of k-means.
         """
-        n_clusters = min(n_clusters, len(np.unique(u, axis=0)))
+        most = max(len(u) // _SIGNALS_PER_CLUSTER, 1), len(np.unique(u, axis=0))
+        n_clusters = min(n_clusters, *most)
         means = KMeans(n_clusters, n_init=2, random_state=random_state)
         labels = means.fit_predict(u, sample_weight=weight)
         centres, share = means.cluster_centers_, np.bincount(labels, weight) / weight.sum()

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from ..operators import Operator, as_operator, estimate_operator
 from .coordinates import Coordinates
@@ -16,8 +15,6 @@ from .smoothing import repeats
 from .tensor_operator import TensorOperator
 
 __all__ = ["InverseProblem", "Policy"]
-
-_SMALLEST_SLOPE = 1e-3  # of a first guess that does not regularise, in natural coordinates
 
 
 class Policy(NamedTuple):
@@ -173,16 +170,6 @@ class InverseProblem:
         if self.coordinates.isotropic_norm is None:
             return TensorOperator(as_operator(self._unit_map(self.forward.to_dense())), 1.0)
         return TensorOperator(self.forward, self.coordinates.isotropic_norm)
-
-    def unit_optimum(self, regularizes):
-        """The optimum for Gaussian signals in natural coordinates, a Tensor.
-
-        The identity for losses that regularise, and otherwise G̃ with its spectrum kept positive.
-        """
-        if regularizes:
-            return torch.eye(self.coordinates.n_features)
-        spectrum, axes = np.linalg.eigh(self._unit_map(symmetric_part(self.forward)))
-        return torch.from_numpy((axes * spectrum.clip(_SMALLEST_SLOPE)) @ axes.T)
 
     @property
     def unit_bounds(self):

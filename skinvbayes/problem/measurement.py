@@ -284,6 +284,8 @@ def _depends_on(values, X, weight):
     u = (X - X.mean(axis=0)) @ axes.T / np.sqrt(variances)
     powers = np.column_stack([np.ones(len(u)), u, u**2, np.abs(u) ** 3 * np.sign(u)])
     values = values - values.mean(axis=0)
+    if not values.any():
+        return False
     fitted = powers @ np.linalg.lstsq(powers, values, rcond=None)[0]
     share = (fitted**2).sum() / (values**2).sum()
     by_chance = powers.shape[1] / len(u)

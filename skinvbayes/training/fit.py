@@ -332,7 +332,9 @@ def _new_network(specification, problem, pairs, dtype, generator):
     mean = weight @ u
     deviations = weight.sqrt()[:, None] * (u - mean)
     if specification.is_natural:
-        slope = problem.unit_optimum(specification.loss.regularizes).to(u)
+        slope = torch.eye(u.shape[1]).to(
+            u
+        )  # of Gaussian signals, the optimum of regularised losses
     else:
         condition = specification.architecture.max_condition
         slope = unit_optimum(problem, deviations, whole=not knows_forward, max_condition=condition)

@@ -10,7 +10,7 @@ __all__ = ["PRECISION", "learns_rest", "objective_of", "tensor"]
 
 PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
 _WITH_JITTER = 0.1  # share of the penalty that fresh jitter leaves necessary
-_DECAY_SAMPLES = 500  # added to the pairs, of which few would drive all weights to zero
+_DECAY_SAMPLES = 2000  # added to the pairs, of which few would drive all weights to zero
 _TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
 

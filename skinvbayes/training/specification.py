@@ -110,7 +110,8 @@ class TrainingSpecification:
         variance = problem.noise_level**2
         bayesian = abs(self.epsilon_for(problem) - variance) <= _TEMPERED * variance
         one = self.architecture.n_blocks == 1 and self.branch.can_be_inverse
-        return self.loss.regularizes and bayesian and one and self.is_natural
+        asked = self.loss.regularizes and np.isfinite(self.loss.worthwhile_gain)
+        return asked and bayesian and one and self.is_natural
 
     def has_trial(self, problem, n_samples):
         """Whether a trial decides so beforehand: where there are pairs and time enough for it."""
