@@ -22,7 +22,7 @@ from ..problem.coordinates import rounded_rows
 from ..problem.gaussian import unit_optimum
 from ..problem.inverse_problem import InverseProblem
 from .calibration import calibrate_null_space
-from .guard import best_share, blend
+from .guard import best_share, blend, mean_error
 from .objective import PRECISION, learns_rest, objective_of, tensor
 from .optimize import History, minimize
 from .progress import progress_bar
@@ -198,7 +198,12 @@ def _trial(specification, problem, pairs, rng):
     if specification.fresh_noise(problem, specification.loss, pairs) is not None:
         copies = max(2, _MOST_HELD_OUT // n_held)
         targets = problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
-    return trained, _share(specification, trained, others.X, targets)
+    share = _share(specification, trained, others.X, targets)
+    plain = specification.renewed(replace(problem, bandwidth=0.0), few)  # the prior not smoothed
+    error = mean_error(trained.network, trained.problem, others.X, targets, share)
+    if mean_error(trained.network, plain, others.X, targets, 1.0) <= error:
+        share = 1.0
+    return trained, share
 
 
 def _share_after(specification, trained, pairs):
@@ -220,6 +225,7 @@ def _share(specification, trained, X, targets):
 def _linear(specification, problem, pairs, rng):
     """The linear minimum mean square error estimator as a network."""
     generator = _generator(rng)
+    problem = specification.renewed(replace(problem, bandwidth=0.0), pairs)
     network = _new_network(specification, problem, pairs, torch.float64, generator)
     blend(network, 1.0)
     trained = _start(specification, network, problem, generator, pairs.weight.sum())

@@ -14,15 +14,10 @@ import torch
 
 from ..inversion import invert
 
-__all__ = ["best_share", "blend", "can_blend"]
+__all__ = ["best_share", "blend", "mean_error"]
 
 _SHARES = 0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0
 _MOST_ROWS = 2000
-
-
-def can_blend(network):
-    """Whether a network can be drawn towards the identity: one block that knows how to."""
-    return len(_map(network).blocks) == 1 and hasattr(_map(network).blocks[0], "blend")
 
 
 def blend(network, share):
@@ -62,6 +57,11 @@ def best_share(network, problem, X, Z, *, worthwhile_gain=0.0):
     if sure or not np.isfinite(means[0]) or means[-1] <= means[0]:
         return _SHARES[best]
     return 0.0
+
+
+def mean_error(network, problem, X, Z, share):
+    """The mean square error of the reconstructions with a share of the linear estimator."""
+    return _errors(network, problem, X[:_MOST_ROWS], Z[:, :_MOST_ROWS], share).mean()
 
 
 def _errors(network, problem, X, Z, share):
