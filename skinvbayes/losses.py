@@ -54,7 +54,7 @@ class Loss:
     ----------
     regularizes : bool
         Whether the optimum for Gaussian signals is the linear minimum mean square error estimator,
-        with which training then starts; False where it is G.
+        so that pairs can tell whether training is worth more; False where it is G.
     inverts : bool
         Whether the loss depends on φ only through φ⁻¹, so that a network may be given by that.
     first_stage : type of Loss or None

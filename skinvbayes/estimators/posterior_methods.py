@@ -39,8 +39,9 @@ class PosteriorMethods:
         Warns
         -----
         UserWarning
-            If epsilon is not δ², and what the result then means; or if some matrices were not
-            positive definite (not with one block of the gradient branch and the normal equation).
+            If epsilon is not δ², and what the result then means; if standard deviations exceed
+            those of the signals, with the rows; or if some matrices were not positive definite (not
+            with one block of the gradient branch and the normal equation).
         ConvergenceWarning
             As in :meth:`predict`.
 
