@@ -95,7 +95,7 @@ def test_partial_fit_after_fit_goes_on(cls, pairs):
     estimator.partial_fit(*pairs)
     assert estimator.network_ is before
     assert estimator.loss_curve_[:-1] == curve
-    assert estimator.loss_curve_[-1] < curve[-1] + 0.1 * abs(curve[-1])
+    assert estimator.loss_curve_[-1] < curve[-1] + 0.5 * abs(curve[-1])  # at a large step again
 
 
 @pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
