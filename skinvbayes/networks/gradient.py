@@ -104,11 +104,9 @@ class GradientBlock(MonotoneBlock):
         """Number of pieces, and of the units that are subtracted: none in an explicit inverse."""
         if not architecture.explicit_inverse:
             return {"n_pieces": architecture.n_pieces or 2}
-        n_units = (architecture.hidden_layer_sizes or cls.default_hidden_layer_sizes(architecture))[
-            0
-        ]
+        sizes = architecture.hidden_layer_sizes or cls.default_hidden_layer_sizes(architecture)
         most = 32 if architecture.n_features <= _SOME_FEATURES else 64
-        n_pieces = min(max(8 * most // n_units, 2), most)
+        n_pieces = min(max(8 * most // sizes[0], 2), most)
         return {"n_pieces": architecture.n_pieces or n_pieces, "n_subtracted": 0}
 
     @classmethod
@@ -173,10 +171,6 @@ class GradientBlock(MonotoneBlock):
         """Add a symmetric matrix to S, in place, as far as L Lᵀ stays positive semidefinite."""
         with torch.no_grad():
             self.factor.copy_(_root(self.factor @ self.factor.T + slope))
-
-    def forward(self, x):
-        """φ(x)."""
-        return self.call_and_slopes(x)[0]
 
     def call_and_slopes(self, x):
         """φ(x), and the softmax p of all units, of shape (n_samples, n_units · n_pieces)."""

@@ -48,8 +48,7 @@ def best_share(network, problem, X, Z, *, worthwhile_gain=0.0):
         The τ. It is zero unless another one is better by one standard error and by a gain that is
         worthwhile, or the linear estimator at least as good.
     """
-    rows = slice(_MOST_ROWS)
-    errors = np.array([_errors(network, problem, X[rows], Z[:, rows], τ) for τ in _SHARES])
+    errors = np.array([_errors(network, problem, X, Z, τ) for τ in _SHARES])
     means = np.where(np.isfinite(errors).all(axis=1), errors.mean(axis=1), np.inf)
     best = int(np.argmin(means))
     gain = errors[0] - errors[best]
@@ -61,12 +60,13 @@ def best_share(network, problem, X, Z, *, worthwhile_gain=0.0):
 
 def mean_error(network, problem, X, Z, share):
     """The mean square error of the reconstructions with a share of the linear estimator."""
-    return _errors(network, problem, X[:_MOST_ROWS], Z[:, :_MOST_ROWS], share).mean()
+    return _errors(network, problem, X, Z, share).mean()
 
 
 def _errors(network, problem, X, Z, share):
     """Squared errors of the reconstructions of each signal, averaged over its targets."""
     coordinates, found = problem.coordinates, []
+    X, Z = X[:_MOST_ROWS], Z[:, :_MOST_ROWS]
     for targets in Z:
         w = torch.from_numpy(coordinates.from_targets(targets)).to(network.device)
         u = w if share == 1 else _inverse(network, w, share)
