@@ -17,13 +17,14 @@ _CLUSTER_FAILURES, _BANDWIDTH_FAILURES = 3, 2  # in a row, after which no more a
 _FEWEST_SIGNALS = 10  # for which anything but the linear estimator is tried, and in a cluster
 _HELD_OUT = 800  # most held-out signals of a fold
 _ONE_FOLD = 2000  # signals from which on one fold is enough
-_MOST_SIGNALS = 5000
+_MOST_SIGNALS, _FEWEST_SUBSAMPLED = 5000, 2000
+_MOST_ENTRIES = 2**22  # signals × features² of a subsample
 _MOST_WORK = 2**30  # signals × features² × clusters of the largest mixture
-_MOST_STEPS = 20  # of the fit of a mixture
+_MOST_STEPS = 15  # of the fit of a mixture
 
 
 def choose(prior_class, u, weight, measurement, random_state):
-    """The number of clusters and the bandwidth with the lowest error on held-out signals.
+    """The mixture and the bandwidth with the lowest error on held-out signals.
 
     Parameters
     ----------
@@ -40,21 +41,24 @@ def choose(prior_class, u, weight, measurement, random_state):
 
     Returns
     -------
-    n_clusters : int
-        At first with the bandwidth one; a larger number must be better by a standard error.
+    mixture : WeightedMixture
+        Clusters of some of the signals. Their number is chosen first, with the bandwidth one; a
+        larger number must be better by a standard error.
     bandwidth : float
         The largest, unless a smaller one is better by a standard error.
     """
-    best = (1, 1.0)
     if len(u) < _FEWEST_SIGNALS:
-        return best
+        return WeightedMixture.fit(u, weight, 1, random_state), 1.0
     rng = check_random_state(random_state)
-    rows = rng.permutation(len(u))[:_MOST_SIGNALS]
+    most = min(_MOST_SIGNALS, max(_FEWEST_SUBSAMPLED, _MOST_ENTRIES // u.shape[1] ** 2))
+    rows = rng.permutation(len(u))[:most]
     comparison = _Comparison(prior_class, u[rows], weight[rows], measurement, rng)
     most = min(len(rows) // _FEWEST_SIGNALS, _MOST_WORK // (len(rows) * u.shape[1] ** 2))
     clusters = [(n, 1.0) for n in _CLUSTERS[1:] if n <= most]
-    best = comparison.winner(best, clusters, _CLUSTER_FAILURES)
-    return comparison.winner(best, [(best[0], h) for h in _BANDWIDTHS], _BANDWIDTH_FAILURES)
+    n, _ = comparison.winner((1, 1.0), clusters, _CLUSTER_FAILURES)
+    smaller = [(n, h) for h in _BANDWIDTHS]
+    _, bandwidth = comparison.winner((n, 1.0), smaller, _BANDWIDTH_FAILURES)
+    return comparison.folds[0].mixture(n, comparison.random_state), bandwidth
 
 
 class _Comparison:

@@ -121,9 +121,9 @@ class SmoothedPrior:
         """
         u, weight = u[weight > 0], weight[weight > 0]
         measurement = _measurement(u, weight, forward, epsilon, noise)
-        n_clusters, bandwidth = choose(cls, u, weight, measurement, random_state)
-        choice = {"n_clusters": n_clusters, "bandwidth": bandwidth, "random_state": random_state}
-        return cls.fit(u, weight, **measurement, **choice)
+        mixture, bandwidth = choose(cls, u, weight, measurement, random_state)
+        mixture = mixture.refined(u, weight)
+        return cls.around(mixture, u, weight, bandwidth, random_state, measurement)
 
     @classmethod
     def around(cls, mixture, u, weight, bandwidth, random_state, measurement):

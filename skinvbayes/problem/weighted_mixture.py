@@ -16,6 +16,7 @@ __all__ = ["WeightedMixture"]
 
 _FLATTEST = 1e-8  # variance within clusters, relative to the mean variance of a feature
 _MOST_STEPS = 40
+_N_STARTS = 2
 _TOLERANCE = 1e-4  # least gain of the mean log-likelihood in one step
 
 
@@ -28,7 +29,7 @@ class WeightedMixture(NamedTuple):
 
     @classmethod
     def fit(cls, u, weight, n_clusters, random_state, max_iter=_MOST_STEPS):
-        """Start at k-means and improve the likelihood.
+        """Start at k-means a few times, improve the likelihood, and keep the most likely mixture.
 
         Parameters
         ----------
@@ -52,20 +53,30 @@ class WeightedMixture(NamedTuple):
             n_clusters = min(n_clusters, len(np.unique(u, axis=0)))
         if n_clusters == 1:
             return cls._of_labels(u, weight, np.ones((len(u), 1)), floor=0.0)
-        start = KMeans(n_clusters, n_init=2, random_state=random_state)
-        responsibilities = np.eye(n_clusters)[start.fit_predict(u, sample_weight=weight)]
+        eye, rng, found = np.eye(n_clusters), np.random.RandomState(random_state), []
+        for _ in range(_N_STARTS):
+            labels = KMeans(n_clusters, n_init=1, random_state=rng).fit_predict(u, None, weight)
+            found.append(cls._improved(u, weight, eye[labels], max_iter))
+        return max(found, key=lambda pair: pair[1])[0]
+
+    def refined(self, u, weight):
+        """The mixture after more steps with these signals, and as many clusters."""
+        if len(self.shares) == 1:
+            return self.fit(u, weight, 1, 0)
+        return self._improved(u, weight, self.responsibilities(u)[0], _MOST_STEPS)[0]
+
+    @classmethod
+    def _improved(cls, u, weight, responsibilities, max_iter):
+        """The mixture after steps that raise the likelihood, and its mean log-likelihood."""
         variance = np.average((u - np.average(u, axis=0, weights=weight)) ** 2, 0, weight).mean()
-        floor = _FLATTEST * variance + np.finfo(float).tiny
-        likelihood = -np.inf
+        floor, likelihood = _FLATTEST * variance + np.finfo(float).tiny, -np.inf
         for _ in range(max_iter):
             mixture = cls._of_labels(u, weight, responsibilities, floor)
-            joint = mixture.joint_log_density(u)
-            total = logsumexp(joint, axis=1)
-            responsibilities = np.exp(joint - total[:, None])
-            previous, likelihood = likelihood, np.average(total, weights=weight)
+            responsibilities, log_density = mixture.responsibilities(u)
+            previous, likelihood = likelihood, np.average(log_density, weights=weight)
             if likelihood - previous < _TOLERANCE:
                 break
-        return mixture
+        return mixture, likelihood
 
     @classmethod
     def _of_labels(cls, u, weight, responsibilities, floor):
@@ -79,18 +90,18 @@ class WeightedMixture(NamedTuple):
         covariances = (scatter + n_features * pooled) / (counts + n_features)[:, None, None]
         return cls(counts / counts.sum(), means, covariances + floor * np.eye(n_features))
 
-    def joint_log_density(self, u):
-        """``log(π_k N(u; c_k, Q_k))``, of shape (n_samples, n_clusters), up to a constant."""
+    def responsibilities(self, u):
+        """The posterior probabilities of the clusters, and the log density up to a constant."""
         logs = [_log_density(u - c, Q) for c, Q in zip(self.means, self.covariances, strict=True)]
-        return np.log(np.maximum(self.shares, np.finfo(float).tiny)) + np.column_stack(logs)
+        joint = np.log(np.maximum(self.shares, np.finfo(float).tiny)) + np.column_stack(logs)
+        log_density = logsumexp(joint, axis=1)
+        return np.exp(joint - log_density[:, None]), log_density
 
     def drawn_labels(self, u, rng):
         """One cluster for each signal, drawn from the posterior probabilities of the clusters."""
         if len(self.shares) == 1:
             return np.zeros(len(u), dtype=int)
-        joint = self.joint_log_density(u)
-        probability = np.exp(joint - logsumexp(joint, axis=1, keepdims=True))
-        below = probability.cumsum(axis=1) < rng.uniform(size=(len(u), 1))
+        below = self.responsibilities(u)[0].cumsum(axis=1) < rng.uniform(size=(len(u), 1))
         return below.sum(axis=1).clip(max=len(self.shares) - 1)
 
 
