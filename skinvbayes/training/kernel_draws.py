@@ -5,7 +5,7 @@ import torch
 
 __all__ = ["KernelDraws"]
 
-_DENSE_ENTRIES = 2**19  # rows × clusters × features², up to which one product serves all clusters
+_DENSE_ENTRIES = 2**20  # rows × clusters × features², up to which one product serves all clusters
 
 
 class KernelDraws:
@@ -29,26 +29,20 @@ class KernelDraws:
         def tensor(array):
             return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
 
-        roots = prior.measurement_roots
-        moves = [roots, roots @ prior.gains.transpose(0, 2, 1)]  # of ξ to e and K_k e
-        self.n_features = prior.means.shape[1]
-        self.factors = tensor(np.concatenate(moves, axis=2))
-        self.pairs = tensor(np.hstack([prior.images, prior.means]))  # G̃ m_j and m_j
+        self.n_features, self.epsilon = prior.means.shape[1], float(prior.epsilon)
         self.labels = torch.from_numpy(prior.labels).to(device)
         self.cumulative = torch.from_numpy(prior.weights.cumsum()).to(device)
         self.mixture = None
+        roots, means = prior.measurement_roots, prior.images
         if prior.bandwidth == 1 and len(prior.means) > 1:
             slopes = prior.statistic.T @ prior.slopes  # one matrix for w ↦ K_k t
-            self.mixture = tuple(
-                tensor(a)
-                for a in (
-                    prior.statistic.T,
-                    slopes.transpose(1, 0, 2).reshape(self.n_features, -1),
-                    prior.pulls,
-                    prior.biases,
-                )
-            )
-        self.epsilon = float(prior.epsilon)
+            slopes = slopes.transpose(1, 0, 2).reshape(self.n_features, -1)
+            statistic = None if prior.noise is None else tensor(prior.statistic.T)
+            self.mixture = statistic, tensor(slopes), tensor(prior.pulls), tensor(prior.biases)
+        else:  # with the targets beside the measurements
+            moves = roots @ prior.gains.transpose(0, 2, 1)
+            roots, means = np.concatenate([roots, moves], 2), np.hstack([means, prior.means])
+        self.roots, self.means = tensor(roots), tensor(means)
 
     def rows(self, n_rows, generator=None):
         """Draw kernels by their weights."""
@@ -71,32 +65,34 @@ class KernelDraws:
         -------
         w, target : Tensors of shape (n_rows, n_features)
         """
-        shape, dtype = (len(rows), self.n_features), self.pairs.dtype
-        white = torch.randn(shape, dtype=dtype, generator=generator).to(self.pairs.device)
-        pair = self._moved(white, self.labels[rows]).add_(self.pairs[rows])
-        w, target = pair.split(self.n_features, dim=1)
-        return w, target if self.mixture is None else self._posterior_mean(w)
+        shape, device = (len(rows), self.n_features), self.means.device
+        white = torch.randn(shape, dtype=self.means.dtype, generator=generator).to(device)
+        drawn = self._coloured(white, self.labels[rows]).add_(self.means[rows])
+        if self.mixture is not None:
+            return drawn, self._posterior_mean(drawn)
+        return drawn.split(self.n_features, dim=1)
 
-    def _moved(self, white, labels):
-        """(e, K_k e) from white noise and clusters."""
-        n_clusters, n_features, width = self.factors.shape
+    def _coloured(self, white, labels):
+        """Rows of white noise times the matrices of their clusters."""
+        n_clusters, n_features, width = self.roots.shape
         if n_clusters == 1:
-            return white @ self.factors[0]
-        if len(white) * self.factors.numel() <= 2 * _DENSE_ENTRIES * n_features:
-            flat = self.factors.transpose(0, 1).reshape(n_features, -1)
+            return white @ self.roots[0]
+        if len(white) * n_clusters * n_features**2 <= _DENSE_ENTRIES:
+            flat = self.roots.transpose(0, 1).reshape(n_features, -1)
             moved = (white @ flat).view(-1, n_clusters, width)
             return moved[torch.arange(len(white), device=white.device), labels]
         moved = white.new_empty(len(white), width)
         for k in labels.unique().tolist():
             chosen = (labels == k).nonzero()[:, 0]
-            moved[chosen] = white[chosen] @ self.factors[k]
+            moved[chosen] = white[chosen] @ self.roots[k]
         return moved
 
     def _posterior_mean(self, w):
         statistic, slopes, pulls, biases = self.mixture
-        t = w @ statistic
+        t = w if statistic is None else w @ statistic
         moved = (w @ slopes).view(len(w), -1, self.n_features)  # K_k t
-        quadratic = torch.einsum("nke,ne->nk", moved, t).mul_(0.5 / self.epsilon)
-        probability = torch.softmax(torch.addmm(biases, t, pulls.T).add_(quadratic), dim=1)
+        quadratic = torch.bmm(moved, t[:, :, None])[:, :, 0]
+        logits = torch.addmm(biases, t, pulls.T).add_(quadratic, alpha=0.5 / self.epsilon)
+        probability = torch.softmax(logits, dim=1)
         mean = torch.bmm(probability[:, None], moved)[:, 0]
         return mean.addmm_(probability, pulls, alpha=self.epsilon)
