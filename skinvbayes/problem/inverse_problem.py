@@ -10,7 +10,12 @@ import numpy as np
 from ..operators import Operator, as_operator, estimate_operator
 from .coordinates import Coordinates
 from .gaussian import gaussian_precision, linear_precision
-from .measurement import check_size, choose_operator, estimate_noise_level
+from .measurement import (
+    check_size,
+    choose_operator,
+    estimate_noise_level,
+    residuals_are_white,
+)
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
 
@@ -64,6 +69,8 @@ class InverseProblem:
         Standard deviations of the signals' features.
     reach : float
         Largest root mean square of the coordinates of a signal.
+    noise_is_white : bool
+        Whether the noise can be drawn afresh; found out for reconstructions alone.
     """
 
     operator: Operator | None
@@ -73,6 +80,7 @@ class InverseProblem:
     coordinates: Coordinates
     signal_std: np.ndarray
     reach: float = np.inf
+    noise_is_white: bool = False
 
     @classmethod
     def from_pairs(
@@ -120,6 +128,9 @@ class InverseProblem:
         signal_std = np.sqrt(np.average((X - coordinates.signal_mean) ** 2, 0, weight))
         levels = float(noise_level), float(bandwidth)
         problem = cls(operator, forward, *levels, coordinates, signal_std)
+        if policy.reconstructs:
+            residual = Y - (fitted if operator is None else operator).forward(X)
+            problem.noise_is_white = residuals_are_white(residual, X, weight)
         renewal = {"epsilon": epsilon, "reconstructs": policy.reconstructs}
         return problem.renewed(X, Y, weight, **renewal) if policy.natural else problem
 

@@ -13,10 +13,11 @@ __all__ = ["choose"]
 
 _CLUSTERS = (1, 2, 3, 4, 5, 6, 8, 12, 16)
 _BANDWIDTHS = (0.85, 0.7, 0.5, 0.3, 0.15, 0.0)
+_WORTHWHILE = 2e-3  # share of the error by which another prior has to be better
 _CLUSTER_FAILURES, _BANDWIDTH_FAILURES = 3, 2  # in a row, after which no more are tried
 _FEWEST_SIGNALS = 10  # for which anything but the linear estimator is tried, and in a cluster
 _HELD_OUT = 800  # most held-out signals of a fold
-_ONE_FOLD = 2000  # signals from which on one fold is enough
+_ONE_FOLD = 1000  # signals from which on one fold is enough
 _MOST_SIGNALS, _FEWEST_SUBSAMPLED = 5000, 2000
 _MOST_ENTRIES = 2**22  # signals × features² of a subsample
 _MOST_WORK = 2**30  # signals × features² × clusters of the largest mixture
@@ -45,7 +46,8 @@ def choose(prior_class, u, weight, measurement, random_state):
         Clusters of some of the signals. Their number is chosen first, with the bandwidth one; a
         larger number must be better by a standard error.
     bandwidth : float
-        The largest, unless a smaller one is better by a standard error.
+        The largest, unless a smaller one is better by a standard error; then the next smaller
+        one, since a network that is trained on the draws smooths once more.
     """
     if len(u) < _FEWEST_SIGNALS:
         return WeightedMixture.fit(u, weight, 1, random_state), 1.0
@@ -58,6 +60,8 @@ def choose(prior_class, u, weight, measurement, random_state):
     n, _ = comparison.winner((1, 1.0), clusters, _CLUSTER_FAILURES)
     smaller = [(n, h) for h in _BANDWIDTHS]
     _, bandwidth = comparison.winner((n, 1.0), smaller, _BANDWIDTH_FAILURES)
+    if bandwidth < 1:
+        bandwidth = max((h for h in _BANDWIDTHS if h < bandwidth), default=0.0)
     return comparison.folds[0].mixture(n, comparison.random_state), bandwidth
 
 
@@ -98,11 +102,12 @@ class _Comparison:
         return best
 
     def is_better(self, candidate, best):
-        """Whether the mean error falls by more than its standard error."""
-        gain = self.errors(*best) - self.errors(*candidate)
-        mean = np.average(gain, weights=self.weight)
+        """Whether the mean error falls by more than its standard error, and enough to count."""
+        errors = self.errors(*best)
+        gain = errors - self.errors(*candidate)
+        mean, error = np.average([gain, errors], axis=1, weights=self.weight)
         deviation = np.linalg.norm(self.weight * (gain - mean)) / self.weight.sum()
-        return mean > deviation
+        return mean > max(deviation, _WORTHWHILE * error)
 
     def errors(self, n_clusters, bandwidth):
         """The mean squared error of each held-out signal."""

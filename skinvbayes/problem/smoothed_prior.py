@@ -37,6 +37,7 @@ from .weighted_mixture import WeightedMixture
 __all__ = ["SmoothedPrior"]
 
 _LEAST_EPSILON = 1e-10  # relative to the variance of a clean w
+_TILT = 0.3  # τ, relative to the noise of a direction that is measured well
 _LEAST_NOISE = 1e-10  # eigenvalue of a noise covariance, relative to the largest
 
 
@@ -144,6 +145,11 @@ class SmoothedPrior:
         """Whether the posterior mean is the linear estimator: one cluster and h = 1."""
         return self.bandwidth == 1 and len(self.means) == 1
 
+    @property
+    def is_mixture(self):
+        """Whether there is one kernel for each of several clusters."""
+        return self.bandwidth == 1 and len(self.means) > 1
+
     # ------------------------------------------------------------------- the posterior mean
 
     def posterior_mean(self, w):
@@ -232,10 +238,59 @@ class SmoothedPrior:
         return _root(self.covariances)
 
     @property
-    def measurement_roots(self):
-        """Symmetric roots of the covariances G̃ S_k G̃ᵀ + N of w given a kernel."""
+    def measurement_covariances(self):
+        """The covariances G̃ S_k G̃ᵀ + N of w given a kernel."""
         noise = self.epsilon * self.forward if self.noise is None else self.noise
-        return _root(self.forward @ self.covariances @ self.forward.T + noise)
+        return self.forward @ self.covariances @ self.forward.T + noise
+
+    @property
+    def measurement_roots(self):
+        """Their symmetric roots."""
+        return _root(self.measurement_covariances)
+
+    @property
+    def tilted_roots(self):
+        """The same with ε (τ² − G̃)₊ added: w then varies in the null space of G̃ too.
+
+        No measurement has w there, but the posterior covariance is ε times the slope of E[u | w],
+        whose formula holds for every w: w + εη is what one measures if the prior is tilted by
+        exp(η·u). A potential of E[u | w] that is learned for w in the range of G̃ alone may have
+        any slope across it, and a steep one is hard to train.
+        """
+        if self.noise is not None:
+            return self.measurement_roots
+        values, axes = np.linalg.eigh((self.forward + self.forward.T) / 2)
+        added = self.epsilon * (axes * (_TILT**2 - values).clip(0)) @ axes.T
+        return _root(self.measurement_covariances + added)
+
+    def unexplained(self, rng, n_draws=4000):
+        """The mean of ‖u − t‖² over signals and the targets t that training has for them.
+
+        A target is the posterior mean given the kernel, or under all kernels where there is one
+        for each cluster; the means of the kernels then add to the variances within them.
+
+        Parameters
+        ----------
+        rng : RandomState
+            Source of the draws that average over the latter.
+        n_draws : int, default=4000
+            Their number.
+
+        Returns
+        -------
+        unexplained : float
+        """
+        explained = self.gains @ self.forward @ self.covariances
+        within = np.trace(self.covariances - explained, axis1=1, axis2=2)
+        mean = float(self.weights @ within[self.labels])
+        if not self.is_mixture:
+            return mean
+        rows = rng.choice(len(self.means), n_draws, p=self.weights / self.weights.sum())
+        white = rng.standard_normal((n_draws, self.means.shape[1]))
+        e = np.einsum("nd,nde->ne", white, self.measurement_roots[rows])
+        own = self.means[rows] + np.einsum("ned,nd->ne", self.gains[rows], e)
+        between = self.posterior_mean(self.images[rows] + e) - own
+        return mean + float(np.sum(between**2, axis=1).mean())
 
     def drawn(self, u, rng):
         """Measurements of signals with fresh noise."""

@@ -7,6 +7,7 @@ which minimises the mean of one loss.
 import copy
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,16 +22,26 @@ from ..problem.clusters import ClusterPosterior
 from ..problem.coordinates import rounded_rows
 from ..problem.gaussian import unit_optimum
 from ..problem.inverse_problem import InverseProblem
+from ..problem.smoothed_prior import SmoothedPrior
 from .calibration import calibrate_null_space
-from .guard import best_share, blend, mean_error
-from .objective import PRECISION, learns_rest, objective_of, tensor
+from .guard import (
+    best_share,
+    blend,
+    linear_errors,
+    prior_errors,
+    reconstruction_errors,
+    surely_positive,
+)
+from .objective import PRECISION, drawn_from, learns_rest, objective_of, tensor
 from .optimize import History, minimize
+from .prior import chosen_prior, refitted_prior
 from .progress import progress_bar
 
 __all__ = ["Continuation", "Trained", "fit", "partial_fit", "resized"]
 
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
+_NEARLY = 1.03  # times the error that a prior allows
 
 
 @dataclass
@@ -115,21 +126,24 @@ def fit(specification, pairs, *, previous=None, report=None):
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
         return _train(specification, problem, pairs, rng, previous=previous, report=report)
-    share = 0.0
+    share, prior = 0.0, None
     if specification.has_trial(problem, len(pairs.X)):
-        trial, share = _trial(specification, problem, pairs, rng)
-        if trial.history.interrupted:
+        trial, share, prior, _ = _trial(specification, problem, pairs, rng)
+        if trial is not None and trial.history.interrupted:
             return trial
     if share == 1:
         return _linear(specification, problem, pairs, rng)
-    trained = _train(specification, problem, pairs, rng, report=report)
+    if prior is not None:
+        prior = refitted_prior(prior, problem, pairs)
+    trained = _train(specification, problem, pairs, rng, prior=prior, report=report)
     if specification.is_guarded(problem):
         if trained.network.explicit_inverse is None or trained.split[1] is not None:
             # a short trial by Adam has not learned enough to judge more than the linear estimator
             share = share if specification.solver_for(problem, pairs.X) == "lbfgs" else 0.0
             share = max(share, _share_after(specification, trained, pairs))
         blend(trained.network, share)
-        _calibrate(specification, trained, pairs)
+        if prior is None or not prior.is_mixture:
+            _calibrate(specification, trained, pairs)
     return trained
 
 
@@ -145,8 +159,10 @@ def _calibrate(specification, trained, pairs):
     calibrate_null_space(network, drawn.x, drawn.z, forward, epsilon)
 
 
-def _train(specification, problem, pairs, rng, *, previous=None, report=None, trial=False):
-    """Train in stages."""
+def _train(
+    specification, problem, pairs, rng, *, previous=None, prior=None, report=None, trial=False
+):
+    """Train in stages, on the pairs or on draws of a smoothed prior."""
     generator = _generator(rng)
     solver = specification.solver_for(problem, pairs.X)
     if previous is None:
@@ -158,6 +174,7 @@ def _train(specification, problem, pairs, rng, *, previous=None, report=None, tr
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
         objective = objective_of(specification, trained, loss_class, pairs, solver)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
+        objective = objective if prior is None else drawn_from(objective, prior)
         history = _run(specification, trained, objective, solver, n_iter, trained.split, report)
         trained.history = trained.history.followed_by(
             _in_user_units(history, objective.loss, problem.coordinates)
@@ -178,32 +195,56 @@ def _warn_if_unfinished(history, max_iter):
         )
 
 
-def _trial(specification, problem, pairs, rng):
-    """A shorter training on some of the pairs, and the share of the linear estimator in it.
+class _Verdict(NamedTuple):
+    """What held-out pairs say about short trainings on the others."""
 
-    The others decide on the share.
-    """
+    trained: Trained
+    share: float  # of the linear estimator; 1 for nothing else
+    prior: SmoothedPrior | None  # what to draw from, one of fewer pairs; None for the pairs
+    errors: np.ndarray  # of the held-out signals
+
+
+def _trial(specification, problem, pairs, rng):
+    """Try the linear estimator, a smoothed prior and the pairs themselves; the best of them."""
     n = len(pairs.X)
     n_held = min(max(int(_HELD_OUT * n), min(20, n // 2)), _MOST_HELD_OUT)
     kept, held = train_test_split(np.arange(n), test_size=n_held, random_state=rng)
     few, others = pairs.rows(kept), pairs.rows(held)
+    targets = problem.targets(others.Y)[None]
+    if specification.fresh_noise(problem, specification.loss) is not None:
+        copies = max(2, _MOST_HELD_OUT // n_held)
+        targets = problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
+    linear = specification.renewed(replace(problem, bandwidth=0.0), few)  # of the prior itself
+    problem = specification.renewed(problem, few)
     short = replace(
         specification,
         max_iter=math.ceil(specification.max_iter * _TRIAL),
         early_stopping=False,
         verbose=False,
     )
-    trained = _train(short, specification.renewed(problem, few), few, rng, trial=True)
-    targets = problem.targets(others.Y)[None]
-    if specification.fresh_noise(problem, specification.loss, pairs) is not None:
-        copies = max(2, _MOST_HELD_OUT // n_held)
-        targets = problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
-    share = _share(specification, trained, others.X, targets)
-    plain = specification.renewed(replace(problem, bandwidth=0.0), few)  # the prior not smoothed
-    error = mean_error(trained.network, trained.problem, others.X, targets, share)
-    if mean_error(trained.network, plain, others.X, targets, 1.0) <= error:
-        share = 1.0
-    return trained, share
+
+    def verdict(prior):
+        trained = _train(short, problem, few, rng, prior=prior, trial=True)
+        share = 0.0 if prior is not None else _share(specification, trained, others.X, targets)
+        errors = reconstruction_errors(trained.network, problem, others.X, targets, share)
+        return _Verdict(trained, share, prior, errors)
+
+    errors = linear_errors(linear, others.X, targets)
+    best = _Verdict(None, 1.0, None, errors)
+    prior = chosen_prior(problem, few, rng) if specification.smooths(problem) else None
+    if prior is not None:
+        smoothed = verdict(prior)
+        if smoothed.trained.history.interrupted:
+            return smoothed
+        if surely_positive(errors - smoothed.errors):
+            best = smoothed
+            ideal = prior_errors(prior, problem, others.X, targets)
+            if smoothed.errors.mean() <= _NEARLY * ideal.mean():
+                return best
+    raw = verdict(None)
+    gain = best.errors - raw.errors
+    wins = gain.mean() > 0 if best.prior is None else surely_positive(gain)
+    return raw if wins or raw.trained.history.interrupted else best
 
 
 def _share_after(specification, trained, pairs):

@@ -14,7 +14,14 @@ import torch
 
 from ..inversion import invert
 
-__all__ = ["best_share", "blend", "mean_error"]
+__all__ = [
+    "best_share",
+    "blend",
+    "linear_errors",
+    "prior_errors",
+    "reconstruction_errors",
+    "surely_positive",
+]
 
 _SHARES = 0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0
 _MOST_ROWS = 2000
@@ -48,31 +55,58 @@ def best_share(network, problem, X, Z, *, worthwhile_gain=0.0):
         The τ. It is zero unless another one is better by one standard error and by a gain that is
         worthwhile, or the linear estimator at least as good.
     """
-    errors = np.array([_errors(network, problem, X, Z, τ) for τ in _SHARES])
+    errors = [reconstruction_errors(network, problem, X, Z, τ) for τ in _SHARES[:-1]]
+    errors = np.array([*errors, linear_errors(problem, X, Z)])
     means = np.where(np.isfinite(errors).all(axis=1), errors.mean(axis=1), np.inf)
     best = int(np.argmin(means))
     gain = errors[0] - errors[best]
-    sure = gain.mean() > max(gain.std() / np.sqrt(len(gain)), worthwhile_gain * means[0])
-    if sure or not np.isfinite(means[0]) or means[-1] <= means[0]:
+    worthwhile = surely_positive(gain) and gain.mean() > worthwhile_gain * means[0]
+    if worthwhile or not np.isfinite(means[0]) or means[-1] <= means[0]:
         return _SHARES[best]
     return 0.0
 
 
-def mean_error(network, problem, X, Z, share):
-    """The mean square error of the reconstructions with a share of the linear estimator."""
-    return _errors(network, problem, X, Z, share).mean()
+def reconstruction_errors(network, problem, X, Z, share):
+    """Squared errors of the reconstructions of each signal, averaged over its targets.
+
+    Parameters
+    ----------
+    network, problem, X, Z
+        As in :func:`best_share`; of many signals, the first ones.
+    share : float
+        The τ.
+
+    Returns
+    -------
+    errors : ndarray of shape (n_samples,)
+    """
+
+    def reconstruct(w):
+        return _inverse(network, torch.from_numpy(w).to(network.device), share).cpu().numpy()
+
+    return _errors(reconstruct, problem, X, Z)
 
 
-def _errors(network, problem, X, Z, share):
-    """Squared errors of the reconstructions of each signal, averaged over its targets."""
-    coordinates, found = problem.coordinates, []
-    X, Z = X[:_MOST_ROWS], Z[:, :_MOST_ROWS]
-    for targets in Z:
-        w = torch.from_numpy(coordinates.from_targets(targets)).to(network.device)
-        u = w if share == 1 else _inverse(network, w, share)
-        error = coordinates.to_signals(u.cpu().numpy()) - X
-        found.append((error**2).sum(axis=1))
-    return np.mean(found, axis=0)
+def linear_errors(problem, X, Z):
+    """The same for the linear estimator, the identity in the coordinates of a problem."""
+    return _errors(lambda w: w, problem, X, Z)
+
+
+def prior_errors(prior, problem, X, Z):
+    """The same for the posterior mean of a smoothed prior."""
+    return _errors(prior.posterior_mean, problem, X, Z)
+
+
+def surely_positive(gains):
+    """Whether a mean is positive by more than its standard error."""
+    return gains.mean() > gains.std() / np.sqrt(len(gains))
+
+
+def _errors(reconstruct, problem, X, Z):
+    """The squared errors of a reconstruction in the coordinates of a problem."""
+    coordinates, X = problem.coordinates, X[:_MOST_ROWS]
+    images = (reconstruct(coordinates.from_targets(targets[:_MOST_ROWS])) for targets in Z)
+    return np.mean([((coordinates.to_signals(u) - X) ** 2).sum(axis=1) for u in images], axis=0)
 
 
 @torch.no_grad()

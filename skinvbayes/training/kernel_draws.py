@@ -13,7 +13,8 @@ class KernelDraws:
 
     A draw of kernel j is w = G̃ m_j + e with e ~ N(0, G̃ S_k G̃ᵀ + N). Its target m_j + K_k e is the
     mean over all signals of the kernel that w may come from. Where there is one kernel for each
-    cluster (h = 1) the target is the posterior mean under all of them, without any noise.
+    cluster (h = 1) the target is the posterior mean under all of them, without any noise, and w
+    varies in the null space of G̃ too (:attr:`SmoothedPrior.tilted_roots`).
 
     Parameters
     ----------
@@ -34,7 +35,8 @@ class KernelDraws:
         self.cumulative = torch.from_numpy(prior.weights.cumsum()).to(device)
         self.mixture = None
         roots, means = prior.measurement_roots, prior.images
-        if prior.bandwidth == 1 and len(prior.means) > 1:
+        if prior.is_mixture:
+            roots = prior.tilted_roots
             slopes = prior.statistic.T @ prior.slopes  # one matrix for w ↦ K_k t
             slopes = slopes.transpose(1, 0, 2).reshape(self.n_features, -1)
             statistic = None if prior.noise is None else tensor(prior.statistic.T)

@@ -1,12 +1,15 @@
 """What a stage of training minimises: a loss over pairs, in the coordinates of the network."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from ..problem.coordinates import rounded_number, rounded_rows
+from .kernel_draws import KernelDraws
 from .optimize import Objective
 
-__all__ = ["PRECISION", "learns_rest", "objective_of", "tensor"]
+__all__ = ["PRECISION", "drawn_from", "learns_rest", "objective_of", "tensor"]
 
 PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
 _WITH_JITTER = 0.1  # share of the penalty that fresh jitter leaves necessary
@@ -20,7 +23,7 @@ def objective_of(specification, trained, loss_class, pairs, solver):
     X, Y, weight = pairs
     device, dtype = trained.network.device, PRECISION[solver]
     loss = loss_class.for_problem(trained.epsilon, problem)
-    noise = specification.fresh_noise(problem, loss, pairs)
+    noise = specification.fresh_noise(problem, loss)
     w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
     forward, constant = problem.unit_forward, 0.0
     if learns_rest(trained.network, loss):
@@ -41,6 +44,14 @@ def objective_of(specification, trained, loss_class, pairs, solver):
         constant=constant,
         decay=0.0 if noise is not None else _decay(trained, loss, X.shape[1], fresh_jitter),
     )
+
+
+def drawn_from(objective, prior):
+    """The same objective with draws of a smoothed prior in place of the pairs."""
+    x = objective.x
+    constant = 0.5 * prior.unexplained(np.random.RandomState(0))
+    kernels = KernelDraws(prior, x.dtype, x.device)
+    return replace(objective, kernels=kernels, constant=objective.constant + constant)
 
 
 def _targets(problem, loss, pairs, fresh):

@@ -9,6 +9,7 @@ from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from ..numerics.warn import warn_caller
+from .kernel_draws import KernelDraws
 
 __all__ = ["History", "Objective", "StoppingRule", "minimize"]
 
@@ -38,6 +39,8 @@ class Objective:
         The linear map of rows that carries the jitter over to z; None where z stays.
     noise : Tensor of shape (n_features, n_features) or (), or None
         The same for fresh noise of z; None where z is as it was measured.
+    kernels : KernelDraws or None
+        What is drawn in place of the pairs; None for the pairs themselves.
     constant : float
         What is added to the mean loss.
     decay : float
@@ -51,6 +54,7 @@ class Objective:
     jitter: torch.Tensor | None = None
     forward: object = None
     noise: torch.Tensor | None = None
+    kernels: KernelDraws | None = None
     constant: float = 0.0
     decay: float = 0.0
 
@@ -66,7 +70,11 @@ class Objective:
         return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
 
     def drawn(self, generator):
-        """The same objective with jitter and noise drawn: nothing in it is random any more."""
+        """The same objective with all that is random drawn."""
+        if self.kernels is not None:
+            z, x = self.kernels.draw(self.kernels.rows(len(self.x), generator), generator)
+            weight = torch.ones_like(x[:, 0])
+            return replace(self, x=x, z=z, weight=weight, kernels=None, noise=None)
         x, z = self.x, self.z
         if self.jitter is not None:
             jitter = _white(x, generator, self.jitter)
@@ -364,12 +372,11 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
     for _ in range(max_iter):
         network.train()
         losses, sizes = [], []
-        batches = _batches(objective, batch_size, generator)
+        drawn, batches = _iteration(objective, batch_size, generator)
         for n_done, rows in enumerate(batches):
             if schedule is not None:
                 schedule.set_step(n_done / len(batches))
-            batch = objective.split(rows).drawn(generator)
-            values = batch.loss_and_penalised(network)
+            values = drawn.split(rows).drawn(generator).loss_and_penalised(network)
             losses.append([value.item() for value in values])
             sizes.append(len(rows))
             if not np.isfinite(losses[-1]).all():
@@ -385,16 +392,18 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
             break
 
 
-def _batches(objective, batch_size, generator):
-    """The rows of each step of one iteration: a pass over the pairs, or some steps of fresh noise.
+def _iteration(objective, batch_size, generator):
+    """What one iteration minimises, and the rows of each step: a pass, or steps of fresh noise.
 
     With fresh noise a pair is never seen twice, and neither few nor many of them decide how long
     training has to last.
     """
     n = len(objective.x)
     if objective.noise is None:
-        return torch.randperm(n, generator=generator).tensor_split(max(1, n // batch_size))
-    return torch.randint(n, (_FRESH_STEPS, batch_size), generator=generator).unbind()
+        rows = torch.randperm(n, generator=generator)
+        return objective, rows.tensor_split(max(1, n // batch_size))
+    rows = torch.randint(n, (_FRESH_STEPS * batch_size,), generator=generator)
+    return objective.split(rows).drawn(generator), torch.arange(len(rows)).split(batch_size)
 
 
 class _Annealing:

@@ -10,7 +10,6 @@ from ..networks.architecture import Architecture
 from ..networks.block import ResidualBlock
 from ..networks.iresnet import name_of
 from ..problem.inverse_problem import InverseProblem, Policy
-from ..problem.measurement import residuals_are_white
 
 __all__ = ["Pairs", "TrainingSpecification"]
 
@@ -132,15 +131,15 @@ class TrainingSpecification:
         share = self.branch.reconstruction_smoothing if automatic and loss.expects_noise else 1
         return share * problem.bandwidth
 
-    def fresh_noise(self, problem, loss, pairs):
+    def fresh_noise(self, problem, loss):
         """What turns white noise into noise of w, as a matrix; None to take that of the pairs."""
-        if not (self.explicit_inverse and loss.expects_noise):
-            return None
-        X, Y, weight = pairs
-        operator = problem.forward if problem.operator is None else problem.operator
-        if not residuals_are_white(Y - operator.forward(X), X, weight):
-            return None
-        return problem.unit_noise
+        fresh = self.explicit_inverse and loss.expects_noise and problem.noise_is_white
+        return problem.unit_noise if fresh else None
+
+    def smooths(self, problem):
+        """Whether a smoothed prior may take the place of the pairs: where all noise is fresh."""
+        automatic = isinstance(self.prior_bandwidth, str)
+        return automatic and self.fresh_noise(problem, self.loss) is not None
 
     def solver_for(self, problem, X):
         """The solver, "lbfgs" or "adam"."""
