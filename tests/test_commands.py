@@ -11,7 +11,7 @@ from sklearn.neural_network import MLPRegressor
 from skinvbayes.__main__ import main
 from skinvbayes.commands import figures
 from skinvbayes.commands.figures import FIGURES, figure_1, figure_4
-from skinvbayes.commands.study import Run
+from skinvbayes.commands.study import Run, Study
 
 SMALL = ["--n-train", "150", "--n-test", "100", "--quiet"]
 METHODS = {
@@ -20,7 +20,19 @@ METHODS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.fixture
+def short_trainings(monkeypatch):
+    """A tenth of the iterations, where nothing depends on what was learned."""
+    fit = Study.fit
+
+    def hasty(study, cls, **parameters):
+        return fit(study, cls, **parameters, max_iter=20)
+
+    monkeypatch.setattr(Study, "fit", hasty)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:The loss was still falling")
+@pytest.mark.usefixtures("short_trainings")
 def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys, monkeypatch):
     def hasty(**parameters):
         return MLPRegressor(**parameters | {"max_iter": 1})
@@ -38,11 +50,12 @@ def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys, monkeypatch):
 
 @pytest.fixture
 def short_sweep(monkeypatch):
-    """Fewer weights in Figure 4."""
-    monkeypatch.setattr(figures, "_SWEEP", np.array([0.5, 1.0]))
+    """One weight in Figure 4."""
+    monkeypatch.setattr(figures, "_SWEEP", np.array([1.0]))
 
 
-@pytest.mark.usefixtures("short_sweep")
+@pytest.mark.filterwarnings("ignore:The loss was still falling")
+@pytest.mark.usefixtures("short_sweep", "short_trainings")
 @pytest.mark.parametrize("number", FIGURES)
 def test_reproduce_writes_picture_and_numbers(number, tmp_path, capsys):
     main(["reproduce", *SMALL, "--figure", number, "--seed", "3", "--output", str(tmp_path)])
@@ -85,6 +98,8 @@ def test_unknown_figure_is_refused(capsys):
     assert "invalid choice: '2'" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:The loss was still falling")
+@pytest.mark.usefixtures("short_trainings")
 def test_grids_share_their_limits():
     figure, rows = figure_1(Run(n_train=150, n_test=100))
     assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes} == {((-2, 2), (-2, 2))}

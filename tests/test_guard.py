@@ -12,10 +12,11 @@ from helpers import rmse
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_bimodal, make_ill_posed, make_mixture
 from skinvbayes.inversion import invert
-from skinvbayes.oracles import posterior_mean
+from skinvbayes.oracles import posterior_covariance, posterior_mean
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
 from skinvbayes.training.guard import best_share, blend
+from skinvbayes.training.objective import drawn_from
 from skinvbayes.training.optimize import History, Objective, _Annealing
 
 
@@ -68,6 +69,37 @@ def test_clear_gains_are_kept():
     linear = lmmse(data, data.noise_level)(data.Y_test)
     error = rmse(estimator.predict(data.Y_test), data.X_test)
     assert error < 1.02 * rmse(mean, data.X_test) < rmse(linear, data.X_test)
+
+
+@pytest.mark.parametrize("bandwidth, smoothed", [("auto", True), (0.0, False)])
+def test_mixtures_are_learned_from_a_smoothed_prior(bandwidth, smoothed, monkeypatch):
+    """Unless a bandwidth is given: then the signals themselves are, with that one."""
+    drawn = []
+    monkeypatch.setattr(
+        "skinvbayes.training.stages.drawn_from",
+        lambda objective, prior: drawn.append(prior) or drawn_from(objective, prior),
+    )
+    data = make_mixture(800, 500, n_features=2, operator="wide", random_state=2)
+    options = {"prior_bandwidth": bandwidth, "max_iter": 60, "random_state": 0}
+    estimator = ReconstructionINN(operator=data.operator, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(data.X_train, data.Y_train)
+    assert bool(drawn) == smoothed
+    known = {"operator": data.operator, "noise_level": data.noise_level}
+    mean = posterior_mean(data.prior, data.Y_test, **known)
+    error = rmse(estimator.predict(data.Y_test), data.X_test)
+    assert error < 1.02 * rmse(mean, data.X_test)
+    if smoothed:
+        variance = posterior_covariance(data.prior, data.Y_test, **known).diagonal(0, 1, 2)
+        ratio = estimator.posterior_std(data.Y_test) / np.sqrt(variance)
+        assert np.median(np.abs(ratio - 1)) < 0.12
+        # the loss is the error on the pairs, and not what is left of it where targets lack noise
+        w = estimator.problem_.coordinates.from_targets(data.Y_train @ data.operator)
+        u = estimator.problem_.coordinates.from_signals(data.X_train)
+        found = estimator.network_.explicit_inverse(torch.from_numpy(w)).detach().numpy()
+        loss = 0.5 * ((found - u) ** 2).sum(axis=1).mean() * estimator.problem_.coordinates.scale**2
+        assert estimator.loss_curve_[-1] == pytest.approx(loss, rel=0.15)
 
 
 def test_best_share_is_that_of_the_least_error():

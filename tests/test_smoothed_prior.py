@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skinvbayes.oracles import posterior_mean
+from skinvbayes.oracles import posterior_covariance, posterior_mean
 from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.smoothed_prior import SmoothedPrior
@@ -234,11 +234,50 @@ def test_draws_have_the_moments_of_the_measurements(n_clusters, bandwidth, rng):
     w, _ = draws.draw(draws.rows(20_000, generator), generator)
     covariance = np.cov(prior.means.T, aweights=prior.weights, bias=True)
     covariance += np.einsum("j,jde->de", prior.weights, prior.covariances[prior.labels])
+    tilt = prior.tilted_roots @ prior.tilted_roots - prior.measurement_covariances
     expected = forward @ covariance @ forward + EPSILON * forward
+    expected += tilt[0] if prior.is_mixture else 0
     size = np.abs(expected).max()
     mean = forward @ (prior.weights @ prior.means)
     np.testing.assert_allclose(w.mean(0), mean, atol=5 * np.sqrt(size / 20_000))
     np.testing.assert_allclose(np.cov(w.T), expected, atol=0.05 * size)
+
+
+def test_draws_of_a_mixture_vary_in_the_null_space(rng):
+    """The posterior covariance is ε times the slope of the posterior mean there too."""
+    _, forward = operator_and_forward(rng, 2)
+    prior = fitted(mixture_signals(200, rng), forward, 3, 1)
+    null = np.linalg.eigh(forward)[1][:, 0]
+    draws, generator = KernelDraws(prior, torch.float64), torch.Generator().manual_seed(0)
+    w, target = draws.draw(draws.rows(2000, generator), generator)
+    along = w.numpy() @ null
+    assert along.std() == pytest.approx(0.3 * np.sqrt(EPSILON), rel=0.1)
+    w0 = w.numpy()[:20] - np.outer(along[:20], null)
+    step = 1e-5
+    slope = (prior.posterior_mean(w0 + step * null) - prior.posterior_mean(w0 - step * null)) @ null
+    A = np.linalg.cholesky(forward + 1e-15 * np.eye(3)).T
+    measured = np.linalg.solve(A.T + 1e-12 * np.eye(3), w0.T).T
+    known = {"operator": A, "noise_level": np.sqrt(EPSILON)}
+    variance = posterior_covariance(as_mixture(prior), measured, **known) @ null @ null
+    np.testing.assert_allclose(EPSILON * slope / (2 * step), variance, rtol=1e-3)
+
+
+@pytest.mark.parametrize("n_clusters, bandwidth", [(3, 1), (3, 0.5), (1, 0)])
+def test_unexplained_is_the_mean_distance_of_signals_from_their_targets(n_clusters, bandwidth, rng):
+    _, forward = operator_and_forward(rng, 3)
+    prior = fitted(mixture_signals(40, rng), forward, n_clusters, bandwidth)
+    rows = rng.choice(len(prior.means), 20_000, p=prior.weights)
+    labels, white = prior.labels[rows], rng.standard_normal((20_000, 3))
+    u = prior.means[rows] + np.einsum("ned,nd->ne", prior.covariance_roots[labels], white)
+    w = prior.drawn(u, rng)
+    if bandwidth == 1:
+        target = prior.posterior_mean(w)
+    else:
+        rest = w - prior.images[rows]
+        target = prior.means[rows] + np.einsum("nde,ne->nd", prior.gains[labels], rest)
+    squares = ((u - target) ** 2).sum(axis=1)
+    error = 5 * squares.std() / np.sqrt(4000) + 1e-12
+    assert prior.unexplained(np.random.RandomState(0)) == pytest.approx(squares.mean(), abs=error)
 
 
 @pytest.mark.parametrize("noise", [None, 0.3 * np.eye(3)])

@@ -42,7 +42,9 @@ prior_bandwidth : "auto" or float, default="auto"
     feature, and no more than neighbours are apart, where signals repeat, take few values, or lie on
     a curve or in tight clusters. With "conv" it is half of the noise of a pixel. The reconstruction
     loss needs less smoothing, because it learns no score: "auto" gives it half of this bandwidth,
-    and none with "conv" or where signals repeat.
+    and none with "conv" or where signals repeat. Where held-out pairs say that it is better, that
+    loss draws its signals from Gaussian kernels with the covariances of clusters instead (then
+    ``prior_bandwidth_`` is 0); their number and their width are chosen on held-out pairs too.
 residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
     perceptron, the gradient of a strongly convex function of images with the same filters at every
@@ -51,9 +53,9 @@ n_blocks : int, default=1
     Number of residual blocks.
 hidden_layer_sizes : "auto", int or tuple of int, default="auto"
     Units of each hidden layer; "auto" takes 8 for each feature, between 32 and 512, in one layer
-    ("mlp": in two), and four units of many pieces for the reconstruction loss. With "conv" the
-    number of filters, each with its mirror image; "auto" takes 24, or ``kernel_size``²/2 if that
-    is less.
+    ("mlp": in two), and four or eight units of many pieces for the reconstruction loss. With
+    "conv" the number of filters, each with its mirror image; "auto" takes 24, or
+    ``kernel_size``²/2 if that is less.
 n_pieces : "auto" or int, default="auto"
     Pieces of each unit of the gradient branch, the gradient of a log-sum-exp of so many linear
     functions; "auto" takes 32 for the reconstruction loss (fewer with more units) and otherwise 2,

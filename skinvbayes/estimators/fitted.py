@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from ..training.fit import Trained
 from ..training.optimize import History
+from ..training.stages import Trained
 
 __all__ = ["fitted_attributes", "trained_of"]
 

@@ -1,0 +1,103 @@
+"""A trial before training: is anything better than the linear estimator, and what is best?
+
+Short trainings on most of the pairs, from which the others choose: the linear estimator, a network
+that learned from draws of a smoothed prior, or one that learned from the pairs themselves.
+"""
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+
+from ..problem.smoothed_prior import SmoothedPrior
+from .guard import best_share, linear_errors, prior_errors, reconstruction_errors, surely_positive
+from .prior import chosen_prior
+from .stages import Trained, train
+
+__all__ = ["Verdict", "judge", "share_of_linear"]
+
+_HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
+_TRIAL = 1 / 3  # share of the iterations
+_NEARLY = 1.03  # times the error that a prior allows
+
+
+class Verdict(NamedTuple):
+    """What held-out pairs say about a short training on the others."""
+
+    errors: np.ndarray  # of the held-out signals
+    trained: Trained | None = None  # None for the linear estimator
+    share: float = 1.0  # of the linear estimator
+    prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
+
+    @property
+    def interrupted(self):
+        """Whether the training was."""
+        return self.trained is not None and self.trained.history.interrupted
+
+
+def judge(specification, problem, pairs, rng):
+    """Try the linear estimator, a smoothed prior and the pairs themselves.
+
+    Parameters
+    ----------
+    specification : TrainingSpecification
+        What is to be trained.
+    problem : InverseProblem
+        The problem.
+    pairs : Pairs
+        The pairs.
+    rng : RandomState
+        Source of all that is drawn.
+
+    Returns
+    -------
+    verdict : Verdict
+        On the best of them; a smoothed prior has to be better than the linear estimator by a
+        standard error, and the pairs than it. An interrupted training is returned at once.
+    """
+    kept, held, targets = _held_out(specification, problem, pairs, rng)
+    few, X = pairs.rows(kept), pairs.X[held]
+    plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
+    best = Verdict(linear_errors(specification.renewed(plain, few), X, targets))
+    problem = specification.renewed(problem, few)
+    max_iter = math.ceil(specification.max_iter * _TRIAL)
+    short = replace(specification, max_iter=max_iter, early_stopping=False, verbose=False)
+
+    def verdict(prior, share=None):
+        trained = train(short, problem, few, rng, prior=prior, trial=True)
+        share = share_of_linear(specification, trained, X, targets) if share is None else share
+        errors = reconstruction_errors(trained.network, problem, X, targets, share)
+        return Verdict(errors, trained, share, prior)
+
+    prior = chosen_prior(problem, few, rng) if specification.smooths(problem) else None
+    if prior is not None:
+        smoothed = verdict(prior, share=0.0)
+        if smoothed.interrupted:
+            return smoothed
+        if surely_positive(best.errors - smoothed.errors):
+            best = smoothed
+            if best.errors.mean() <= _NEARLY * prior_errors(prior, problem, X, targets).mean():
+                return best
+    raw = verdict(None)
+    gain = best.errors - raw.errors
+    wins = gain.mean() > 0 if best.prior is None else surely_positive(gain)
+    return raw if wins or raw.interrupted else best
+
+
+def _held_out(specification, problem, pairs, rng):
+    """The rows to train on, those to judge with, and targets of the latter."""
+    n = len(pairs.X)
+    n_held = min(max(int(_HELD_OUT * n), min(20, n // 2)), _MOST_HELD_OUT)
+    kept, held = train_test_split(np.arange(n), test_size=n_held, random_state=rng)
+    if specification.fresh_noise(problem, specification.loss) is None:
+        return kept, held, problem.targets(pairs.Y[held])[None]
+    copies = max(2, _MOST_HELD_OUT // n_held)
+    return kept, held, problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
+
+
+def share_of_linear(specification, trained, X, targets):
+    """The share of the linear estimator that suits these signals."""
+    gain = specification.loss.worthwhile_gain
+    return best_share(trained.network, trained.problem, X, targets, worthwhile_gain=gain)
