@@ -21,12 +21,12 @@ METHODS = {
 
 
 @pytest.fixture
-def short_trainings(monkeypatch):
-    """A tenth of the iterations, where nothing depends on what was learned."""
-    fit = Study.fit
+def short_trainings(monkeypatch, request):
+    """A tenth of the iterations, where nothing depends on what was learned, or a given number."""
+    fit, max_iter = Study.fit, getattr(request, "param", 20)
 
     def hasty(study, cls, **parameters):
-        return fit(study, cls, **parameters, max_iter=20)
+        return fit(study, cls, **parameters, max_iter=max_iter)
 
     monkeypatch.setattr(Study, "fit", hasty)
 
@@ -107,7 +107,9 @@ def test_grids_share_their_limits():
     plt.close(figure)
 
 
-@pytest.mark.usefixtures("short_sweep")
+@pytest.mark.filterwarnings("ignore:The loss was still falling")
+@pytest.mark.parametrize("short_trainings", [60], indirect=True)
+@pytest.mark.usefixtures("short_sweep", "short_trainings")
 def test_two_errors_at_small_size():
     """The divergence loss is near the best in both errors, its own prior term taken out."""
     figure, rows = figure_4(Run(n_train=500, n_test=1000))
