@@ -17,7 +17,7 @@ from skinvbayes import (
     Reconstructor,
     reconstruction_scorer,
 )
-from skinvbayes.training import fit, progress
+from skinvbayes.training import progress, stages
 
 SOLVERS = ["lbfgs", "adam"]
 
@@ -167,7 +167,7 @@ def interrupt_at(n, monkeypatch):
         def __exit__(self, *args):
             return False
 
-    monkeypatch.setattr(fit, "progress_bar", Bar)
+    monkeypatch.setattr(stages, "progress_bar", Bar)
 
 
 @pytest.mark.parametrize("n", [1, 5])

@@ -81,7 +81,7 @@ def test_workers_do_not_oversubscribe(pairs, monkeypatch):
     from threadpoolctl import threadpool_info
 
     from skinvbayes.inference import trained_map
-    from skinvbayes.training import fit
+    from skinvbayes.training import stages
 
     seen = []
 
@@ -93,7 +93,7 @@ def test_workers_do_not_oversubscribe(pairs, monkeypatch):
 
         return watched
 
-    monkeypatch.setattr(fit, "minimize", spy(fit.minimize))
+    monkeypatch.setattr(stages, "minimize", spy(stages.minimize))
     monkeypatch.setattr(trained_map, "invert", spy(trained_map.invert))
     before = torch.get_num_threads()
     DivergenceRegularizedINN(max_iter=2).fit(*pairs).predict(pairs[1])

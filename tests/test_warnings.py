@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor
 from skinvbayes.inference import trained_map
-from skinvbayes.training import fit as training
+from skinvbayes.training import stages as training
 
 
 def messages_at_this_file(call):
