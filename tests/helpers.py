@@ -1,6 +1,7 @@
 """What the tests share: the four estimators and the error by which they are judged."""
 
 import pytest
+import torch
 
 from skinvbayes import (
     ApproximationINN,
@@ -10,10 +11,19 @@ from skinvbayes import (
 )
 from skinvbayes.numerics.errors import row_rmse as rmse
 
-__all__ = ["ALL", "every", "rmse"]
+__all__ = ["ALL", "every", "rmse", "shake"]
 
 ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 every = pytest.mark.parametrize("cls", ALL)
+
+
+def shake(network, spread, generator):
+    """Add noise to all weights of a network, in place."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(spread * noise)
+
 
 # scikit-learn's checks that call predict with signals, and so must fail
 PREDICT_TAKES_MEASUREMENTS = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import shake
 from skinvbayes.inversion import invert
 from skinvbayes.networks import IResNet
 from skinvbayes.networks.gradient import GradientBlock
@@ -49,10 +50,8 @@ def make_block(
         block_options={"n_pieces": n_pieces, "n_subtracted": n_subtracted},
         generator=generator,
     ).double()
+    shake(network, spread, generator)
     with torch.no_grad():
-        for parameter in network.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(spread * noise)
         network.blocks[0].log_sharpness.add_(math.log(sharpness))
     x = torch.randn(20, n_features, generator=generator, dtype=torch.float64)
     return network, x
@@ -229,10 +228,8 @@ def test_certificate_of_many_features(bounds, n_subtracted):
             block_options={"n_pieces": 3, "n_subtracted": n_subtracted},
         ).double()
         generator = torch.Generator().manual_seed(0)
+        shake(network, spread, generator)
         with torch.no_grad():
-            for parameter in network.parameters():
-                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter.add_(spread * noise)
             network.blocks[0].log_sharpness.add_(math.log(sharp))
             x = torch.randn(4, n, generator=generator, dtype=torch.float64)
             assert_certified(network, torch.cat([x, 1e-3 * x]), lipschitz)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers import shake
 from skinvbayes.inversion import implicit_inverse, invert
 from skinvbayes.inversion.invertible import sample_stride
 from skinvbayes.networks import IResNet, ResidualBlock
@@ -54,10 +55,7 @@ def make_network(residual, n_blocks, sizes, n_features, lipschitz=0.95, spread=0
         lipschitz=lipschitz,
         generator=generator,
     ).double()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(spread * noise)
+    shake(network, spread, generator)
     x = torch.randn(40, n_features, generator=generator, dtype=torch.float64)
     return network, x
 

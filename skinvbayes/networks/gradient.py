@@ -259,15 +259,6 @@ class GradientBlock(MonotoneBlock):
             highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
         return low + lowest, high + torch.minimum(highest, parts.size)
 
-    def free_bounds(self):
-        """The bounds, without a shift: none is needed."""
-        a, b = self.bounds()
-        return a[None], b
-
-    def spectral_shift(self):
-        """Zero: the weights cannot leave the bounds."""
-        return self.shift.new_zeros(())
-
     def hidden_units(self):
         """The block seen from the pieces of its units, if they are fewer than features, or None."""
         n_pieces, n_features = self.weight.flatten(0, 1).shape

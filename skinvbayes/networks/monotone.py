@@ -18,7 +18,8 @@ class MonotoneBlock(ResidualBlock):
     Subclasses define two methods: :meth:`call_and_slopes`, with ``self.spectral_shift() * x`` among
     the terms of φ(x), and :meth:`free_bounds`, the bounds of the spectrum without that term. With
     the points x as slopes, products with the Jacobian come from automatic differentiation; with
-    the slopes of its units, as below, a subclass defines :meth:`product_from` too.
+    the slopes of its units, as below, a subclass defines :meth:`product_from` too. One that keeps
+    its bounds by construction needs no shift, and defines :meth:`bounds` instead.
 
     Examples
     --------

@@ -159,7 +159,7 @@ def unit_optimum(problem, deviations, *, whole, max_condition):
     slope : Tensor of shape (n_features, n_features) or ()
         The optimum, with its eigenvalues clipped.
     """
-    epsilon = problem.coordinates.unit_weight(problem.noise_level**2)
+    epsilon = problem.unit_epsilon
     smoothing = problem.coordinates.unit_jitter(problem.bandwidth) ** 2 + _JITTER
     if not whole:
         n_features = deviations.shape[1]

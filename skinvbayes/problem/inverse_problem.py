@@ -114,15 +114,16 @@ class InverseProblem:
         forward = fitted if operator is None else operator.normal()
         if not isinstance(noise_level, numbers.Real):
             noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
+        norm = forward.norm()
         if not isinstance(bandwidth, numbers.Real):
             known = {"X": X, "weight": weight, "random_state": random_state}
-            known |= {"forward": forward, "forward_norm": forward.norm()}
-            known["information"] = forward if operator is not None else forward.normal()
+            known |= {"forward": forward, "forward_norm": norm}
+            known["information"] = _information(operator, forward)
             known |= {"noise_level": noise_level}
             known |= {"max_condition": np.inf if policy.natural else policy.max_condition}
             bandwidth = _automatic_bandwidth(policy.bandwidth_rule, policy.smoothing, known)
         Z = Y if operator is None else operator.adjoint(Y)
-        coordinates = Coordinates.isotropic(X, Z, weight, norm=forward.norm())
+        coordinates = Coordinates.isotropic(X, Z, weight, norm=norm)
         if policy.common_mean:
             coordinates = coordinates.with_common_mean(forward)
         signal_std = np.sqrt(np.average((X - coordinates.signal_mean) ** 2, 0, weight))
@@ -190,6 +191,11 @@ class InverseProblem:
         return tuple(b / self.coordinates.isotropic_norm for b in bounds)
 
     @property
+    def unit_epsilon(self):
+        """The variance δ² of the noise in these coordinates, the Bayesian weight of a penalty."""
+        return self.coordinates.unit_weight(self.noise_level**2)
+
+    @property
     def unit_noise(self):
         """A matrix M with which ξ Mᵀ is the noise of w, for white noise ξ."""
         covariance = np.eye(self.coordinates.n_features)
@@ -207,7 +213,7 @@ class InverseProblem:
     @property
     def information(self):
         """AᵀA, the Fisher information of a measurement times δ²: G, or GᵀG where G is A."""
-        return self.forward.normal() if self.operator is None else self.forward
+        return _information(self.operator, self.forward)
 
     def targets(self, Y):
         """z of shape (n_samples, n_features): the measurements, or Aᵀ y."""
@@ -241,6 +247,11 @@ class InverseProblem:
             return Z
         expected = self.operator.gram(X)
         return expected + np.average(Z - expected, axis=0, weights=weight)
+
+
+def _information(operator, forward):
+    """AᵀA from the operator A or None, and the forward map."""
+    return forward.normal() if operator is None else forward
 
 
 def _automatic_bandwidth(rule, share, known):

@@ -90,7 +90,7 @@ def _calibrate(specification, trained, pairs):
     drawn = objective_of(specification, trained, specification.loss, pairs, "lbfgs")
     drawn = drawn.drawn(trained.continuation.generator)
     forward = problem.unit_forward.matrix(drawn.x)
-    epsilon = problem.coordinates.unit_weight(problem.noise_level**2)
+    epsilon = problem.unit_epsilon
     calibrate_null_space(network, drawn.x, drawn.z, forward, epsilon)
 
 

@@ -34,7 +34,7 @@ class KernelDraws:
         self.labels = torch.from_numpy(prior.labels).to(device)
         self.cumulative = torch.from_numpy(prior.weights.cumsum()).to(device)
         self.mixture = None
-        roots, means = prior.measurement_roots, prior.images
+        means = prior.images
         if prior.is_mixture:
             roots = prior.tilted_roots
             slopes = prior.statistic.T @ prior.slopes  # one matrix for w ↦ K_k t
@@ -42,6 +42,7 @@ class KernelDraws:
             statistic = None if prior.noise is None else tensor(prior.statistic.T)
             self.mixture = statistic, tensor(slopes), tensor(prior.pulls), tensor(prior.biases)
         else:  # with the targets beside the measurements
+            roots = prior.measurement_roots
             moves = roots @ prior.gains.transpose(0, 2, 1)
             roots, means = np.concatenate([roots, moves], 2), np.hstack([means, prior.means])
         self.roots, self.means = tensor(roots), tensor(means)

@@ -70,7 +70,7 @@ def learns_rest(network, loss):
 def _decay(trained, loss, n_features, fresh_jitter):
     """The weight of the weight penalty: it falls with the number of pairs seen."""
     problem, n = trained.problem, trained.continuation.n_seen
-    penalty = loss.decay * rounded_number(problem.coordinates.unit_weight(problem.noise_level**2))
+    penalty = loss.decay * rounded_number(problem.unit_epsilon)
     if fresh_jitter:  # which regularises by itself
         penalty = penalty * _WITH_JITTER
     elif problem.coordinates.isotropic_norm is not None:  # the error grows like the second moments

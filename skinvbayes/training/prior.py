@@ -58,6 +58,6 @@ def _measurement(problem, pairs):
     u, root = problem.coordinates.from_signals(pairs.X), problem.unit_noise
     return u, {
         "forward": problem.unit_forward.matrix(torch.from_numpy(u)).numpy(),
-        "epsilon": problem.coordinates.unit_weight(problem.noise_level**2),
+        "epsilon": problem.unit_epsilon,
         "noise": root @ root.T if problem.operator is None else None,
     }

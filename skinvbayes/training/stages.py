@@ -151,9 +151,7 @@ def new_network(specification, problem, pairs, dtype, generator):
     mean = weight @ u
     deviations = weight.sqrt()[:, None] * (u - mean)
     if specification.is_natural:
-        slope = torch.eye(u.shape[1]).to(
-            u
-        )  # of Gaussian signals, the optimum of regularised losses
+        slope = torch.eye(u.shape[1]).to(u)  # where losses regularise, the optimum for Gaussians
     else:
         condition = specification.architecture.max_condition
         slope = unit_optimum(problem, deviations, whole=not knows_forward, max_condition=condition)
@@ -165,7 +163,7 @@ def new_network(specification, problem, pairs, dtype, generator):
 
 def _start_from_clusters(block, problem, u, weight):
     """Give a block that is the inverse the posterior mean of clusters of signals."""
-    epsilon = problem.coordinates.unit_weight(problem.noise_level**2)
+    epsilon = problem.unit_epsilon
     if epsilon == 0:
         return
     found = ClusterPosterior.from_signals(
