@@ -8,7 +8,7 @@ from scipy.sparse import csr_array, issparse
 
 from skinvbayes.problem.measurement import estimate_noise_level
 from skinvbayes.problem.noise import NoiseModel
-from skinvbayes.problem.outliers import describe_outliers, outliers
+from skinvbayes.problem.outliers import describe_outliers, outliers, refitted
 
 COVARIANCE = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, -0.3], [0.0, -0.3, 0.5]])
 
@@ -211,7 +211,7 @@ def test_white_noise_has_the_level_of_today_to_the_last_bit(rng):
     Y = X @ rng.standard_normal((3, 4)) + 0.3 * white(200, 4, rng) + 5
     constant = np.column_stack([np.ones(200), X])
     root = np.sqrt(weight)[:, None]
-    coefficients = np.linalg.lstsq(constant * root, Y * root)[0]
+    coefficients = np.linalg.lstsq(constant * root, Y * root, rcond=None)[0]
 
     class Fitted:
         def forward(self, X):
@@ -295,6 +295,15 @@ def test_equal_weights_do_not_matter(make, rng):
     )
 
 
+def test_weights_that_add_up_to_one(rng):
+    """They leave no degrees of freedom for the level, as everywhere; outliers are left out."""
+    residual = fit_residual(with_outliers(white(500, 10, rng), rng)[0], 10, rng)
+    noise = estimated(residual, np.full(500, 1 / 500), 10)
+    expected = estimated(residual, None, 10)
+    assert noise.kind == "white"
+    np.testing.assert_allclose(noise.level, expected.level * np.sqrt(0.98))
+
+
 @pytest.mark.parametrize("make", [white, unequal, autoregressive])
 def test_rows_without_weight_do_not_count(make, rng):
     residual = make(500, 4, rng)
@@ -322,6 +331,34 @@ def test_outliers_move_neither_level_nor_kind(n, m, n_parameters, rng):
         noise = estimated(fit_residual(spoilt, n_parameters, rng), None, n_parameters)
         assert noise.kind == "white"
         assert abs(noise.level / level - 1) < 0.05
+
+
+def test_residuals_without_outliers_are_those_of_the_fit_to_the_rest(rng):
+    X, weight = np.column_stack([np.ones(40), white(40, 3, rng)]), rng.uniform(0.5, 2, 40)
+    X = np.column_stack([X, X[:, 0]])  # regressors may be redundant
+    Y, mask = with_outliers(white(40, 3, rng), rng, share=0.1)
+    root = np.sqrt(weight)
+    expected = np.empty_like(Y)
+    for k in range(3):
+        rows = ~mask[:, k]
+        scaled = X[rows] * root[rows, None]
+        beta = np.linalg.lstsq(scaled, Y[rows, k] * root[rows], rcond=None)[0]
+        expected[:, k] = Y[:, k] - X @ beta
+    beta = np.linalg.lstsq(X * root[:, None], Y * root[:, None], rcond=None)[0]
+    np.testing.assert_allclose(refitted(Y - X @ beta, mask, weight, X), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_parameters", [10, 60])
+def test_the_fit_is_done_again_without_outliers(n_parameters, rng):
+    """With whole rows off, and so many parameters, the residual alone does not tell the level."""
+    for _ in range(10):
+        X = np.column_stack([np.ones(200), white(200, n_parameters - 1, rng)])
+        Q, _ = np.linalg.qr(X)
+        clean, bad = white(200, 10, rng), rng.uniform(size=(200, 1)) < 0.01
+        first, spoilt = (Y - Q @ (Q.T @ Y) for Y in (clean, clean + 20 * bad))
+        noise = NoiseModel.estimated(spoilt, np.ones(200), n_parameters, X)
+        assert noise.kind == "white"
+        assert abs(noise.level / estimated(first, None, n_parameters).level - 1) < 0.05
 
 
 def test_spoilt_rows_do_not_look_like_correlation(rng):

@@ -84,7 +84,7 @@ class NoiseModel:
         return cls._of(levels**2, n_measurements)
 
     @classmethod
-    def estimated(cls, residual, weight, n_parameters):
+    def estimated(cls, residual, weight, n_parameters, regressors=None):
         """The noise that the residuals of a linear fit of y on x show.
 
         It is white, unequal or correlated as :mod:`skinvbayes.problem.noise_estimate` decides.
@@ -99,13 +99,17 @@ class NoiseModel:
             How often each row counts.
         n_parameters : int
             Regressors for each measurement, with the constant: degrees of freedom that were used.
+        regressors : None or ndarray of shape (n_samples, n_parameters), default=None
+            They let the fit be done again without outliers, which otherwise raise or lower the
+            level where there are few rows for each parameter.
 
         Returns
         -------
         noise : NoiseModel
             Of the simplest kind that explains the residuals.
         """
-        return cls._of(estimated_covariance(residual, weight, n_parameters), residual.shape[1])
+        covariance = estimated_covariance(residual, weight, n_parameters, regressors)
+        return cls._of(covariance, residual.shape[1])
 
     @classmethod
     def _of(cls, covariance, n_measurements):

@@ -17,10 +17,11 @@ import numpy as np
 from scipy import stats
 from sklearn.covariance import ledoit_wolf_shrinkage
 
-from .outliers import single_outliers
+from .outliers import refitted, single_outliers
 
 __all__ = ["noise_covariance"]
 
+_MOST_FITS = 10  # without outliers, until these do not change
 _DOUBT = 11.0  # added to the penalty: white noise passes it less than once in 10,000 problems
 _CHANCE = 1e-5  # that the gains of white noise add up to so much
 _NOTICEABLE = 0.02  # twice the gain of the log-likelihood of one row, below which white will do
@@ -32,11 +33,12 @@ _ROUNDING = 1e-14  # standard deviation relative to the largest residual, before
 _FLATTEST = 1e-6  # eigenvalue of the correlations, below which they are raised
 
 
-def noise_covariance(residual, weight, n_parameters):
+def noise_covariance(residual, weight, n_parameters, regressors=None):
     """The covariance Σ of the noise in its simplest form.
 
-    Readings that cannot be Gaussian are left out. What they moved the fit by is taken off the
-    variances in the mean, and no unequal or correlated noise is inferred from what it may explain.
+    Readings that cannot be Gaussian are left out, and the fit is done again without them. Where the
+    regressors are not known, what they moved the fit by is taken off the variances in the mean, and
+    no unequal or correlated noise is inferred from what this may explain.
 
     Parameters
     ----------
@@ -46,26 +48,44 @@ def noise_covariance(residual, weight, n_parameters):
         How often each row counts.
     n_parameters : int
         Regressors for each measurement, with the constant.
+    regressors : None or ndarray of shape (n_samples, n_parameters), default=None
+        What was fitted.
 
     Returns
     -------
     covariance : float or ndarray of shape (n_measurements,) or (n_measurements, n_measurements)
         The variance of white noise, the variances of unequal noise, or the matrix.
     """
-    n = weight.sum()
-    covariance = _simplest_covariance(residual[weight > 0], weight[weight > 0], n_parameters)
+    n, counted = weight.sum(), weight > 0
+    residual, weight = residual[counted], weight[counted]
+    degrees = max(_effective(weight) - n_parameters, 1)
+    mask, n_leaking = single_outliers(residual, weight, degrees), n_parameters
+    if regressors is not None and mask.any():
+        fit, n_leaking = (residual, weight, regressors[counted]), 0
+        residual, mask = _without_outliers(fit, mask, degrees)
+    covariance = _simplest_covariance(residual, weight, mask, degrees, n_leaking)
     return covariance * n / max(n - n_parameters, 1)
 
 
-def _simplest_covariance(residual, weight, n_parameters):
-    """The same, with the mean square for the variance."""
-    n, degrees = weight.sum(), max(_effective(weight) - n_parameters, 1)
-    mask = single_outliers(residual, weight, degrees)
+def _without_outliers(fit, mask, degrees):
+    """Residuals of the fit without outliers, and the outliers that these residuals show."""
+    first, weight, regressors = fit
+    for _ in range(_MOST_FITS):
+        residual, before = refitted(first, mask, weight, regressors), mask
+        mask = single_outliers(residual, weight, degrees)
+        if (mask == before).all():
+            break
+    return residual, mask
+
+
+def _simplest_covariance(residual, weight, mask, degrees, n_parameters):
+    """The mean squares and products, with the parameters that outliers leak through."""
+    n = weight.sum()
     shares = weight @ ~mask / n if mask.any() else 1.0
     kept = np.where(mask, 0.0, residual)
     kept = np.where(mask, 0.0, kept - np.average(kept, axis=0, weights=weight) / shares)
     variances = np.average(kept**2, axis=0, weights=weight) / shares
-    leaked = _leaked(np.where(mask, residual, 0.0), weight, n_parameters)
+    leaked = _leaked(np.where(mask, residual, 0.0), weight / n, n_parameters / degrees)
     variances = variances - np.minimum(leaked.diagonal(), _MOST_LEAKED * variances)
     least = np.maximum(_DEAD * np.sqrt(variances.max()), _ROUNDING * np.abs(residual).max(axis=0))
     alive = variances > least**2
@@ -79,18 +99,20 @@ def _simplest_covariance(residual, weight, n_parameters):
     return _white(variances, alive)
 
 
-def _leaked(lost, weight, n_parameters):
+def _leaked(lost, shares, ratio):
     """The covariance that outliers brought into the residuals of the other rows, in the mean.
 
     With a share h of the degrees of freedom used, an outlier o leaves (1 − h) o in its own row, and
-    through the fit ``h (1 − h) o²`` in the mean square of the others.
+    through the fit ``h (1 − h) o²`` in the sum of the squares of the others. The ratio is that of
+    the used degrees to the free ones, h / (1 − h).
     """
-    n = weight.sum()
-    return (weight * lost.T) @ lost / n * (n_parameters / max(n - n_parameters, 1))
+    return ratio * (shares * lost.T) @ lost
 
 
 def _spread(n_parameters):
     """By how much more than in the mean an outlier may move a fit of so many parameters."""
+    if n_parameters == 0:
+        return 0.0
     return stats.chi2.isf(_CHANCE, n_parameters) / n_parameters
 
 

@@ -3,12 +3,13 @@
 import numpy as np
 from scipy import stats
 
-__all__ = ["describe_outliers", "outliers", "single_outliers"]
+__all__ = ["describe_outliers", "outliers", "refitted", "single_outliers"]
 
 _CHANCE = 1e-3  # that any reading of Gaussian noise is taken for an outlier
 _START = 4.0  # robust standard deviations, before the scale is told from the rest
 _MOST_STEPS = 10
 _MOST_FLAGGED = 0.2  # of a measurement; beyond, it is of another shape than Gaussian
+_FLAT = 1e-10  # direction of regressors, relative to the largest, that does not count
 _MOST_LISTED = 5  # measurements that a warning names
 
 
@@ -114,6 +115,41 @@ def single_outliers(residual, weight, degrees):
         if (mask == before).all():
             break
     return mask & (mask.mean(axis=0) < _MOST_FLAGGED)
+
+
+def refitted(residual, mask, weight, regressors):
+    """The residuals of the linear fit that leaves the outliers out.
+
+    An outlier gets a parameter of its own. With an orthonormal basis Q of the regressors, in which
+    the fit is Q Qᵀ, those of the outliers F of one measurement are ``o = (I − Q_F Q_Fᵀ)⁻¹ r_F``,
+    and the residuals become ``r + Q Q_Fᵀ o``, which is o for the outliers themselves.
+
+    Parameters
+    ----------
+    residual : ndarray of shape (n_samples, n_measurements)
+        Residuals of the least-squares fit to all readings.
+    mask : ndarray of bool, of shape (n_samples, n_measurements)
+        The readings to leave out.
+    weight : ndarray of shape (n_samples,)
+        How often each row counts; above zero.
+    regressors : ndarray of shape (n_samples, n_parameters)
+        What was fitted to every measurement, with the column of the constant.
+
+    Returns
+    -------
+    residual : ndarray of shape (n_samples, n_measurements)
+        Residuals of all readings; a new array.
+    """
+    roots = np.sqrt(weight)[:, None]
+    Q, sizes, _ = np.linalg.svd(roots * regressors, full_matrices=False)
+    Q = Q[:, sizes > _FLAT * sizes[0]]
+    fitted = residual * roots
+    for k in np.flatnonzero(mask.any(axis=0)):
+        part = Q[mask[:, k]]
+        own = np.eye(len(part)) - part @ part.T
+        own = np.linalg.lstsq(own, fitted[mask[:, k], k], rcond=None)[0]
+        fitted[:, k] += Q @ (own @ part)
+    return fitted / roots
 
 
 def _limit(n_readings, degrees):
