@@ -435,6 +435,17 @@ def test_without_residuals_the_level_is_zero_and_the_noise_white():
     assert (noise.kind, noise.level) == ("white", 0.0)
 
 
+def test_rounding_errors_are_no_noise(rng):
+    X = np.column_stack([np.ones(300), white(300, 5, rng)])
+    Y = X @ white(6, 8, rng)
+    residual = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
+    noise = NoiseModel.estimated(residual, np.ones(300), 6, rounding=1e-13 * np.abs(Y).max(axis=0))
+    assert noise.kind == "white" and noise.level < 1e-13
+    Y[:, 2] += white(300, 1, rng)[:, 0]
+    residual = Y - X @ np.linalg.lstsq(X, Y, rcond=None)[0]
+    assert estimated(residual, None, 6).kind == "white"
+
+
 def test_a_measurement_without_residuals_says_nothing_about_the_others(rng):
     for make in (white, unequal, autoregressive):
         residual = make(1000, 5, rng)

@@ -84,7 +84,7 @@ class NoiseModel:
         return cls._of(levels**2, n_measurements)
 
     @classmethod
-    def estimated(cls, residual, weight, n_parameters, regressors=None):
+    def estimated(cls, residual, weight, n_parameters, regressors=None, rounding=0.0):
         """The noise that the residuals of a linear fit of y on x show.
 
         It is white, unequal or correlated as :mod:`skinvbayes.problem.noise_estimate` decides.
@@ -102,13 +102,16 @@ class NoiseModel:
         regressors : None or ndarray of shape (n_samples, n_parameters), default=None
             They let the fit be done again without outliers, which otherwise raise or lower the
             level where there are few rows for each parameter.
+        rounding : float or ndarray of shape (n_measurements,), default=0.0
+            Standard deviation that rounding errors explain, such as 1e-13 times the size of y:
+            they are not equal and independent, and would be taken for such noise.
 
         Returns
         -------
         noise : NoiseModel
             Of the simplest kind that explains the residuals.
         """
-        covariance = estimated_covariance(residual, weight, n_parameters, regressors)
+        covariance = estimated_covariance(residual, weight, n_parameters, regressors, rounding)
         return cls._of(covariance, residual.shape[1])
 
     @classmethod

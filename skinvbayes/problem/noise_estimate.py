@@ -33,7 +33,7 @@ _ROUNDING = 1e-14  # standard deviation relative to the largest residual, before
 _FLATTEST = 1e-6  # eigenvalue of the correlations, below which they are raised
 
 
-def noise_covariance(residual, weight, n_parameters, regressors=None):
+def noise_covariance(residual, weight, n_parameters, regressors=None, rounding=0.0):
     """The covariance Σ of the noise in its simplest form.
 
     Readings that cannot be Gaussian are left out, and the fit is done again without them. Where the
@@ -50,6 +50,8 @@ def noise_covariance(residual, weight, n_parameters, regressors=None):
         Regressors for each measurement, with the constant.
     regressors : None or ndarray of shape (n_samples, n_parameters), default=None
         What was fitted.
+    rounding : float or ndarray of shape (n_measurements,), default=0.0
+        Standard deviation of a measurement that rounding errors explain.
 
     Returns
     -------
@@ -63,7 +65,8 @@ def noise_covariance(residual, weight, n_parameters, regressors=None):
     if regressors is not None and mask.any():
         fit, n_leaking = (residual, weight, regressors[counted]), 0
         residual, mask = _without_outliers(fit, mask, degrees)
-    covariance = _simplest_covariance(residual, weight, mask, degrees, n_leaking)
+    rounding = np.maximum(rounding, _ROUNDING * np.abs(residual).max(axis=0))
+    covariance = _simplest_covariance(residual, weight, mask, degrees, n_leaking, rounding)
     return covariance * n / max(n - n_parameters, 1)
 
 
@@ -78,7 +81,7 @@ def _without_outliers(fit, mask, degrees):
     return residual, mask
 
 
-def _simplest_covariance(residual, weight, mask, degrees, n_parameters):
+def _simplest_covariance(residual, weight, mask, degrees, n_parameters, rounding):
     """The mean squares and products, with the parameters that outliers leak through."""
     n = weight.sum()
     shares = weight @ ~mask / n if mask.any() else 1.0
@@ -87,8 +90,7 @@ def _simplest_covariance(residual, weight, mask, degrees, n_parameters):
     variances = np.average(kept**2, axis=0, weights=weight) / shares
     leaked = _leaked(np.where(mask, residual, 0.0), weight / n, n_parameters / degrees)
     variances = variances - np.minimum(leaked.diagonal(), _MOST_LEAKED * variances)
-    least = np.maximum(_DEAD * np.sqrt(variances.max()), _ROUNDING * np.abs(residual).max(axis=0))
-    alive = variances > least**2
+    alive = variances > np.maximum(_DEAD * np.sqrt(variances.max()), rounding) ** 2
     if degrees < _LEAST_DEGREES or np.count_nonzero(alive) < 2:
         return _white(variances, alive)
     kept, leaked = kept[:, alive], leaked[np.ix_(alive, alive)]
