@@ -16,7 +16,10 @@ __all__ = ["CONSTRAINTS", "n_pixels", "training_specification"]
 
 CONSTRAINTS = {  # of the parameters, checked by scikit-learn
     "operator": "no_validation",  # as_operator checks it
-    "noise_level": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
+    "noise_level": [
+        *(StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left"), "array-like"),
+    ],
+    "noise_covariance": [None, "array-like"],
     "prior_bandwidth": [StrOptions({"auto"}), Interval(numbers.Real, 0, None, closed="left")],
     "residual": [StrOptions(set(RESIDUALS)), callable],
     "n_blocks": [Interval(numbers.Integral, 1, None, closed="left")],
@@ -65,6 +68,7 @@ def training_specification(estimator):
         architecture=_architecture(estimator),
         operator=estimator.operator,
         noise_level=estimator.noise_level,
+        noise_covariance=estimator.noise_covariance,
         prior_bandwidth=estimator.prior_bandwidth,
         solver=estimator.solver,
         max_iter=estimator.max_iter,

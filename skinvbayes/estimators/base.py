@@ -75,6 +75,7 @@ class BaseINN(
         *,
         operator=None,
         noise_level="auto",
+        noise_covariance=None,
         prior_bandwidth="auto",
         residual="gradient",
         n_blocks=1,
@@ -98,6 +99,7 @@ class BaseINN(
     ):
         self.operator = operator
         self.noise_level = noise_level
+        self.noise_covariance = noise_covariance
         self.prior_bandwidth = prior_bandwidth
         self.residual = residual
         self.n_blocks = n_blocks

@@ -23,7 +23,9 @@ def fitted_attributes(trained):
     return {
         "network_": trained.network,
         "problem_": problem,
-        "operator_": problem.operator,
+        "operator_": problem.measurement.operator,
+        "noise_std_": problem.measurement.noise.std,
+        "noise_covariance_": problem.measurement.noise.matrix,
         "noise_level_": problem.noise_level,
         "epsilon_": trained.epsilon,
         "prior_bandwidth_": trained.bandwidth,

@@ -32,6 +32,7 @@ class BaseRegularizedINN(BaseINN):
         *,
         operator=None,
         noise_level="auto",
+        noise_covariance=None,
         prior_bandwidth="auto",
         residual="gradient",
         n_blocks=1,
@@ -56,6 +57,7 @@ class BaseRegularizedINN(BaseINN):
         super().__init__(
             operator=operator,
             noise_level=noise_level,
+            noise_covariance=noise_covariance,
             prior_bandwidth=prior_bandwidth,
             residual=residual,
             n_blocks=n_blocks,

@@ -7,19 +7,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..operators import Operator, as_operator, estimate_operator
+from ..operators import Operator, as_operator
 from .coordinates import Coordinates
 from .gaussian import gaussian_precision, linear_precision
-from .measurement import (
-    check_size,
-    choose_operator,
-    estimate_noise_level,
-    residuals_are_white,
-)
+from .measurement import check_size, choose_operator, residuals_are_white
+from .measurement_model import MeasurementModel
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
 
-__all__ = ["InverseProblem", "Policy"]
+__all__ = ["InverseProblem", "Policy", "check_pairs"]
 
 
 class Policy(NamedTuple):
@@ -55,12 +51,11 @@ class InverseProblem:
 
     Attributes
     ----------
-    operator : Operator or None
-        The operator A of the normal equation; None for the original problem.
+    measurement : MeasurementModel
+        The operator A, and the noise of the measurements.
     forward : Operator of shape (n_features, n_features)
-        The forward map G: AᵀA, or the least-squares fit of y to x in the original problem.
-    noise_level : float
-        Standard deviation δ of the noise of y.
+        The forward map G: AᵀW²A, with the W that makes the noise white, or the least-squares fit
+        of y to x in the original problem.
     bandwidth : float
         Standard deviation of the Gaussian that smooths the prior, in the units of x.
     coordinates : Coordinates
@@ -73,9 +68,8 @@ class InverseProblem:
         Whether the noise can be drawn afresh; found out for reconstructions alone.
     """
 
-    operator: Operator | None
+    measurement: MeasurementModel
     forward: Operator
-    noise_level: float
     bandwidth: float
     coordinates: Coordinates
     signal_std: np.ndarray
@@ -84,7 +78,7 @@ class InverseProblem:
 
     @classmethod
     def from_pairs(
-        cls, X, Y, weight, *, operator, noise_level, epsilon, bandwidth, policy, random_state
+        cls, X, Y, weight, *, measurement, epsilon, bandwidth, policy, random_state
     ):
         """Derive the problem from weighted pairs and the estimators' parameters.
 
@@ -96,8 +90,10 @@ class InverseProblem:
             Measurements.
         weight : ndarray of shape (n_samples,)
             How often each pair counts.
-        operator, noise_level, epsilon, bandwidth
-            As the parameters ``operator``, ``noise_level``, ``epsilon`` and ``prior_bandwidth``.
+        measurement : MeasurementModel
+            How they were measured.
+        epsilon, bandwidth
+            As the parameters ``epsilon`` and ``prior_bandwidth``.
         policy : Policy
             What branch and loss decide.
         random_state : RandomState instance
@@ -109,11 +105,8 @@ class InverseProblem:
             If the signals do not vary, if something is too large or too small to compute with, or
             if the operator does not fit.
         """
-        _check_pairs(X, Y)
-        operator, fitted = _operators(operator, X, Y, weight)
-        forward = fitted if operator is None else operator.normal()
-        if not isinstance(noise_level, numbers.Real):
-            noise_level = estimate_noise_level(operator, fitted, X, Y, weight)
+        operator, noise_level = measurement.whitened, measurement.noise.level
+        forward = measurement.fitted if operator is None else operator.normal()
         norm = forward.norm()
         if not isinstance(bandwidth, numbers.Real):
             known = {"X": X, "weight": weight, "random_state": random_state}
@@ -122,15 +115,15 @@ class InverseProblem:
             known |= {"noise_level": noise_level}
             known |= {"max_condition": np.inf if policy.natural else policy.max_condition}
             bandwidth = _automatic_bandwidth(policy.bandwidth_rule, policy.smoothing, known)
-        Z = Y if operator is None else operator.adjoint(Y)
+        Z = measurement.targets(Y)
         coordinates = Coordinates.isotropic(X, Z, weight, norm=norm)
         if policy.common_mean:
             coordinates = coordinates.with_common_mean(forward)
         signal_std = np.sqrt(np.average((X - coordinates.signal_mean) ** 2, 0, weight))
-        levels = float(noise_level), float(bandwidth)
-        problem = cls(operator, forward, *levels, coordinates, signal_std)
+        problem = cls(measurement, forward, float(bandwidth), coordinates, signal_std)
         if policy.reconstructs:
-            residual = Y - (fitted if operator is None else operator).forward(X)
+            A = measurement.fitted if operator is None else operator
+            residual = measurement.noise.whiten(Y) - A.forward(X)
             problem.noise_is_white = residuals_are_white(residual, X, weight)
         renewal = {"epsilon": epsilon, "reconstructs": policy.reconstructs}
         return problem.renewed(X, Y, weight, **renewal) if policy.natural else problem
@@ -161,11 +154,19 @@ class InverseProblem:
 
     def resized(self, operator, n_features):
         """The same problem for another operator and number of features that share one mean."""
-        operator = choose_operator(operator, None, n_features, as_operator(operator).shape[0])
-        forward = operator.normal()
+        operator = as_operator(operator)
+        operator = choose_operator(operator, None, n_features, operator.shape[0])
+        forward, noise = operator.normal(), self.measurement.noise
+        if noise.kind != "white":
+            raise ValueError(
+                f"The noise of the training measurements is {noise.kind}, which says nothing about "
+                f"the noise of {operator.shape[0]} other measurements. Only white noise is the "
+                "same for images of another size."
+            )
+        noise = replace(noise, n_measurements=operator.shape[0])
         return replace(
             self,
-            operator=operator,
+            measurement=MeasurementModel(operator, None, noise),
             forward=forward,
             coordinates=self.coordinates.with_common_mean(forward),
             signal_std=np.full(n_features, np.sqrt((self.signal_std**2).mean())),
@@ -175,6 +176,16 @@ class InverseProblem:
         """Whether signals lie beyond all signals of the training, of shape (n_samples,)."""
         u = self.coordinates.from_signals(np.asarray(X, dtype=np.float64))
         return np.sqrt((u**2).mean(axis=1)) > self.reach
+
+    @property
+    def operator(self):
+        """W A, the operator of measurements with white noise; None for the original problem."""
+        return self.measurement.whitened
+
+    @property
+    def noise_level(self):
+        """Standard deviation δ of the noise of y, or of that of W y."""
+        return self.measurement.noise.level
 
     @property
     def unit_forward(self):
@@ -217,7 +228,7 @@ class InverseProblem:
 
     def targets(self, Y):
         """z of shape (n_samples, n_features): the measurements, or Aᵀ y."""
-        return Y if self.operator is None else self.operator.adjoint(Y)
+        return self.measurement.targets(Y)
 
     def forward_targets(self, X):
         """G x plus the constant that maps the mean of the signals to that of the targets."""
@@ -267,7 +278,7 @@ def symmetric_part(operator):
     return (matrix + matrix.T) / 2
 
 
-def _check_pairs(X, Y):
+def check_pairs(X, Y):
     """Raise a ValueError if pairs are too large or small, or if the signals do not vary."""
     check_size("the signals X", np.abs(X).max())
     check_size("the measurements y", np.abs(Y).max())
@@ -278,11 +289,3 @@ def _check_pairs(X, Y):
             f"The signals X of the {len(X)} distinct pair(s) that count are all the same, so "
             "that no forward map can be learned: give signals that vary."
         )
-
-
-def _operators(operator, X, Y, weight):
-    """The operator A or None, and the least-squares fit of y to x where none is given."""
-    given = operator is not None and not isinstance(operator, str)
-    fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
-    sizes = X.shape[1], Y.shape[1]
-    return choose_operator(operator, fitted, *sizes, pairs=(X, Y, weight)), fitted

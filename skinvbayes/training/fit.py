@@ -56,7 +56,7 @@ def fit(specification, pairs, *, previous=None, report=None):
         The network, in double precision, and all that belongs to it.
     """
     rng = check_random_state(specification.random_state)
-    problem = specification.problem_of(pairs, rng)
+    problem, pairs = specification.problem_of(pairs, rng)
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
         return train(specification, problem, pairs, rng, previous=previous, report=report)
@@ -184,6 +184,7 @@ def resized(specification, trained):
 def _begin(specification, pairs):
     """A problem and an untrained network, before the first pass."""
     rng = check_random_state(specification.random_state)
-    problem, generator = specification.problem_of(pairs, rng), new_generator(rng)
+    problem, pairs = specification.problem_of(pairs, rng)
+    generator = new_generator(rng)
     network = new_network(specification, problem, pairs, torch.float32, generator)
     return start(specification, network, problem, generator, 0)

@@ -9,7 +9,8 @@ from ..losses import Loss
 from ..networks.architecture import Architecture
 from ..networks.block import ResidualBlock
 from ..networks.iresnet import name_of
-from ..problem.inverse_problem import InverseProblem, Policy
+from ..problem.inverse_problem import InverseProblem, Policy, check_pairs
+from ..problem.measurement_model import MeasurementModel
 
 __all__ = ["Pairs", "TrainingSpecification"]
 
@@ -59,6 +60,7 @@ class TrainingSpecification:
     architecture: Architecture
     operator: object
     noise_level: object
+    noise_covariance: object
     prior_bandwidth: object
     solver: str
     max_iter: int
@@ -73,7 +75,13 @@ class TrainingSpecification:
     verbose: object
 
     def problem_of(self, pairs, rng):
-        """The inverse problem that the pairs pose."""
+        """The inverse problem that the pairs pose, and the pairs without outliers."""
+        check_pairs(*pairs[:2])
+        X, Y, weight = pairs
+        measurement, Y = MeasurementModel.from_pairs(
+            self.operator, self.noise_level, self.noise_covariance, X, Y, weight
+        )
+        pairs = Pairs(X, Y, weight)
         branch = self.branch
         policy = Policy(
             bandwidth_rule=branch.bandwidth_rule,
@@ -83,15 +91,15 @@ class TrainingSpecification:
             reconstructs=self.loss.inverts,
             max_condition=self.architecture.max_condition,
         )
-        return InverseProblem.from_pairs(
+        problem = InverseProblem.from_pairs(
             *pairs,
-            operator=self.operator,
-            noise_level=self.noise_level,
+            measurement=measurement,
             epsilon=self.epsilon,
             bandwidth=self.prior_bandwidth,
             policy=policy,
             random_state=rng,
         )
+        return problem, pairs
 
     @property
     def is_natural(self):

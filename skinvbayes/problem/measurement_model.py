@@ -1,0 +1,159 @@
+"""The measurement y = A x + c + n, n ~ N(0, Σ): operator and noise, given or told from pairs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.sparse import diags_array, issparse
+from scipy.sparse.linalg import aslinearoperator
+
+from ..numerics.warn import warn_caller
+from ..operators import Operator, estimate_operator
+from .measurement import choose_operator, depend_on_signals, estimate_noise_level
+from .noise import NoiseModel
+from .outliers import describe_outliers, outliers, refitted
+
+__all__ = ["MeasurementModel"]
+
+_MOST_MEASUREMENTS = 1000  # beyond, noise is taken to be white unless it is given
+_ROUNDING = 1e-13  # of the size of y
+_FEWEST_ROWS = 10  # from which on residuals tell more than a level
+
+
+@dataclass(frozen=True, eq=False)
+class MeasurementModel:
+    """How signals are measured.
+
+    Attributes
+    ----------
+    operator : Operator or None
+        The operator A; None for the original problem, z = y.
+    fitted : Operator or None
+        The least-squares fit of y to x; None where the operator was given.
+    noise : NoiseModel
+        The noise n.
+    """
+
+    operator: Operator | None
+    fitted: Operator | None
+    noise: NoiseModel
+
+    @classmethod
+    def from_pairs(cls, operator, noise_level, noise_covariance, X, Y, weight):
+        """What pairs and parameters say, and the measurements without outliers.
+
+        Parameters
+        ----------
+        operator, noise_level, noise_covariance
+            The parameters of the estimators.
+        X : ndarray of shape (n_samples, n_features)
+            Signals.
+        Y : ndarray of shape (n_samples, n_measurements)
+            Measurements.
+        weight : ndarray of shape (n_samples,)
+            How often each pair counts.
+
+        Returns
+        -------
+        model : MeasurementModel
+        Y : ndarray of shape (n_samples, n_measurements)
+            The measurements; readings that cannot be Gaussian are replaced by what the signals
+            explain. The same array where there are none.
+
+        Warns
+        -----
+        UserWarning
+            If there are such readings, with their number and place; if a linear model does not
+            explain the measurements; if the operator is needed but not given.
+        """
+        given = operator is not None and not isinstance(operator, str)
+        fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
+        sizes = X.shape[1], Y.shape[1]
+        known = choose_operator(operator, None, *sizes) if given else fitted
+        noise, clean = _noise_and_clean(known, fitted, noise_level, noise_covariance, X, Y, weight)
+        if fitted is not None and clean is not Y:
+            known = fitted = estimate_operator(X, clean, sample_weight=weight)
+        if not given:
+            pairs = X, clean, weight
+            known = choose_operator(operator, fitted, *sizes, pairs=pairs)
+        if known is None and noise.kind != "white":
+            known = fitted
+            warn_caller(
+                f"The noise of the measurements is {noise.kind}, so that they are not weighted "
+                "equally: the least-squares fit of y to X is used as the operator of the normal "
+                'equation. Give operator="estimate" to do so without this warning, or the operator.'
+            )
+        return cls(known, fitted, noise), clean
+
+    @cached_property
+    def whitened(self):
+        """W A, of measurements W y whose noise is white; None without an operator."""
+        if self.operator is None or self.noise.kind == "white":
+            return self.operator
+        base, whitener = self.operator.base, self.noise.whitener
+        if isinstance(base, np.ndarray) or (issparse(base) and whitener.ndim == 1):
+            return Operator(self.noise.whitened_matrix(base))
+        whitener = whitener if whitener.ndim == 2 else diags_array(whitener)
+        return Operator(aslinearoperator(whitener) @ aslinearoperator(base))
+
+    def targets(self, Y):
+        """z of shape (n_samples, n_features): the measurements, or AᵀW² y."""
+        return Y if self.operator is None else self.whitened.adjoint(self.noise.whiten(Y))
+
+
+def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weight):
+    """The noise, and the measurements without outliers."""
+    n_measurements = Y.shape[1]
+    automatic = isinstance(noise_level, str)
+    if automatic and noise_covariance is None:
+        level = estimate_noise_level(operator, fitted, X, Y, weight)
+        noise = NoiseModel(n_measurements, level)
+    else:
+        level = None if automatic else noise_level
+        noise = NoiseModel.given(level, noise_covariance, n_measurements=n_measurements)
+    white = noise
+    if n_measurements > _MOST_MEASUREMENTS or noise.level == 0 or len(X) < _FEWEST_ROWS:
+        return noise, Y
+    residual, regressors = _residual(operator, fitted, X, Y, weight)
+    if regressors.shape[1] > len(X) / 2:
+        return noise, Y
+    if automatic and noise_covariance is None:
+        rounding = _ROUNDING * np.abs(Y).max(axis=0)
+        arguments = residual, weight, regressors.shape[1], regressors, rounding
+        noise = NoiseModel.estimated(*arguments)
+    mask = outliers(residual, noise)
+    if mask.any():
+        residual = refitted(residual, mask, weight, regressors)
+        mask = outliers(residual, noise)
+    kept = np.where(mask, 0.0, residual)
+    if depend_on_signals(noise.whiten(kept), X, weight):
+        _warn_of_misfit(fitted)
+        return white, Y
+    if not mask.any():
+        return noise, Y
+    warn_caller(
+        f"{describe_outliers(mask)} cannot be Gaussian noise of standard deviation "
+        f"{noise.level:.3g}: they are replaced by what the signals explain. Leave them out, or "
+        "give a larger noise_level if they are right."
+    )
+    return noise, np.where(mask, Y - residual, Y)
+
+
+def _residual(operator, fitted, X, Y, weight):
+    """Residuals of the linear model, and what it fits to every measurement."""
+    residual = Y - operator.forward(X)
+    residual -= np.average(residual, axis=0, weights=weight)
+    regressors = np.ones((len(X), 1))
+    if operator is fitted:
+        varying = X[:, np.ptp(X, axis=0) > 0]
+        regressors = np.hstack([regressors, varying - varying.mean(axis=0)])
+    return residual, regressors
+
+
+def _warn_of_misfit(fitted):
+    if fitted is not None:
+        warn_caller(
+            "The residuals of the linear fit of y to X depend on X: the map from signals to "
+            "measurements does not look linear, and the estimators assume that it is. Give the "
+            "operator if you know it, or transform the measurements to a linear scale."
+        )
