@@ -1,7 +1,7 @@
 """Exact Bayesian estimators for known priors, with which trained networks are compared.
 
-The measurement model is ``y = A x + n``, ``n ~ N(0, δ² I)``. Nothing here depends on a network or
-a loss.
+The measurement model is ``y = A x + n``, ``n ~ N(0, Σ)``, with ``Σ = δ² I`` for a number δ. Other
+noise is made white first. Nothing here depends on a network or a loss.
 """
 
 from itertools import combinations
@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array
 from .numerics import chunks
 from .operators import as_operator
 from .priors import EmpiricalPrior, GaussianMixturePrior
+from .problem.noise import NoiseModel
 
 __all__ = [
     "map_estimate",
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 
-def posterior_mean(prior, Y, *, operator=None, noise_level):
+def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior mean ``E[x | y]``.
 
     It is in closed form for a Gaussian mixture. For an empirical prior it is the mean of the
@@ -38,8 +39,10 @@ def posterior_mean(prior, Y, *, operator=None, noise_level):
     operator : array-like, sparse matrix or LinearOperator of shape \
             (n_measurements, n_features), default=None
         The operator ``A``; the identity by default.
-    noise_level : float
-        Standard deviation ``δ > 0`` of the noise.
+    noise_level : float or array-like of shape (n_measurements,), default=None
+        Standard deviation ``δ > 0`` of the noise, of all measurements or of each.
+    noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+        The covariance ``Σ`` of the noise. One of the two is needed.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level):
     >>> posterior_mean(prior, [[5.0]], noise_level=1.0).round(12)
     array([[4.]])
     """
-    Y, A = _check_problem(prior, Y, operator, noise_level)
+    Y, A, noise_level = _white_problem(prior, Y, operator, noise_level, noise_covariance)
     if isinstance(prior, EmpiricalPrior):
         predicted = prior.samples @ A.T
         centre = predicted.mean(axis=0)  # small numbers lose fewer digits when they are squared
@@ -70,14 +73,14 @@ def posterior_mean(prior, Y, *, operator=None, noise_level):
     return np.einsum("nk,nkd->nd", weights, means)
 
 
-def posterior_covariance(prior, Y, *, operator=None, noise_level):
+def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior covariance ``Cov[x | y]`` under a Gaussian mixture prior, in closed form.
 
     Parameters
     ----------
     prior : GaussianMixturePrior
         Distribution of the signals.
-    Y, operator, noise_level
+    Y, operator, noise_level, noise_covariance
         As in :func:`posterior_mean`.
 
     Returns
@@ -85,20 +88,21 @@ def posterior_covariance(prior, Y, *, operator=None, noise_level):
     covariance : ndarray of shape (n_samples, n_features, n_features)
         Posterior covariances.
     """
-    weights, means, covariances = posterior(prior, Y, operator=operator, noise_level=noise_level)
+    known = {"operator": operator, "noise_level": noise_level, "noise_covariance": noise_covariance}
+    weights, means, covariances = posterior(prior, Y, **known)
     spread = means - np.einsum("nk,nkd->nd", weights, means)[:, None]
     within = np.einsum("nk,kij->nij", weights, covariances)
     return within + np.einsum("nk,nki,nkj->nij", weights, spread, spread)
 
 
-def posterior(prior, Y, *, operator=None, noise_level):
+def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior of a Gaussian mixture prior: for each measurement a Gaussian mixture.
 
     Parameters
     ----------
     prior : GaussianMixturePrior
         Distribution of the signals.
-    Y, operator, noise_level
+    Y, operator, noise_level, noise_covariance
         As in :func:`posterior_mean`.
 
     Returns
@@ -110,12 +114,12 @@ def posterior(prior, Y, *, operator=None, noise_level):
     covariances : ndarray of shape (n_components, n_features, n_features)
         Posterior covariances of the components; they do not depend on the measurement.
     """
-    Y, A = _check_problem(prior, Y, operator, noise_level)
+    Y, A, noise_level = _white_problem(prior, Y, operator, noise_level, noise_covariance)
     _require_mixture(prior)
     return _mixture_posterior(prior, Y, A, noise_level)
 
 
-def measurement_distribution(prior, *, operator=None, noise_level):
+def measurement_distribution(prior, *, operator=None, noise_level=None, noise_covariance=None):
     """Distribution of the measurements under a Gaussian mixture prior: a Gaussian mixture too.
 
     With its score Tweedie's formula gives the posterior mean without an integral,
@@ -125,7 +129,7 @@ def measurement_distribution(prior, *, operator=None, noise_level):
     ----------
     prior : GaussianMixturePrior
         Distribution of the signals.
-    operator, noise_level
+    operator, noise_level, noise_covariance
         As in :func:`posterior_mean`.
 
     Returns
@@ -150,12 +154,22 @@ def measurement_distribution(prior, *, operator=None, noise_level):
     """
     _require_mixture(prior)
     m = prior.n_features if operator is None else as_operator(operator).shape[0]
-    _, A = _check_problem(prior, np.zeros((1, m)), operator, noise_level)
-    covariances = A @ prior.covariances @ A.T + noise_level**2 * np.eye(m)
+    A = _matrix(prior, m, operator)
+    noise = _noise(noise_level, noise_covariance, m)
+    covariances = A @ prior.covariances @ A.T + noise.covariance
     return GaussianMixturePrior(prior.means @ A.T, covariances, prior.weights)
 
 
-def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-12):
+def map_estimate(
+    prior,
+    Y,
+    *,
+    operator=None,
+    noise_level=None,
+    noise_covariance=None,
+    max_iter=200,
+    tol=1e-12,
+):
     """Maximum a posteriori estimate, ``argmax log p(x) − ‖A x − y‖² / (2 δ²)``.
 
     The posterior is a Gaussian mixture, and all its modes lie on its ridgeline. The search starts
@@ -167,7 +181,7 @@ def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-1
     ----------
     prior : GaussianMixturePrior
         Distribution of the signals.
-    Y, operator, noise_level
+    Y, operator, noise_level, noise_covariance
         As in :func:`posterior_mean`.
     max_iter : int, default=200
         Largest number of steps of expectation maximisation from each start.
@@ -185,7 +199,7 @@ def map_estimate(prior, Y, *, operator=None, noise_level, max_iter=200, tol=1e-1
     S. Ray and B. G. Lindsay (2005), "The topography of multivariate normal mixtures", Annals of
     Statistics.
     """
-    Y, A = _check_problem(prior, Y, operator, noise_level)
+    Y, A, noise_level = _white_problem(prior, Y, operator, noise_level, noise_covariance)
     _require_mixture(prior)
     weights, means, _ = _mixture_posterior(prior, Y, A, noise_level)
     mean = np.einsum("nk,nkd->nd", weights, means)
@@ -263,17 +277,32 @@ def _log_posterior(prior, X, Y, A, noise_level):
     return prior.log_density(X) - 0.5 * ((X @ A.T - Y) ** 2).sum(1) / noise_level**2
 
 
-def _check_problem(prior, Y, operator, noise_level):
+def _white_problem(prior, Y, operator, noise_level, noise_covariance):
+    """Measurements with white noise, their operator, and the noise level."""
     Y = check_array(Y, dtype=np.float64, input_name="Y")
-    if not 0 < noise_level < np.inf:
-        raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
+    A = _matrix(prior, Y.shape[1], operator)
+    noise = _noise(noise_level, noise_covariance, Y.shape[1])
+    return noise.whiten(Y), noise.whitened_matrix(A), noise.level
+
+
+def _matrix(prior, n_measurements, operator):
+    """The operator as a matrix of the shape that is needed."""
     A = np.eye(prior.n_features) if operator is None else as_operator(operator).to_dense()
-    if A.shape != (Y.shape[1], prior.n_features):
+    if A.shape != (n_measurements, prior.n_features):
         raise ValueError(
-            f"The operator has shape {A.shape}, but Y has {Y.shape[1]} measurements and the prior "
-            f"{prior.n_features} features: a shape of {(Y.shape[1], prior.n_features)} is needed."
+            f"The operator has shape {A.shape}, but Y has {n_measurements} measurements and the "
+            f"prior {prior.n_features} features: a shape of {(n_measurements, prior.n_features)} "
+            "is needed."
         )
-    return Y, A
+    return A
+
+
+def _noise(noise_level, noise_covariance, n_measurements):
+    """The noise, which must not be zero."""
+    noise = NoiseModel.given(noise_level, noise_covariance, n_measurements=n_measurements)
+    if noise.level == 0:
+        raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
+    return noise
 
 
 def _require_mixture(prior):

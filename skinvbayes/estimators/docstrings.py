@@ -32,9 +32,15 @@ Parameters
     y directly (z = y) where they have the same size and the linear fit is close to symmetric
     positive definite. Otherwise it means "estimate", ridge least squares from the pairs, with a
     warning where the sizes are the same.
-noise_level : "auto" or float, default="auto"
-    Standard deviation δ of the noise, in the units of y. "auto" takes the root mean square
-    residual of the pairs.
+noise_level : "auto", float or array-like of shape (n_measurements,), default="auto"
+    Standard deviation δ of the noise, in the units of y, of all measurements or of each. "auto"
+    takes the root mean square residual of the pairs where it is white. Where the residuals of up to
+    1,000 measurements are surely unequal or correlated, their covariance is the noise's. Readings
+    that cannot be Gaussian do not count, with a warning that says how many there are and where.
+noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+    Covariance Σ of the noise, in place of ``noise_level="auto"``. Noise that is not white is made
+    white, with W = δ Σ^(−1/2) and the root mean square δ of the standard deviations: the normal
+    equation is then that of W A and W y, and z = AᵀW² y.
 prior_bandwidth : "auto" or float, default="auto"
     Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
     and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,
@@ -112,7 +118,11 @@ problem_ : InverseProblem
 operator_ : Operator or None
     The operator, given or estimated; None for the original problem z = y.
 epsilon_, noise_level_, prior_bandwidth_ : float
-    The values that were used.
+    The values that were used; the noise level is the root mean square one where levels differ.
+noise_std_ : ndarray of shape (n_measurements,)
+    Standard deviations of the noise of the measurements.
+noise_covariance_ : ndarray of shape (n_measurements, n_measurements) or None
+    Covariance of the noise; None where the noise of the measurements is not correlated.
 loss_curve_, validation_loss_curve_ : list of float
     The loss above after every iteration of all stages, in squared units of y. Squares are taken in
     the metric of the coordinates the network works in, ½ (φ(x) − z)ᵀ P⁻¹ (φ(x) − z) and

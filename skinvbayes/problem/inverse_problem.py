@@ -77,9 +77,7 @@ class InverseProblem:
     noise_is_white: bool = False
 
     @classmethod
-    def from_pairs(
-        cls, X, Y, weight, *, measurement, epsilon, bandwidth, policy, random_state
-    ):
+    def from_pairs(cls, X, Y, weight, *, measurement, epsilon, bandwidth, policy, random_state):
         """Derive the problem from weighted pairs and the estimators' parameters.
 
         Parameters

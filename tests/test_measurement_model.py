@@ -1,0 +1,246 @@
+"""Measurements with unequal or correlated noise, with outliers, and of maps that are not linear."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import aslinearoperator
+from sklearn.base import clone
+
+from helpers import rmse
+from skinvbayes import ApproximationINN, DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import make_mixture
+from skinvbayes.operators import Operator
+from skinvbayes.oracles import (
+    map_estimate,
+    measurement_distribution,
+    posterior_covariance,
+    posterior_mean,
+)
+from skinvbayes.problem.measurement_model import MeasurementModel
+from skinvbayes.problem.noise import NoiseModel
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+D, M = 3, 5
+
+
+@pytest.fixture(scope="module")
+def signals():
+    return make_mixture(1500, 500, n_features=D, operator="tall", random_state=4)
+
+
+@pytest.fixture(scope="module")
+def A():
+    return np.random.RandomState(7).standard_normal((M, D)) / np.sqrt(M)
+
+
+LEVELS = 0.2 * np.geomspace(0.3, 3, M)
+CORRELATED = 0.04 * 0.8 ** abs(np.subtract.outer(np.arange(M), np.arange(M)))
+KINDS = {"unequal": np.diag(LEVELS**2), "correlated": CORRELATED}
+
+
+def measured(X, A, covariance, seed):
+    rng = np.random.RandomState(seed)
+    return X @ A.T + rng.standard_normal((len(X), len(A))) @ np.linalg.cholesky(covariance).T
+
+
+def model_of(operator, X, Y, noise_level="auto", noise_covariance=None):
+    return MeasurementModel.from_pairs(
+        operator, noise_level, noise_covariance, X, Y, np.ones(len(X))
+    )
+
+
+# --------------------------------------------------------------------------- unequal, correlated
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_given_noise_is_as_good_as_whitening_by_hand(cls, kind, signals, A):
+    covariance = KINDS[kind]
+    Y, T = (measured(X, A, covariance, s) for s, X in enumerate((signals.X_train, signals.X_test)))
+    values, axes = np.linalg.eigh(covariance)
+    W = (axes / np.sqrt(values)) @ axes.T
+    given = {"noise_level": LEVELS} if kind == "unequal" else {"noise_covariance": covariance}
+    options = {"random_state": 0, "max_iter": 20}
+    ours = cls(operator=A, **given, **options).fit(signals.X_train, Y)
+    by_hand = cls(operator=W @ A, noise_level=1.0, **options).fit(signals.X_train, Y @ W)
+    scale = np.abs(signals.X_test).max()
+    np.testing.assert_allclose(ours.predict(T), by_hand.predict(T @ W), atol=1e-6 * scale)
+    np.testing.assert_allclose(
+        ours.posterior_covariance(T[:20]), by_hand.posterior_covariance(T[:20] @ W), rtol=1e-4
+    )
+    assert ours.noise_level_ == pytest.approx(np.sqrt(np.trace(covariance) / M))
+    np.testing.assert_allclose(ours.noise_std_, np.sqrt(covariance.diagonal()))
+    assert (ours.noise_covariance_ is None) == (kind == "unequal")
+    assert ours.operator_.shape == (M, D)
+    np.testing.assert_array_equal(ours.operator_.to_dense(), A)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_noise_is_found_out(kind, signals, A):
+    Y, T = (measured(X, A, KINDS[kind], s) for s, X in enumerate((signals.X_train, signals.X_test)))
+    known = {"operator": A, "noise_covariance": KINDS[kind]}
+    best = rmse(posterior_mean(signals.prior, T, **known), signals.X_test)
+    estimator = ReconstructionINN(operator=A, random_state=0, max_iter=100).fit(signals.X_train, Y)
+    assert rmse(estimator.predict(T), signals.X_test) < 1.02 * best
+    lower, upper = estimator.posterior_interval(T)
+    covered = ((lower <= signals.X_test) & (signals.X_test <= upper)).mean()
+    assert 0.87 < covered < 0.93
+    np.testing.assert_allclose(estimator.noise_std_, np.sqrt(KINDS[kind].diagonal()), rtol=0.1)
+
+
+def test_white_noise_stays_as_it_is(signals, A):
+    Y = measured(signals.X_train, A, 0.04 * np.eye(M), 0)
+    model, clean = model_of(A, signals.X_train, Y)
+    assert model.noise.kind == "white"
+    assert model.whitened is model.operator
+    assert clean is Y
+
+
+@pytest.mark.parametrize("wrap", [csr_array, aslinearoperator])
+@pytest.mark.parametrize("kind", KINDS)
+def test_operators_of_every_kind_are_whitened(kind, wrap, A, rng):
+    noise = NoiseModel.given(noise_covariance=KINDS[kind], n_measurements=M)
+    dense, other = (MeasurementModel(Operator(a), None, noise) for a in (A, wrap(A)))
+    X, Y = rng.standard_normal((4, D)), rng.standard_normal((4, M))
+    np.testing.assert_allclose(other.whitened.forward(X), dense.whitened.forward(X))
+    np.testing.assert_allclose(other.targets(Y), dense.targets(Y))
+
+
+def test_units_of_measurements_do_not_matter(signals, A):
+    """Sensors in different units need no scaler: the noise model whitens them."""
+    units = np.array([1.0, 1e3, 1e-3, 50.0, 0.2])
+    Y = measured(signals.X_train, A, 0.04 * np.eye(M), 0)
+    T = measured(signals.X_test, A, 0.04 * np.eye(M), 1)
+    options = {"random_state": 0, "max_iter": 30}
+    plain = DivergenceRegularizedINN(operator=A, **options).fit(signals.X_train, Y)
+    other = DivergenceRegularizedINN(operator=units[:, None] * A, **options)
+    other.fit(signals.X_train, Y * units)
+    error = rmse(plain.predict(T), signals.X_test)
+    assert rmse(other.predict(T * units), signals.X_test) < 1.01 * error
+    np.testing.assert_allclose(other.noise_std_, 0.2 * units, rtol=0.1)
+
+
+def test_a_linear_change_of_the_measurements_changes_nothing(signals, A, rng):
+    change = rng.standard_normal((M, M))
+    Y = measured(signals.X_train, A, CORRELATED, 0)
+    options = {"random_state": 0, "max_iter": 20}
+    plain = ReconstructionINN(operator=A, noise_covariance=CORRELATED, **options)
+    plain.fit(signals.X_train, Y)
+    other = ReconstructionINN(
+        operator=change.T @ A, noise_covariance=change.T @ CORRELATED @ change, **options
+    ).fit(signals.X_train, Y @ change)
+    expected = plain.predict(Y[:50])
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(other.predict(Y[:50] @ change), expected, atol=1e-6 * scale)
+
+
+def test_without_an_operator_unequal_noise_asks_for_the_normal_equation(rng):
+    X = rng.standard_normal((800, 3))
+    Y = X + rng.standard_normal((800, 3)) * [0.1, 0.3, 0.9]
+    with pytest.warns(UserWarning, match="noise of the measurements is unequal"):
+        model, _ = model_of(None, X, Y)
+    assert model.operator is model.fitted
+    model, _ = model_of("estimate", X, Y)  # without a warning
+    assert model.noise.kind == "unequal"
+
+
+# -------------------------------------------------------------------------------------- outliers
+
+
+@pytest.mark.parametrize("operator", ["given", "estimate"])
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_outliers_do_not_count(cls, operator, signals, A):
+    Y = measured(signals.X_train, A, 0.04 * np.eye(M), 0)
+    T = measured(signals.X_test, A, 0.04 * np.eye(M), 1)
+    rng = np.random.RandomState(1)
+    bad = rng.uniform(size=Y.shape) < 0.01
+    spoilt = np.where(bad, Y + 4 * rng.choice([-1, 1], Y.shape), Y)
+    before, kept = spoilt.copy(), ~bad.any(axis=1)
+    operator = A if operator == "given" else operator
+    options = {"operator": operator, "random_state": 0, "max_iter": 30}
+    with pytest.warns(UserWarning, match=rf"{bad.sum()} readings in .* cannot be Gaussian"):
+        estimator = cls(**options).fit(signals.X_train, spoilt)
+    np.testing.assert_array_equal(spoilt, before)
+    dropped = cls(**options).fit(signals.X_train[kept], Y[kept])
+    error = rmse(dropped.predict(T), signals.X_test)
+    assert rmse(estimator.predict(T), signals.X_test) < 1.03 * error
+    assert estimator.noise_level_ == pytest.approx(0.2, rel=0.05)
+
+
+def test_signals_that_are_rare_are_no_outliers(rng):
+    X = rng.standard_t(3, (1000, 3))
+    Y = X @ rng.standard_normal((3, 4)) + 0.1 * rng.standard_normal((1000, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, clean = model_of("estimate", X, Y)
+    assert clean is Y
+
+
+# ------------------------------------------------------------------------------ not linear at all
+
+
+def test_maps_that_are_not_linear_are_told(rng):
+    X = 1.5 * rng.standard_normal((1000, 3))
+    Y = np.tanh(X @ rng.standard_normal((3, 5))) + 0.05 * rng.standard_normal((1000, 5))
+    with pytest.warns(UserWarning, match="does not look linear"):
+        model, clean = model_of("estimate", X, Y)
+    assert model.noise.kind == "white"
+    assert clean is Y
+
+
+# ------------------------------------------------------------------------------------ the oracles
+
+
+def test_oracles_take_any_noise(signals, A):
+    """Rao's information form of the posterior of a Gaussian, and a grid for the mixture's mode."""
+    Y = measured(signals.X_test[:10], A, CORRELATED, 0)
+    known = {"operator": A, "noise_covariance": CORRELATED}
+    values, axes = np.linalg.eigh(CORRELATED)
+    W = (axes / np.sqrt(values)) @ axes.T
+    white = {"operator": W @ A, "noise_level": 1.0}
+    for oracle in (posterior_mean, posterior_covariance, map_estimate):
+        np.testing.assert_allclose(
+            oracle(signals.prior, Y, **known), oracle(signals.prior, Y @ W, **white), atol=1e-9
+        )
+    distribution = measurement_distribution(signals.prior, **known)
+    expected = A @ signals.prior.covariances @ A.T + CORRELATED
+    np.testing.assert_allclose(distribution.covariances, expected)
+
+
+def test_oracles_need_some_noise(signals, A):
+    Y = np.zeros((2, M))
+    for known in ({}, {"noise_level": 0.1, "noise_covariance": CORRELATED}):
+        with pytest.raises(ValueError, match="either noise_level or noise_covariance"):
+            posterior_mean(signals.prior, Y, operator=A, **known)
+    with pytest.raises(ValueError, match="positive"):
+        posterior_mean(signals.prior, Y, operator=A, noise_level=0.0)
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"noise_level": [0.1, 0.2]}, "noise_level has shape"),
+        ({"noise_level": [0.1, 0.2, 0.3, 0.4, -1]}, "must be positive for every measurement"),
+        ({"noise_level": [0.1, 0.2, 0.3, 0.4, np.nan]}, "must be finite"),
+        ({"noise_covariance": np.eye(3)}, "noise_covariance has shape"),
+        ({"noise_covariance": -np.eye(M)}, "positive definite"),
+        ({"noise_covariance": np.eye(M), "noise_level": 0.1}, "either"),
+    ],
+)
+def test_noise_that_cannot_be_used_is_refused(parameters, message, signals, A):
+    Y = measured(signals.X_train, A, 0.04 * np.eye(M), 0)
+    with pytest.raises(ValueError, match=message):
+        ApproximationINN(operator=A, max_iter=2, **parameters).fit(signals.X_train, Y)
+
+
+def test_an_estimator_with_arrays_is_cloned(A):
+    estimator = DivergenceRegularizedINN(operator=A, noise_covariance=CORRELATED)
+    copy = clone(estimator)
+    np.testing.assert_array_equal(copy.noise_covariance, CORRELATED)
+    assert copy.get_params()["noise_level"] == "auto"
