@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
 from ..inference.error_model import ErrorModel
+from ..inference.patterns import PatternedPosterior, missing_patterns
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
@@ -328,8 +329,8 @@ class BaseINN(
             1 for perfect reconstruction, 0 for that of the mean signal.
         """
         check_is_fitted(self)
-        X, Y = check_pairs(self, X, y, reset=False)
-        found = self._map().reconstruct(Y, self.problem_.targets)
+        X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
+        found = self._posterior(Y).mean
         return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
     def at_image_shape(self, image_shape, operator):
@@ -382,6 +383,7 @@ class BaseINN(
 
     def _take(self, trained):
         """Take over the result of a training as the fitted attributes."""
+        vars(self).pop("_origin", None)
         vars(self).update(fitted_attributes(trained))
         return self
 
@@ -398,9 +400,22 @@ class BaseINN(
             f"training ({self.noise_level_:.4g}); {type(self).__name__} has to be fitted again."
         )
 
+    _reads_missing = False  # whether predict takes NaN for a missing measurement
+
     def _posterior(self, Y, noise_level=None):
         """The posterior for measurements."""
-        Y, problem = check_measurements(self, Y), self.problem_
+        Y = check_measurements(self, Y, allow_missing=self._reads_missing)
+        if not np.isnan(Y).any():
+            return self._complete_posterior(Y, noise_level)
+        parts = [
+            (rows, self._restricted(kept)._complete_posterior(Y[rows][:, kept], noise_level))
+            for rows, kept in missing_patterns(Y)
+        ]
+        return PatternedPosterior(parts)
+
+    def _complete_posterior(self, Y, noise_level):
+        """The posterior for rows of which no measurement is missing."""
+        problem = self.problem_
         map_ = self._map(noise_level)
         error_model = ErrorModel(
             factor=problem.forward if problem.operator is None else None,

@@ -43,7 +43,8 @@ def unpack_state(packed):
     if "network_" not in packed:
         return packed
     try:
-        known = packed["problem_"].unit_forward
+        trained_on, _ = packed.get("_origin") or (packed["problem_"], None)
+        known = trained_on.unit_forward
         network = _unpack_network(packed["network_"], packed["device"], known)
         continuation = _unpack_continuation(packed["_continuation"], network)
     except (AttributeError, KeyError, RuntimeError, TypeError) as error:

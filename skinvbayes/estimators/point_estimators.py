@@ -1,9 +1,11 @@
 """The four estimators, one for each loss."""
 
+import copy
 import numbers
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import check_is_fitted
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
 from ..losses import (
@@ -14,6 +16,10 @@ from ..losses import (
     NaturalLogDetLoss,
     ReconstructionLoss,
 )
+from ..operators import as_operator
+from ..problem.measurement import choose_operator
+from ..problem.measurement_model import MeasurementModel
+from ..problem.noise import NoiseModel
 from .base import BaseINN
 from .docstrings import documented
 from .regularized import BaseRegularizedINN
@@ -192,6 +198,14 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
 
     loss = DivergenceLoss
 
+    _origin = None  # problem and epsilon of the training, of estimators that were adapted
+    _reads_missing = True
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
     def predict(self, X, return_std=False, noise_level=None):
         """Reconstruct signals from measurements: the MAP estimate, also for another noise level.
 
@@ -267,15 +281,123 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
             raise ValueError("With epsilon = 0 there is no prior in the network to show.")
         return self.prior_term(X) / self.epsilon_
 
+    def adapt(self, *, operator=None, noise_level=None, noise_covariance=None):
+        """The same prior for other measurements; nothing is trained.
+
+        The learned map is ``φ(x) = G x − ε ∇log p(x)``, so that the one for the operator B and the
+        noise level δ is ``BᵀB x + δ²/ε (φ(x) − G x)``: its inverse is the MAP estimate for these
+        measurements.
+
+        Parameters
+        ----------
+        operator : linear operator of shape (n_measurements, n_features), default=None
+            The operator B, without a constant; that of this estimator by default.
+        noise_level : float or array-like of shape (n_measurements,), default=None
+            Standard deviation of the noise, of all measurements or of each; by default that of this
+            estimator, for another operator its root mean square.
+        noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+            The covariance of the noise, in place of the noise level.
+
+        Returns
+        -------
+        estimator : DivergenceRegularizedINN
+            A fitted copy, for predictions; this one stays as it is. Where its map is not monotone,
+            ``predict`` names the rows in a ConvergenceWarning.
+
+        Raises
+        ------
+        ValueError
+            If there is no operator, or if operator and noise do not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skinvbayes import DivergenceRegularizedINN
+        >>> from skinvbayes.datasets import make_mixture
+        >>> data = make_mixture(500, 5, n_features=3, operator="tall")
+        >>> estimator = DivergenceRegularizedINN(operator=data.operator, random_state=0)
+        >>> estimator = estimator.fit(data.X_train, data.Y_train)
+        >>> other = estimator.adapt(operator=np.eye(3), noise_level=0.1)
+        >>> other.predict(data.X_test).shape
+        (5, 3)
+        """
+        check_is_fitted(self)
+        parameters = self._checked_measurement(operator, noise_level, noise_covariance)
+        other = self._measured_by(parameters)
+        given = {
+            "operator": operator,
+            "noise_level": noise_level,
+            "noise_covariance": noise_covariance,
+        }
+        return other.set_params(**{k: v for k, v in given.items() if v is not None})
+
+    def _checked_measurement(self, operator, noise_level, noise_covariance):
+        """The measurement model of ``adapt``."""
+        trained, noise = self.problem_.measurement, self.problem_.measurement.noise
+        if self.epsilon_ == 0:
+            raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
+        if operator is None and trained.operator is None:
+            raise ValueError(
+                "This estimator was fitted without an operator: give the operator of the new "
+                'measurements, or fit with operator="estimate".'
+            )
+        offset, n_features = trained.offset, self.n_features_in_
+        if operator is None:
+            operator = trained.operator
+        else:
+            operator, offset = as_operator(operator), None
+            operator = choose_operator(operator, None, n_features, operator.shape[0])
+        n_measurements = operator.shape[0]
+        if noise_level is not None or noise_covariance is not None:
+            noise = NoiseModel.given(noise_level, noise_covariance, n_measurements=n_measurements)
+        elif offset is None:
+            noise = NoiseModel(n_measurements, noise.level)
+        if noise.level == 0:
+            raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
+        return MeasurementModel(operator, None, noise, offset)
+
+    def _restricted(self, kept):
+        """This estimator for some of the measurements."""
+        if kept.all():
+            return self
+        measurement = self.problem_.measurement
+        if measurement.operator is None:
+            raise ValueError(
+                "Some measurements are missing (NaN), and this estimator was fitted without an "
+                'operator: give the operator, or operator="estimate".'
+            )
+        return self._measured_by(measurement.restricted(kept))
+
+    def _trained(self):
+        if self._origin is not None:
+            raise ValueError(
+                "This estimator was adapted to other measurements than it was trained with, and "
+                "cannot be trained on: go on with the estimator that it came from, or fit a clone."
+            )
+        return super()._trained()
+
+    def _measured_by(self, measurement):
+        """A fitted copy for other measurements."""
+        noise, other = measurement.noise, copy.copy(self)
+        other.problem_ = self.problem_.adapted(measurement)
+        other.operator_, other.n_measurements_in_ = measurement.operator, noise.n_measurements
+        other.noise_level_, other.epsilon_ = noise.level, noise.level**2
+        other.noise_std_, other.noise_covariance_ = noise.std, noise.matrix
+        other._origin = self._origin or (self.problem_, self.epsilon_)
+        return other
+
     def _map(self, noise_level=None):
-        """The trained map, adapted to another noise level if one is given."""
+        """The trained map, adapted to other measurements or another noise level."""
         trained = super()._map()
-        if noise_level is None:
+        if noise_level is None and self._origin is None:
             return trained
-        if not isinstance(noise_level, numbers.Real) or not 0 < noise_level < np.inf:
+        level = self.noise_level_ if noise_level is None else noise_level
+        if not isinstance(level, numbers.Real) or not 0 < level < np.inf:
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
-        ratio = float(noise_level) ** 2 / self.epsilon_
-        network = AdaptedNetwork(self.network_, self.problem_.unit_forward, ratio)
+        problem, epsilon = self._origin or (self.problem_, self.epsilon_)
+        other = None if self._origin is None else self.problem_.unit_forward
+        ratio = float(level) ** 2 / epsilon
+        network = AdaptedNetwork(self.network_, problem.unit_forward, ratio, other)
         return AdaptedMap(network, trained.coordinates)

@@ -45,7 +45,13 @@ def training_pairs(estimator, X, y, sample_weight, reset):
         If parameters, shapes or values are not as they must be.
     """
     estimator._validate_params()
-    X, Y = check_pairs(estimator, X, y, reset=reset)
+    X, Y = check_pairs(estimator, X, y, reset=reset, allow_missing=True)
+    if np.isnan(Y).any() and (estimator.operator is None or isinstance(estimator.operator, str)):
+        raise ValueError(
+            f"Input y contains NaN: {np.isnan(Y).sum()} measurements are missing. Only with an "
+            "operator that is given can missing measurements be left out; give it, or complete "
+            "the rows."
+        )
     if reset and len(X) < 2:
         raise ValueError(
             f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
@@ -58,11 +64,12 @@ def training_pairs(estimator, X, y, sample_weight, reset):
     return _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
 
 
-def check_pairs(estimator, X, y, *, reset):
+def check_pairs(estimator, X, y, *, reset, allow_missing=False):
     """Signals of shape (n, n_features) and measurements of shape (n, n_measurements)."""
     checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
     X = validate_data(estimator, X, y=checked, reset=reset, dtype=_DTYPES)
-    Y = _measurements(estimator, y, None if reset else estimator.n_measurements_in_, False)
+    expected = None if reset else estimator.n_measurements_in_
+    Y = _measurements(estimator, y, expected, False, allow_missing)
     check_consistent_length(X, Y)
     if reset:
         estimator.n_measurements_in_ = Y.shape[1]
@@ -75,10 +82,10 @@ def check_signals(estimator, X):
     return validate_data(estimator, X, reset=False, dtype=_DTYPES)
 
 
-def check_measurements(estimator, Y):
-    """Measurements for a fitted estimator."""
+def check_measurements(estimator, Y, *, allow_missing=False):
+    """Measurements for a fitted estimator, with NaN where one is missing, if that is allowed."""
     check_is_fitted(estimator)
-    return _measurements(estimator, Y, estimator.n_measurements_in_, True)
+    return _measurements(estimator, Y, estimator.n_measurements_in_, True, allow_missing)
 
 
 def check_targets(estimator, Z):
@@ -93,9 +100,17 @@ def check_targets(estimator, Z):
     return Z
 
 
-def _measurements(estimator, Y, expected, ensure_2d):
-    Y = check_array(Y, dtype=_DTYPES, ensure_2d=ensure_2d, input_name="y")
+def _measurements(estimator, Y, expected, ensure_2d, allow_missing=False):
+    finite = "allow-nan" if allow_missing else True
+    options = {"dtype": _DTYPES, "ensure_all_finite": finite, "input_name": "y"}
+    Y = check_array(Y, ensure_2d=ensure_2d, **options)
     Y = Y.reshape(len(Y), -1)
+    empty = np.flatnonzero(np.isnan(Y).all(axis=1)) if allow_missing else []
+    if len(empty):
+        raise ValueError(
+            f"All measurements of {len(empty)} row(s) are missing, the first of them row "
+            f"{empty[0]}: leave these rows out."
+        )
     if expected is not None and Y.shape[1] != expected:
         raise ValueError(
             f"y has {Y.shape[1]} measurements per sample, but {type(estimator).__name__} was "

@@ -1,8 +1,9 @@
-"""Another noise level without training again: the map of the divergence loss for another weight.
+"""Other measurements without training again: the map of the divergence loss for other weights.
 
-Its optimum is φ(x) = G x − ε ∇log p(x). With G known, the one for the weight r ε is
-φ_r(x) = G x + r (φ(x) − G x). For r < 1 it is monotone where φ is. For r > 1 it is so only while
-the posterior stays log-concave; beyond, several x have the same φ_r(x).
+Its optimum is φ(x) = G x − ε ∇log p(x), which holds the prior by itself. With G known, the one for
+the weight r ε and another forward map H is φ_r(x) = H x + r (φ(x) − G x). For H = G and r < 1 it is
+monotone where φ is. Otherwise it is so only while the posterior stays log-concave; beyond, several
+x have the same φ_r(x).
 """
 
 import math
@@ -22,7 +23,7 @@ _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
 class AdaptedNetwork(InvertibleMap):
-    """ψ_r(u) = G u + r (ψ(u) − G u), in unit scale.
+    """ψ_r(u) = H u + r (ψ(u) − G u), in the coordinates of ψ.
 
     Parameters
     ----------
@@ -32,29 +33,45 @@ class AdaptedNetwork(InvertibleMap):
         The map G.
     ratio : float
         The factor r of the weight.
+    other : TensorOperator, default=None
+        The map H; G by default.
     """
 
-    def __init__(self, network, known, ratio):
+    def __init__(self, network, known, ratio, other=None):
         super().__init__()
         self.network = network
         self.known = known
         self.ratio = ratio
+        self.other = other
         self.matrix_free = self.positive_definite = network.matrix_free  # which means symmetric
         self.has_majorant, self.tolerance = network.has_majorant, network.tolerance
 
     def frozen(self, gradient=False):
         """A view of this map with a frozen network."""
-        return type(self)(self.network.frozen(gradient), self.known, self.ratio)
+        return type(self)(self.network.frozen(gradient), self.known, self.ratio, self.other)
+
+    def weighted(self, ratio):
+        """The same for another factor of the weight."""
+        return type(self)(self.network, self.known, ratio, self.other)
+
+    def linear_guess(self, w):
+        """ψ_r⁻¹(w) for Gaussian signals, for which ψ is the identity in natural coordinates."""
+        G, H = self.known.matrix(w), (self.other or self.known).matrix(w)
+        matrix = H + self.ratio * (torch.eye(len(G)).to(G) - G)
+        return torch.linalg.lstsq(matrix, w.T).solution.T
 
     def reference_points(self, like):
         """Those of the trained network."""
         return self.network.reference_points(like)
 
     def surely_monotone(self):
-        """Whether the bounds of ψ and of G prove that ψ_r is strictly monotone."""
+        """Whether the bounds of ψ, of G and of H prove that ψ_r is strictly monotone."""
+        if not self.matrix_free:
+            return False
         block = self.network.blocks[0]
         lowest = block.known_bounds[0]
-        return self.matrix_free and bool(lowest + self.ratio * (block.bounds()[0] - lowest) > 0)
+        least = lowest if self.other is None else 0.0  # H is only known to be semidefinite
+        return bool(least + self.ratio * (block.bounds()[0] - lowest) > 0)
 
     def lowest_slopes(self, u):
         """The lowest eigenvalues of the symmetric parts of Dψ_r(u), of shape (n_samples,).
@@ -91,16 +108,16 @@ class AdaptedNetwork(InvertibleMap):
 
     def forward(self, u):
         """ψ_r(u)."""
-        return self._weighted(self.network(u), self.known(u))
+        return self._weighted(self.network(u), lambda term: term(u))
 
     def jacobian(self, u):
         """Dψ_r(u)."""
-        return self._weighted(self.network.jacobian(u), self.known.matrix(u))
+        return self._weighted(self.network.jacobian(u), lambda term: term.matrix(u))
 
     def call_and_slopes(self, u):
         """ψ_r(u), and the slopes of the units of ψ."""
         image, slopes = self.network.blocks[0].call_and_slopes(u)
-        return self._weighted(image, self.known(u)), slopes
+        return self._weighted(image, lambda term: term(u)), slopes
 
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dψ_r(u) from the slopes at u, without forming it."""
@@ -115,10 +132,12 @@ class AdaptedNetwork(InvertibleMap):
         return self.product_from(self.call_and_slopes(u)[1])
 
     def _weighted_product(self, product):
-        return lambda v: self._weighted(product(v), self.known(v))
+        return lambda v: self._weighted(product(v), lambda term: term(v))
 
-    def _weighted(self, trained, linear):
-        return linear + self.ratio * (trained - linear)
+    def _weighted(self, trained, of):
+        """H + r (ψ − G), each of them as ``of`` makes it of a linear map."""
+        known = of(self.known)
+        return (known if self.other is None else of(self.other)) + self.ratio * (trained - known)
 
 
 @dataclass
@@ -131,24 +150,30 @@ class AdaptedMap(TrainedMap):
     def advice(self):
         """What to do about rows that have not converged, or where the map is not monotone."""
         return (
-            "The map is not monotone there at this noise level: what is returned is one of several "
-            "solutions, or none. Ask for a lower noise_level, or train at this one."
+            "The map is not monotone there for these measurements: what is returned is one of "
+            "several solutions, or none. Ask for a lower noise_level, or train with such "
+            "measurements."
         )
 
     def _invert(self, w):
-        """ψ_r⁻¹(w), by continuation in the weight from 1 to r.
+        """ψ_r⁻¹(w), by continuation in the weight: for H = G from that of the training.
 
         A row counts as converged only if ψ_r is monotone at its first and last point and half way.
         """
-        trained, known, ratio = self.network.network, self.network.known, self.network.ratio
-        found = invert(trained, w)
+        network, ratio = self.network, self.network.ratio
+        if network.other is None:
+            first, found = 1.0, invert(network.network, w)
+        else:
+            first = min(1.0, ratio)
+            guess = network.linear_guess(w) if not self._is_isotropic else None
+            found = invert(network.weighted(first), w, start=guess)
         start = found.x
-        n_steps = max(1, math.ceil(math.log(ratio) / math.log(_GROWTH)))
+        n_steps = max(1, math.ceil(math.log(ratio / first) / math.log(_GROWTH)))
         for step in range(1, n_steps + 1):
-            network = AdaptedNetwork(trained, known, ratio ** (step / n_steps))
-            found = invert(network, w, start=found.x)
-        if ratio > 1 and not self.network.surely_monotone():
-            frozen = self.network.frozen()
+            share = step / n_steps
+            found = invert(network.weighted(first * (ratio / first) ** share), w, start=found.x)
+        if (ratio > 1 or network.other is not None) and not network.surely_monotone():
+            frozen = network.frozen()
             for share in (0.0, 0.5, 1.0):
                 points = start + share * (found.x - start)
                 found.converged &= frozen.lowest_slopes(points) > 0

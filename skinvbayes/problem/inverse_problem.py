@@ -66,6 +66,8 @@ class InverseProblem:
         Largest root mean square of the coordinates of a signal.
     noise_is_white : bool
         Whether the noise can be drawn afresh; found out for reconstructions alone.
+    is_adapted : bool
+        Whether the coordinates are those of other measurements.
     """
 
     measurement: MeasurementModel
@@ -75,6 +77,7 @@ class InverseProblem:
     signal_std: np.ndarray
     reach: float = np.inf
     noise_is_white: bool = False
+    is_adapted: bool = False
 
     @classmethod
     def from_pairs(cls, X, Y, weight, *, measurement, epsilon, bandwidth, policy, random_state):
@@ -170,6 +173,36 @@ class InverseProblem:
             signal_std=np.full(n_features, np.sqrt((self.signal_std**2).mean())),
         )
 
+    def order(self, Y):
+        """Rows in an order that no linear change of the measurements or signals alters."""
+        return np.argsort(self.coordinates.from_targets(self.targets(Y))[:, 0], kind="stable")
+
+    def completed(self, pairs):
+        """Pairs with what the signals explain, and noise, where a measurement is missing."""
+        missing = np.isnan(pairs.Y)
+        if not missing.any():
+            return pairs
+        drawn = self.measurement.predicted(pairs.X)
+        drawn += self.measurement.noise.std * np.random.RandomState(0).standard_normal(drawn.shape)
+        return pairs._replace(Y=np.where(missing, drawn, pairs.Y))
+
+    def adapted(self, measurement):
+        """The same signals, measured otherwise; the coordinates of the signals stay.
+
+        Parameters
+        ----------
+        measurement : MeasurementModel
+            With an operator.
+        """
+        mean = measurement.target_mean(self.coordinates.signal_mean)
+        return replace(
+            self,
+            measurement=measurement,
+            forward=measurement.whitened.normal(),
+            coordinates=replace(self.coordinates, target_mean=mean),
+            is_adapted=True,
+        )
+
     def is_outside(self, X):
         """Whether signals lie beyond all signals of the training, of shape (n_samples,)."""
         u = self.coordinates.from_signals(np.asarray(X, dtype=np.float64))
@@ -217,7 +250,8 @@ class InverseProblem:
     def _unit_map(self, matrix):
         """Bᵀ M B; the G of the normal equation is diagonal in these coordinates, exactly."""
         unit = self.coordinates.unit_map(matrix)
-        return unit if self.operator is None else np.diag(np.diagonal(unit))
+        is_diagonal = self.operator is not None and not self.is_adapted
+        return np.diag(np.diagonal(unit)) if is_diagonal else unit
 
     @property
     def information(self):
@@ -279,7 +313,7 @@ def symmetric_part(operator):
 def check_pairs(X, Y):
     """Raise a ValueError if pairs are too large or small, or if the signals do not vary."""
     check_size("the signals X", np.abs(X).max())
-    check_size("the measurements y", np.abs(Y).max())
+    check_size("the measurements y", np.nanmax(np.abs(Y)))
     spread = np.ptp(X, axis=0).max()
     check_size("the differences of the signals X", spread)
     if spread == 0:

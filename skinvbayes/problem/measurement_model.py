@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import diags_array, issparse
+from scipy.sparse import csr_array, diags_array, issparse
 from scipy.sparse.linalg import aslinearoperator
 
 from ..numerics.warn import warn_caller
@@ -32,11 +32,14 @@ class MeasurementModel:
         The least-squares fit of y to x; None where the operator was given.
     noise : NoiseModel
         The noise n.
+    offset : ndarray of shape (n_measurements,) or None
+        The constant c; None for zero.
     """
 
     operator: Operator | None
     fitted: Operator | None
     noise: NoiseModel
+    offset: np.ndarray | None = None
 
     @classmethod
     def from_pairs(cls, operator, noise_level, noise_covariance, X, Y, weight):
@@ -49,7 +52,7 @@ class MeasurementModel:
         X : ndarray of shape (n_samples, n_features)
             Signals.
         Y : ndarray of shape (n_samples, n_measurements)
-            Measurements.
+            Measurements; with an operator that is given, NaN where one is missing.
         weight : ndarray of shape (n_samples,)
             How often each pair counts.
 
@@ -67,6 +70,8 @@ class MeasurementModel:
             explain the measurements; if the operator is needed but not given.
         """
         given = operator is not None and not isinstance(operator, str)
+        if np.isnan(Y).any():
+            Y = _completed(choose_operator(operator, None, X.shape[1], Y.shape[1]), X, Y, weight)
         fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
         sizes = X.shape[1], Y.shape[1]
         known = choose_operator(operator, None, *sizes) if given else fitted
@@ -83,7 +88,37 @@ class MeasurementModel:
                 "equally: the least-squares fit of y to X is used as the operator of the normal "
                 'equation. Give operator="estimate" to do so without this warning, or the operator.'
             )
-        return cls(known, fitted, noise), clean
+        linear = fitted if known is None else known
+        offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
+        return cls(known, fitted, noise, offset), clean
+
+    def restricted(self, kept):
+        """The same for some of the measurements.
+
+        Parameters
+        ----------
+        kept : ndarray of bool, of shape (n_measurements,)
+            Which; there must be an operator.
+        """
+        base, rows = self.operator.base, np.flatnonzero(kept)
+        if isinstance(base, np.ndarray) or issparse(base):
+            part = Operator(base[rows] if isinstance(base, np.ndarray) else base.tocsr()[rows])
+        else:
+            chosen = csr_array(
+                (np.ones(len(rows)), (np.arange(len(rows)), rows)), (len(rows), len(kept))
+            )
+            part = Operator(aslinearoperator(chosen) @ aslinearoperator(base))
+        offset = None if self.offset is None else self.offset[rows]
+        return type(self)(part, None, self.noise.restricted(rows), offset)
+
+    def target_mean(self, signal_mean):
+        """The z of a signal without noise, of shape (n_features,)."""
+        return self.targets(self.predicted(signal_mean[None]))[0]
+
+    def predicted(self, X):
+        """A x + c for every row, where there is an operator."""
+        image = self.operator.forward(X)
+        return image if self.offset is None else image + self.offset
 
     @cached_property
     def whitened(self):
@@ -99,6 +134,22 @@ class MeasurementModel:
     def targets(self, Y):
         """z of shape (n_samples, n_features): the measurements, or AᵀW² y."""
         return Y if self.operator is None else self.whitened.adjoint(self.noise.whiten(Y))
+
+
+def _completed(operator, X, Y, weight):
+    """Measurements with what the signals explain, and a residual of another pair, where missing."""
+    rng, image = np.random.RandomState(0), operator.forward(X)
+    residual, completed = Y - image, Y.copy()
+    for k, missing in enumerate(np.isnan(Y).T):
+        if missing.all():
+            raise ValueError(
+                f"Measurement {k} is missing (NaN) in every pair: leave it out, and its row of the "
+                "operator."
+            )
+        observed, share = residual[~missing, k], weight[~missing] / weight[~missing].sum()
+        drawn = rng.choice(observed, np.count_nonzero(missing), p=share)
+        completed[missing, k] = image[missing, k] + drawn
+    return completed
 
 
 def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weight):

@@ -57,6 +57,8 @@ def fit(specification, pairs, *, previous=None, report=None):
     """
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
+    if specification.is_natural:
+        pairs = pairs.rows(problem.order(pairs.Y))
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
         return train(specification, problem, pairs, rng, previous=previous, report=report)
@@ -141,7 +143,10 @@ def partial_fit(specification, pairs, *, previous=None):
     trained : Trained
         The network, with the mean loss of this pass as the last of its history.
     """
-    trained = _begin(specification, pairs) if previous is None else replace(previous)
+    if previous is None:
+        trained, pairs = _begin(specification, pairs)
+    else:
+        trained, pairs = replace(previous), previous.problem.completed(pairs)
     state = trained.continuation
     trained.continuation = state = replace(state, n_seen=state.n_seen + pairs.weight.sum())
     if state.optimizer is None:
@@ -182,9 +187,9 @@ def resized(specification, trained):
 
 
 def _begin(specification, pairs):
-    """A problem and an untrained network, before the first pass."""
+    """A problem and an untrained network, before the first pass, and the pairs to begin with."""
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
     generator = new_generator(rng)
     network = new_network(specification, problem, pairs, torch.float32, generator)
-    return start(specification, network, problem, generator, 0)
+    return start(specification, network, problem, generator, 0), pairs

@@ -1,0 +1,224 @@
+"""The prior is learned once: other operators, other noise, and missing measurements."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import aslinearoperator
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.metrics import r2_score
+
+from helpers import rmse
+from skinvbayes import ApproximationINN, DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import make_mixture
+from skinvbayes.oracles import posterior_mean
+from skinvbayes.priors import GaussianMixturePrior
+
+pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling")
+
+D, DELTA = 3, 0.2
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Two Gaussians that overlap, measured five times: every posterior has one mode."""
+    rng = np.random.RandomState(3)
+    prior = GaussianMixturePrior([[0.6, 0, 0], [-0.6, 0.3, 0]], [np.eye(3), np.diag([0.5, 1, 2])])
+    A = rng.standard_normal((5, D)) / 2
+    X, T = prior.sample(3000, random_state=0), prior.sample(500, random_state=1)
+    Y, V = (x @ A.T + 0.3 + DELTA * rng.standard_normal((len(x), 5)) for x in (X, T))
+    return prior, A, X, Y, T, V
+
+
+@pytest.fixture(scope="module")
+def fitted(data):
+    _, A, X, Y, *_ = data
+    return DivergenceRegularizedINN(operator=A, noise_level=DELTA, random_state=0).fit(X, Y)
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, csr_array, aslinearoperator])
+def test_another_operator_is_almost_the_posterior_mean(wrap, data, fitted):
+    prior, _, _, _, T, _ = data
+    rng = np.random.RandomState(5)
+    B = rng.standard_normal((2, D))
+    other = fitted.adapt(operator=wrap(B), noise_level=0.3)
+    V = T @ B.T + 0.3 * rng.standard_normal((len(T), 2))
+    best = rmse(posterior_mean(prior, V, operator=B, noise_level=0.3), T)
+    assert rmse(other.predict(V), T) < 1.03 * best
+    lower, upper = other.posterior_interval(V)
+    assert 0.85 < ((lower <= T) & (upper >= T)).mean() < 0.95
+    assert other.score(T, V) == pytest.approx(
+        1 - (rmse(other.predict(V), T) / T.std()) ** 2, abs=0.1
+    )
+    Z = other.transform(T[:20])
+    np.testing.assert_allclose(other.inverse_transform(Z), T[:20], atol=1e-7)
+    np.testing.assert_allclose(other.prior_score(T), fitted.prior_score(T), atol=1e-8)
+    assert other.n_measurements_in_ == 2
+    assert other.noise_level_ == 0.3
+
+
+def test_the_same_measurements_change_nothing(data, fitted):
+    _, A, _, _, _, V = data
+    np.testing.assert_allclose(fitted.adapt().predict(V), fitted.predict(V), atol=1e-7)
+    shorthand = fitted.predict(V, noise_level=0.15)
+    np.testing.assert_allclose(fitted.adapt(noise_level=0.15).predict(V), shorthand, atol=1e-7)
+    assert fitted.operator_.shape == A.shape
+
+
+def test_levels_of_every_measurement(data, fitted):
+    prior, A, _, _, T, _ = data
+    levels = DELTA * np.array([0.5, 1, 2, 3, 4])
+    V = T @ A.T + 0.3 + levels * np.random.RandomState(0).standard_normal((len(T), 5))
+    best = rmse(posterior_mean(prior, V - 0.3, operator=A, noise_level=levels), T)
+    for given in ({"noise_level": levels}, {"noise_covariance": np.diag(levels**2)}):
+        assert rmse(fitted.adapt(**given).predict(V), T) < 1.03 * best
+
+
+def test_an_adapted_estimator_is_stored(data, fitted):
+    V = data[-1][:, :2]
+    other = fitted.adapt(operator=data[1][:2])
+    stored = pickle.loads(pickle.dumps(other))
+    np.testing.assert_allclose(stored.predict(V), other.predict(V), atol=1e-12)
+
+
+def test_an_adapted_estimator_does_not_train_on(data, fitted):
+    _, _, X, Y, *_ = data
+    other = fitted.adapt(operator=data[1][:2])
+    with pytest.raises(ValueError, match="adapted to other measurements"):
+        other.partial_fit(X, Y[:, :2])
+    other.set_params(max_iter=2).fit(X, Y[:, :2])  # from the beginning it does
+    other.partial_fit(X, Y[:, :2])
+
+
+def test_twice_adapted(data, fitted):
+    V = data[-1]
+    B = data[1][:3]
+    once = fitted.adapt(operator=B, noise_level=0.3)
+    twice = fitted.adapt(operator=np.eye(3), noise_level=0.1).adapt(operator=B, noise_level=0.3)
+    np.testing.assert_allclose(twice.predict(V[:, :3]), once.predict(V[:, :3]), atol=1e-8)
+
+
+def test_where_the_map_is_not_monotone_rows_are_named():
+    prior = GaussianMixturePrior([[-3.0, 0], [3.0, 0]], 0.5)
+    X = prior.sample(2000, random_state=0)
+    Y = X + 0.3 * np.random.RandomState(0).standard_normal(X.shape)
+    estimator = DivergenceRegularizedINN(operator=np.eye(2), random_state=0).fit(X, Y)
+    blind = estimator.adapt(operator=[[0.0, 1.0]])
+    with pytest.warns(ConvergenceWarning, match="not monotone there"):
+        blind.predict(np.zeros((3, 1)))
+
+
+# --------------------------------------------------------------------------- missing measurements
+
+
+@pytest.fixture(scope="module")
+def holes(data):
+    """Test measurements of which a fifth is missing, with one at least in every row."""
+    V = data[-1].copy()
+    missing = np.random.RandomState(0).uniform(size=V.shape) < 0.2
+    missing[missing.all(axis=1), 0] = False
+    V[missing] = np.nan
+    return V
+
+
+def test_missing_measurements_are_rows_left_out(data, fitted, holes):
+    A = data[1]
+    before = holes.copy()
+    found, std = fitted.predict(holes, return_std=True)
+    np.testing.assert_array_equal(holes, before)
+    covariance, samples = fitted.posterior_covariance(holes), fitted.sample_posterior(holes, 2)
+    lower, _ = fitted.posterior_interval(holes)
+    assert samples.shape == (len(holes), 2, D)
+    for row in range(0, 40):
+        kept = ~np.isnan(holes[row])
+        other = fitted.adapt(operator=A[kept])
+        y = holes[row : row + 1, kept] - fitted.problem_.measurement.offset[kept]
+        np.testing.assert_allclose(found[row : row + 1], other.predict(y), atol=1e-8)
+        np.testing.assert_allclose(std[row : row + 1], other.posterior_std(y), atol=1e-8)
+        assert np.all(lower[row] < found[row])
+    np.testing.assert_allclose(np.sqrt(covariance.diagonal(0, 1, 2)), std)
+
+
+def test_missing_measurements_cost_no_more_than_they_must(data, fitted, holes):
+    prior, A, _, _, T, _ = data
+    best = np.empty_like(T)
+    for row, y in enumerate(holes):
+        kept = ~np.isnan(y)
+        known = {"operator": A[kept], "noise_level": DELTA}
+        best[row] = posterior_mean(prior, y[None, kept] - 0.3, **known)[0]
+    assert rmse(fitted.predict(holes), T) < 1.03 * rmse(best, T)
+    assert fitted.score(T, holes) > 0.5
+
+
+@pytest.mark.parametrize("cls", [DivergenceRegularizedINN, ReconstructionINN])
+def test_training_measurements_may_be_missing(cls, data):
+    _, A, X, Y, T, V = data
+    spoilt = Y.copy()
+    spoilt[np.random.RandomState(1).uniform(size=Y.shape) < 0.1] = np.nan
+    before = spoilt.copy()
+    options = {"operator": A, "random_state": 0, "max_iter": 30}
+    estimator = cls(**options).fit(X, spoilt)
+    np.testing.assert_array_equal(spoilt, before)
+    complete = cls(**options).fit(X, Y)
+    assert estimator.noise_level_ == pytest.approx(DELTA, rel=0.03)
+    assert rmse(estimator.predict(V), T) < 1.01 * rmse(complete.predict(V), T)
+    estimator.partial_fit(X, spoilt)
+    assert np.isfinite(estimator.predict(V)).all()
+
+
+def test_what_cannot_be_left_out_is_told(data, fitted, holes):
+    _, A, X, Y, _, V = data
+    missing = np.where(np.arange(Y.size).reshape(Y.shape) % 7 == 0, np.nan, Y)
+    with pytest.raises(ValueError, match="Only with an operator that is given"):
+        DivergenceRegularizedINN(operator="estimate", max_iter=2).fit(X, missing)
+    with pytest.raises(ValueError, match="All measurements of 1 row"):
+        fitted.predict(np.vstack([V[:2], np.full((1, 5), np.nan)]))
+    dead = Y.copy()
+    dead[:, 2] = np.nan
+    with pytest.raises(ValueError, match="Measurement 2 is missing"):
+        DivergenceRegularizedINN(operator=A, max_iter=2).fit(X, dead)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        other = ReconstructionINN(operator=A, max_iter=2, random_state=0).fit(X, Y)
+        with pytest.raises(ValueError, match="NaN"):
+            other.predict(holes)
+
+
+# ------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"operator": np.eye(2)}, "operator of shape"),
+        ({"operator": "estimate"}, "operator"),
+        ({"noise_level": 0.0}, "noise_level must be a positive number"),
+        ({"noise_level": -1.0}, "negative"),
+        ({"noise_level": [0.1, 0.2]}, "noise_level has shape"),
+        ({"noise_covariance": np.eye(2)}, "noise_covariance has shape"),
+        ({"noise_level": 0.1, "noise_covariance": np.eye(5)}, "either"),
+    ],
+)
+def test_measurements_that_do_not_fit_are_refused(parameters, message, fitted):
+    with pytest.raises((ValueError, TypeError), match=message):
+        fitted.adapt(**parameters)
+
+
+def test_adapt_needs_an_operator_and_a_fit(data):
+    _, _, X, *_ = data
+    with pytest.raises(NotFittedError):
+        DivergenceRegularizedINN().adapt()
+    original = DivergenceRegularizedINN(max_iter=2, random_state=0).fit(X, X + 0.1)
+    with pytest.raises(ValueError, match="without an operator"):
+        original.adapt(noise_level=0.1)
+    original.adapt(operator=np.eye(3), noise_level=0.1).predict(X[:3])
+    with pytest.raises(ValueError, match="without an operator"):
+        original.predict([[0.0, np.nan, 1.0]])
+
+
+def test_other_losses_have_no_adapt():
+    assert not hasattr(ApproximationINN(), "adapt")
+    data = make_mixture(100, 5, n_features=2)
+    assert not hasattr(ReconstructionINN().fit(data.X_train, data.Y_train), "adapt")
