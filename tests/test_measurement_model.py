@@ -84,7 +84,9 @@ def test_noise_is_found_out(kind, signals, A):
     known = {"operator": A, "noise_covariance": KINDS[kind]}
     best = rmse(posterior_mean(signals.prior, T, **known), signals.X_test)
     estimator = ReconstructionINN(operator=A, random_state=0, max_iter=100).fit(signals.X_train, Y)
-    assert rmse(estimator.predict(T), signals.X_test) < 1.06 * best  # as with white noise, of as few pairs
+    assert (
+        rmse(estimator.predict(T), signals.X_test) < 1.06 * best
+    )  # as with white noise, of as few pairs
     lower, upper = estimator.posterior_interval(T)
     covered = ((lower <= signals.X_test) & (signals.X_test <= upper)).mean()
     assert 0.87 < covered < 0.93
