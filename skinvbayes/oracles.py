@@ -4,16 +4,17 @@ The measurement model is ``y = A x + n``, ``n ~ N(0, Σ)``, with ``Σ = δ² I``
 noise is made white first. Nothing here depends on a network or a loss.
 """
 
+import numbers
 from itertools import combinations
 
 import numpy as np
 from scipy.special import logsumexp, softmax
 from sklearn.utils.validation import check_array
 
+from .noise.model import NoiseModel
 from .numerics import chunks
 from .operators import as_operator
 from .priors import EmpiricalPrior, GaussianMixturePrior
-from .problem.noise import NoiseModel
 
 __all__ = [
     "map_estimate",
@@ -299,10 +300,9 @@ def _matrix(prior, n_measurements, operator):
 
 def _noise(noise_level, noise_covariance, n_measurements):
     """The noise, which must not be zero."""
-    noise = NoiseModel.given(noise_level, noise_covariance, n_measurements=n_measurements)
-    if noise.level == 0:
+    if isinstance(noise_level, numbers.Real) and not 0 < noise_level < np.inf:
         raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
-    return noise
+    return NoiseModel.given(noise_level, noise_covariance, n_measurements=n_measurements)
 
 
 def _require_mixture(prior):

@@ -172,7 +172,7 @@ def test_what_cannot_be_left_out_is_told(data, fitted, holes):
     missing = np.where(np.arange(Y.size).reshape(Y.shape) % 7 == 0, np.nan, Y)
     with pytest.raises(ValueError, match="Only with an operator that is given"):
         DivergenceRegularizedINN(operator="estimate", max_iter=2).fit(X, missing)
-    with pytest.raises(ValueError, match="All measurements of 1 row"):
+    with pytest.raises(ValueError, match="all measurements of 1 row"):
         fitted.predict(np.vstack([V[:2], np.full((1, 5), np.nan)]))
     dead = Y.copy()
     dead[:, 2] = np.nan

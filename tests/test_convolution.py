@@ -357,7 +357,7 @@ def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):
     torch.testing.assert_close(network.lowest_slopes(u), exact, rtol=2e-2, atol=2e-2)
     assert (exact < 0).any() and not network.surely_monotone()
     assert estimator._map(0.1).network.surely_monotone()
-    with pytest.warns(ConvergenceWarning, match="not monotone there at this noise level"):
+    with pytest.warns(ConvergenceWarning, match="not monotone there for these measurements"):
         estimator.predict(Y, noise_level=2.0)
 
 

@@ -292,8 +292,8 @@ def test_loss_curve_is_the_papers_objective(cls, pairs):
     Y = Y @ A.T
     estimator = cls(operator=A, max_iter=9, random_state=0).fit(X, Y)
     assert estimator.n_iter_ == len(estimator.loss_curve_) <= 9
-    Z = Y @ A
-    expected = X @ A.T @ A
+    Z = estimator.problem_.targets(Y)  # the noise of A y is not white
+    expected = estimator.problem_.forward.forward(X)
     expected = expected + (Z - expected).mean(axis=0)  # E[z|x]: the noise of z is left out
     P = estimator.problem_.coordinates.precision  # the metric of the squares
     if cls is ReconstructionINN:  # the noise is fresh: the pairs' own is one draw of it

@@ -18,7 +18,7 @@ FLOORS = [  # from the top; a room imports from lower floors, and within its own
     {"losses", "networks"},
     {"problem", "inversion"},
     {"oracles", "datasets", "plotting"},
-    {"operators", "priors", "numerics", "_version"},
+    {"operators", "priors", "noise", "numerics", "_version"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from helpers import rmse
 from skinvbayes import ApproximationINN, DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_mixture
+from skinvbayes.noise.model import NoiseModel
 from skinvbayes.operators import Operator
 from skinvbayes.oracles import (
     map_estimate,
@@ -19,7 +20,6 @@ from skinvbayes.oracles import (
     posterior_mean,
 )
 from skinvbayes.problem.measurement_model import MeasurementModel
-from skinvbayes.problem.noise import NoiseModel
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array, issparse
 
+from skinvbayes.noise.model import NoiseModel
+from skinvbayes.noise.outliers import describe_outliers, outliers, refitted
 from skinvbayes.problem.measurement import estimate_noise_level
-from skinvbayes.problem.noise import NoiseModel
-from skinvbayes.problem.outliers import describe_outliers, outliers, refitted
 
 COVARIANCE = np.array([[2.0, 0.5, 0.0], [0.5, 1.0, -0.3], [0.0, -0.3, 0.5]])
 

@@ -202,7 +202,7 @@ def test_probing_agrees_with_the_dense_route(digits):
     dense, none = estimator.posterior_std(Y, method="dense", return_error=True)
     assert (none == 0).all()
     found, error = estimator.posterior_std(Y, method="probing", n_probes=300, return_error=True)
-    assert 0.8 < np.sqrt((((found - dense) / error) ** 2).mean()) < 1.2  # an honest error bar
+    assert 0.75 < np.sqrt((((found - dense) / error) ** 2).mean()) < 1.3  # an honest error bar
     assert np.median(error / dense) < 0.15
     again = estimator.posterior_std(Y, method="probing", n_probes=300)
     np.testing.assert_array_equal(found, again)

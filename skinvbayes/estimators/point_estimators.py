@@ -16,10 +16,10 @@ from ..losses import (
     NaturalLogDetLoss,
     ReconstructionLoss,
 )
+from ..noise.model import NoiseModel
 from ..operators import as_operator
 from ..problem.measurement import choose_operator
 from ..problem.measurement_model import MeasurementModel
-from ..problem.noise import NoiseModel
 from .base import BaseINN
 from .docstrings import documented
 from .regularized import BaseRegularizedINN
@@ -201,11 +201,6 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
     _origin = None  # problem and epsilon of the training, of estimators that were adapted
     _reads_missing = True
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
-
     def predict(self, X, return_std=False, noise_level=None):
         """Reconstruct signals from measurements: the MAP estimate, also for another noise level.
 
@@ -214,7 +209,8 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_measurements)
-            Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
+            Measurements Y, with NaN where one is missing. The name X is scikit-learn's for what
+            ``predict`` takes.
         return_std : bool, default=False
             Whether to return the standard deviation too; see :meth:`posterior_std`.
         noise_level : float, default=None

@@ -108,8 +108,8 @@ def _measurements(estimator, Y, expected, ensure_2d, allow_missing=False):
     empty = np.flatnonzero(np.isnan(Y).all(axis=1)) if allow_missing else []
     if len(empty):
         raise ValueError(
-            f"All measurements of {len(empty)} row(s) are missing, the first of them row "
-            f"{empty[0]}: leave these rows out."
+            f"Input y contains NaN for all measurements of {len(empty)} row(s), the first of them "
+            f"row {empty[0]}: leave these rows out."
         )
     if expected is not None and Y.shape[1] != expected:
         raise ValueError(

@@ -7,11 +7,11 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array, issparse
 from scipy.sparse.linalg import aslinearoperator
 
+from ..noise.model import NoiseModel
+from ..noise.outliers import describe_outliers, outliers, refitted
 from ..numerics.warn import warn_caller
 from ..operators import Operator, estimate_operator
 from .measurement import choose_operator, depend_on_signals, estimate_noise_level
-from .noise import NoiseModel
-from .outliers import describe_outliers, outliers, refitted
 
 __all__ = ["MeasurementModel"]
 

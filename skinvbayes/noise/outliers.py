@@ -38,8 +38,8 @@ def outliers(residual, noise):
     Examples
     --------
     >>> import numpy as np
-    >>> from skinvbayes.problem.noise import NoiseModel
-    >>> from skinvbayes.problem.outliers import outliers
+    >>> from skinvbayes.noise.model import NoiseModel
+    >>> from skinvbayes.noise.outliers import outliers
     >>> residual = np.random.default_rng(0).standard_normal((100, 3))
     >>> residual[7, 2] += 20
     >>> np.argwhere(outliers(residual, NoiseModel.given(1.0, n_measurements=3)))
@@ -178,7 +178,7 @@ def describe_outliers(mask):
     Examples
     --------
     >>> import numpy as np
-    >>> from skinvbayes.problem.outliers import describe_outliers
+    >>> from skinvbayes.noise.outliers import describe_outliers
     >>> describe_outliers(np.eye(4000, 3, dtype=bool))
     '3 readings in 3 of 4,000 rows (measurements 0, 1, 2)'
     """

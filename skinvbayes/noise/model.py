@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import diags_array, issparse
 
-from .noise_estimate import noise_covariance as estimated_covariance
+from .estimate import noise_covariance as estimated_covariance
 
 __all__ = ["NoiseModel"]
 
@@ -35,7 +35,7 @@ class NoiseModel:
 
     Examples
     --------
-    >>> from skinvbayes.problem.noise import NoiseModel
+    >>> from skinvbayes.noise.model import NoiseModel
     >>> noise = NoiseModel.given([1.0, 7.0], n_measurements=2)
     >>> noise.kind, noise.level, noise.whitener
     ('unequal', 5.0, array([5.        , 0.71428571]))
@@ -87,7 +87,7 @@ class NoiseModel:
     def estimated(cls, residual, weight, n_parameters, regressors=None, rounding=0.0):
         """The noise that the residuals of a linear fit of y on x show.
 
-        It is white, unequal or correlated as :mod:`skinvbayes.problem.noise_estimate` decides.
+        It is white, unequal or correlated as :mod:`skinvbayes.noise.estimate` decides.
         Readings that cannot be Gaussian do not count. Without residuals the level is zero, and the
         noise white. A measurement without any residual gets the mean variance of the other ones.
 
