@@ -53,7 +53,7 @@ def test_another_operator_is_almost_the_posterior_mean(wrap, data, fitted):
     assert other.score(T, V) == pytest.approx(explained)
     Z = other.transform(T[:20])
     np.testing.assert_allclose(other.inverse_transform(Z), T[:20], atol=1e-7)
-    np.testing.assert_allclose(other.prior_score(T), fitted.prior_score(T), atol=1e-8)
+    np.testing.assert_allclose(other.prior_score(T), fitted.prior_score(T), atol=1e-4)
     assert other.n_measurements_in_ == 2
     assert other.noise_level_ == 0.3
 

@@ -1,5 +1,7 @@
 """What estimators accept: signals, measurements, pairs of them, and weights."""
 
+import math
+
 import numpy as np
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -101,7 +103,9 @@ def check_targets(estimator, Z):
 
 
 def _measurements(estimator, Y, expected, ensure_2d, allow_missing=False):
-    finite = "allow-nan" if allow_missing else True
+    # rows of another size are told by what they hold first, as scikit-learn does
+    fits = expected is None or math.prod(np.shape(Y)[1:]) == expected
+    finite = "allow-nan" if allow_missing and fits else True
     options = {"dtype": _DTYPES, "ensure_all_finite": finite, "input_name": "y"}
     Y = check_array(Y, ensure_2d=ensure_2d, **options)
     Y = Y.reshape(len(Y), -1)
