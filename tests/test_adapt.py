@@ -167,6 +167,44 @@ def test_training_measurements_may_be_missing(cls, data):
     assert np.isfinite(estimator.predict(V)).all()
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_missing_measurements_keep_the_noise_correlated(given, data):
+    _, A, X, *_ = data
+    covariance = 0.04 * 0.95 ** np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
+    rng = np.random.RandomState(2)
+    Y = X @ A.T + rng.standard_normal((len(X), 5)) @ np.linalg.cholesky(covariance).T
+    missing = rng.uniform(size=Y.shape) < 0.2
+    missing[missing.all(axis=1), 0] = False
+    Y[missing] = np.nan
+    known = {"noise_covariance": covariance} if given else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # nothing drawn is an outlier
+        warnings.filterwarnings("ignore", category=ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="On pairs that were held out")
+        estimator = DivergenceRegularizedINN(operator=A, max_iter=10, random_state=0, **known)
+        estimator.fit(X, Y)
+    np.testing.assert_allclose(estimator.noise_covariance_, covariance, atol=0.004)
+
+
+def test_a_noise_level_counts_for_rows_with_holes_too(data, fitted, holes):
+    unequal = fitted.adapt(noise_level=DELTA * np.array([0.5, 1, 2, 3, 4]))
+    expected = unequal.predict(holes[:40])
+    found = unequal.predict(holes[:40], noise_level=unequal.noise_level_)
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_a_chosen_epsilon_is_kept(data):
+    _, A, X, _, _, V = data
+    A, rng = np.vstack([A, np.zeros(D)]), np.random.RandomState(0)
+    Y = X @ A.T + DELTA * rng.standard_normal((len(X), 6))
+    estimator = DivergenceRegularizedINN(operator=A, epsilon=0.3, max_iter=20, random_state=0)
+    estimator.fit(X, Y)
+    whole = np.hstack([V[:30], np.zeros((30, 1))])
+    holes = np.hstack([V[:30], np.full((30, 1), np.nan)])  # of a reading that tells nothing
+    np.testing.assert_allclose(estimator.predict(holes), estimator.predict(whole), atol=1e-6)
+    assert estimator.adapt().epsilon_ == pytest.approx(0.3)
+
+
 def test_what_cannot_be_left_out_is_told(data, fitted, holes):
     _, A, X, Y, _, V = data
     missing = np.where(np.arange(Y.size).reshape(Y.shape) % 7 == 0, np.nan, Y)

@@ -149,6 +149,31 @@ def test_without_an_operator_unequal_noise_asks_for_the_normal_equation(rng):
     assert model.noise.kind == "unequal"
 
 
+@pytest.mark.parametrize("cls", [ApproximationINN, DivergenceRegularizedINN])
+def test_one_very_precise_measurement_spoils_nothing(cls, signals, A):
+    levels = np.array([1e-6, 0.2, 0.2, 0.2, 0.2])
+    Y, T = (
+        measured(X, A, np.diag(levels**2), s)
+        for s, X in enumerate((signals.X_train, signals.X_test))
+    )
+    white = cls(operator=A, noise_level=0.2, random_state=0).fit(signals.X_train, Y)
+    ours = cls(operator=A, noise_level=levels, random_state=0).fit(signals.X_train, Y)
+    error = rmse(ours.predict(T), signals.X_test)
+    assert error < 1.05 * rmse(white.predict(T), signals.X_test)
+
+
+@pytest.mark.parametrize("precise", [[0, 1, 2, 3, 4], [0]])
+def test_measurements_without_noise_are_no_surprise(precise, rng):
+    X = rng.standard_normal((60, 3))
+    Y = X @ rng.standard_normal((3, 5)) + np.where(np.isin(np.arange(5), precise), 0, 0.2) * (
+        rng.standard_normal((60, 5))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model, _ = model_of("estimate", X, Y)
+    assert np.ptp(np.log(model.noise.std)) < np.log(100)
+
+
 # -------------------------------------------------------------------------------------- outliers
 
 

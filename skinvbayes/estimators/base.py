@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
 from ..inference.error_model import ErrorModel
-from ..inference.patterns import PatternedPosterior, missing_patterns
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
@@ -404,17 +403,10 @@ class BaseINN(
 
     def _posterior(self, Y, noise_level=None):
         """The posterior for measurements."""
-        Y = check_measurements(self, Y, allow_missing=self._reads_missing)
-        if not np.isnan(Y).any():
-            return self._complete_posterior(Y, noise_level)
-        parts = [
-            (rows, self._restricted(kept)._complete_posterior(Y[rows][:, kept], noise_level))
-            for rows, kept in missing_patterns(Y)
-        ]
-        return PatternedPosterior(parts)
+        return self._complete_posterior(check_measurements(self, Y), noise_level)
 
     def _complete_posterior(self, Y, noise_level):
-        """The posterior for rows of which no measurement is missing."""
+        """The posterior for checked rows of which no measurement is missing."""
         problem = self.problem_
         map_ = self._map(noise_level)
         error_model = ErrorModel(

@@ -40,7 +40,8 @@ noise_level : "auto", float or array-like of shape (n_measurements,), default="a
 noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
     Covariance Σ of the noise, in place of ``noise_level="auto"``. Noise that is not white is made
     white, with W = δ Σ^(−1/2) and the root mean square δ of the standard deviations: the normal
-    equation is then that of W A and W y, and z = AᵀW² y.
+    equation is then that of W A and W y, and z = AᵀW² y. No measurement counts as more than ten
+    times more precise than the median one, relative to what the signals make of it.
 prior_bandwidth : "auto" or float, default="auto"
     Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
     and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,

@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
+from ..inference.patterns import PatternedPosterior
 from ..losses import (
     ApproximationLoss,
     DivergenceLoss,
@@ -16,6 +17,7 @@ from ..losses import (
     NaturalLogDetLoss,
     ReconstructionLoss,
 )
+from ..noise.missing import missing_patterns
 from ..noise.model import NoiseModel
 from ..operators import as_operator
 from ..problem.measurement import choose_operator
@@ -23,7 +25,7 @@ from ..problem.measurement_model import MeasurementModel
 from .base import BaseINN
 from .docstrings import documented
 from .regularized import BaseRegularizedINN
-from .validation import check_signals
+from .validation import check_measurements, check_signals
 
 __all__ = [
     "ApproximationINN",
@@ -282,7 +284,8 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
 
         The learned map is ``φ(x) = G x − ε ∇log p(x)``, so that the one for the operator B and the
         noise level δ is ``BᵀB x + δ²/ε (φ(x) − G x)``: its inverse is the MAP estimate for these
-        measurements.
+        measurements. Where ε was not the squared noise level in training, its ratio to that is
+        kept.
 
         Parameters
         ----------
@@ -352,6 +355,19 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
         return MeasurementModel(operator, None, noise, offset)
 
+    def _posterior(self, Y, noise_level=None):
+        """The posterior for measurements; a missing one is a row of the operator left out."""
+        Y = check_measurements(self, Y, allow_missing=True)
+        if not np.isnan(Y).any():
+            return self._complete_posterior(Y, noise_level)
+        parts = []
+        for rows, kept in missing_patterns(Y):
+            other, level = self._restricted(kept), noise_level
+            if level is not None:  # it is that of all measurements together
+                level = level * other.noise_level_ / self.noise_level_
+            parts.append((rows, other._complete_posterior(Y[rows][:, kept], level)))
+        return PatternedPosterior(parts)
+
     def _restricted(self, kept):
         """This estimator for some of the measurements."""
         if kept.all():
@@ -377,7 +393,8 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
         noise, other = measurement.noise, copy.copy(self)
         other.problem_ = self.problem_.adapted(measurement)
         other.operator_, other.n_measurements_in_ = measurement.operator, noise.n_measurements
-        other.noise_level_, other.epsilon_ = noise.level, noise.level**2
+        tempering = self.epsilon_ / self.noise_level_**2 if self.noise_level_ > 0 else 1.0
+        other.noise_level_, other.epsilon_ = noise.level, tempering * noise.level**2
         other.noise_std_, other.noise_covariance_ = noise.std, noise.matrix
         other._origin = self._origin or (self.problem_, self.epsilon_)
         return other
@@ -387,13 +404,13 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
         trained = super()._map()
         if noise_level is None and self._origin is None:
             return trained
-        level = self.noise_level_ if noise_level is None else noise_level
-        if not isinstance(level, numbers.Real) or not 0 < level < np.inf:
+        given = noise_level is not None
+        if given and (not isinstance(noise_level, numbers.Real) or not 0 < noise_level < np.inf):
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
         problem, epsilon = self._origin or (self.problem_, self.epsilon_)
         other = None if self._origin is None else self.problem_.unit_forward
-        ratio = float(level) ** 2 / epsilon
+        ratio = (float(noise_level) ** 2 if given else self.epsilon_) / epsilon
         network = AdaptedNetwork(self.network_, problem.unit_forward, ratio, other)
         return AdaptedMap(network, trained.coordinates)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.sparse import csr_array, diags_array, issparse
 from scipy.sparse.linalg import aslinearoperator
 
+from ..noise.missing import missing_patterns
 from ..noise.model import NoiseModel
 from ..noise.outliers import describe_outliers, outliers, refitted
 from ..numerics.warn import warn_caller
@@ -16,7 +17,9 @@ from .measurement import choose_operator, depend_on_signals, estimate_noise_leve
 __all__ = ["MeasurementModel"]
 
 _MOST_MEASUREMENTS = 1000  # beyond, noise is taken to be white unless it is given
-_ROUNDING = 1e-13  # of the size of y
+_ROUNDING, _OF_A_FIT = 1e-13, 1e-6  # of the size of y, that rounding and a ridge leave
+_MOST_PRECISE = 10.0  # times more precise than the median measurement that one may count
+_ROWS_PER_MEASUREMENT = 10  # complete rows that tell how noise is correlated
 _FEWEST_ROWS = 10  # from which on residuals tell more than a level
 
 
@@ -70,12 +73,17 @@ class MeasurementModel:
             explain the measurements; if the operator is needed but not given.
         """
         given = operator is not None and not isinstance(operator, str)
-        if np.isnan(Y).any():
-            Y = _completed(choose_operator(operator, None, X.shape[1], Y.shape[1]), X, Y, weight)
+        missing = np.isnan(Y)
+        if missing.any():
+            known = choose_operator(operator, None, X.shape[1], Y.shape[1])
+            Y = _completed(known, noise_level, noise_covariance, X, Y, weight)
         fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
         sizes = X.shape[1], Y.shape[1]
         known = choose_operator(operator, None, *sizes) if given else fitted
-        noise, clean = _noise_and_clean(known, fitted, noise_level, noise_covariance, X, Y, weight)
+        noise, clean = _noise_and_clean(
+            known, fitted, noise_level, noise_covariance, X, Y, weight, missing
+        )
+        noise = _balanced(noise, known, X, weight)
         if fitted is not None and clean is not Y:
             known = fitted = estimate_operator(X, clean, sample_weight=weight)
         if not given:
@@ -136,24 +144,73 @@ class MeasurementModel:
         return Y if self.operator is None else self.whitened.adjoint(self.noise.whiten(Y))
 
 
-def _completed(operator, X, Y, weight):
-    """Measurements with what the signals explain, and a residual of another pair, where missing."""
-    rng, image = np.random.RandomState(0), operator.forward(X)
-    residual, completed = Y - image, Y.copy()
-    for k, missing in enumerate(np.isnan(Y).T):
-        if missing.all():
-            raise ValueError(
-                f"Measurement {k} is missing (NaN) in every pair: leave it out, and its row of the "
-                "operator."
-            )
-        observed, share = residual[~missing, k], weight[~missing] / weight[~missing].sum()
-        drawn = rng.choice(observed, np.count_nonzero(missing), p=share)
-        completed[missing, k] = image[missing, k] + drawn
-    return completed
+def _completed(operator, noise_level, noise_covariance, X, Y, weight):
+    """Measurements with what the signals explain, and drawn noise, where one is missing.
+
+    The noise is drawn given that of the other measurements of the row.
+    """
+    missing, image = np.isnan(Y), operator.forward(X)
+    empty = np.flatnonzero(missing.all(axis=0))
+    if len(empty):
+        raise ValueError(
+            f"Measurement {empty[0]} is missing (NaN) in every pair: leave it out, and its row of "
+            "the operator."
+        )
+    counted = np.where(missing, 0, weight[:, None])
+    residual = np.where(missing, 0, Y - image)
+    offset = (counted * residual).sum(axis=0) / counted.sum(axis=0)
+    residual = np.where(missing, 0, residual - offset)
+    covariance = _observed_covariance(noise_level, noise_covariance, residual, counted)
+    white, drawn = np.random.RandomState(0).standard_normal(Y.shape), residual.copy()
+    for rows, kept in missing_patterns(Y):
+        if kept.all():
+            continue
+        mixed = covariance[np.ix_(~kept, kept)]
+        gain = np.linalg.lstsq(covariance[np.ix_(kept, kept)], mixed.T, rcond=None)[0].T
+        rest = covariance[np.ix_(~kept, ~kept)] - gain @ mixed.T
+        values, axes = np.linalg.eigh((rest + rest.T) / 2)
+        noise = white[np.ix_(rows, ~kept)] @ (axes * np.sqrt(values.clip(0))).T
+        drawn[np.ix_(rows, ~kept)] = residual[np.ix_(rows, kept)] @ gain.T + noise
+    return np.where(missing, image + offset + drawn, Y)
 
 
-def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weight):
-    """The noise, and the measurements without outliers."""
+def _observed_covariance(noise_level, noise_covariance, residual, counted):
+    """The covariance of the noise, from all that is observed of it."""
+    if noise_covariance is not None:
+        return np.asarray(noise_covariance, dtype=np.float64)
+    variances = (counted * residual**2).sum(axis=0) / counted.sum(axis=0)
+    if not isinstance(noise_level, str):
+        return np.diag(np.broadcast_to(np.asarray(noise_level, dtype=float) ** 2, variances.shape))
+    complete = (counted > 0).all(axis=1)
+    if np.count_nonzero(complete) < _ROWS_PER_MEASUREMENT * len(variances):
+        return np.diag(variances)
+    return NoiseModel.estimated(residual[complete], counted[complete, 0], 1).covariance
+
+
+def _balanced(noise, operator, X, weight):
+    """Noise of which no measurement is far more precise than most, relative to its signals.
+
+    A network could not learn what one measurement tells exactly beside what all others tell.
+    """
+    if noise.kind == "white":
+        return noise
+    image = operator.forward(X)
+    deviations = image - np.average(image, axis=0, weights=weight)
+    signal = np.sqrt(np.average(deviations**2, axis=0, weights=weight))
+    share = noise.std / np.where(signal > 0, signal, np.inf)
+    informed = share[share > 0]
+    least = np.median(informed) / _MOST_PRECISE if len(informed) else 0.0
+    factor = np.where(share > 0, np.maximum(1, least / np.where(share > 0, share, 1)), 1)
+    if (factor == 1).all():
+        return noise
+    return NoiseModel.given(
+        noise_covariance=noise.covariance * np.outer(factor, factor),
+        n_measurements=noise.n_measurements,
+    )
+
+
+def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weight, missing):
+    """The noise, and the measurements without outliers; what was missing is none."""
     n_measurements = Y.shape[1]
     automatic = isinstance(noise_level, str)
     if automatic and noise_covariance is None:
@@ -163,19 +220,20 @@ def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weig
         level = None if automatic else noise_level
         noise = NoiseModel.given(level, noise_covariance, n_measurements=n_measurements)
     white = noise
-    if n_measurements > _MOST_MEASUREMENTS or noise.level == 0 or len(X) < _FEWEST_ROWS:
+    rounding = (_ROUNDING if fitted is None else _OF_A_FIT) * np.abs(Y).max(axis=0)
+    few = len(X) < _FEWEST_ROWS or noise.level <= rounding.max()
+    if n_measurements > _MOST_MEASUREMENTS or few:
         return noise, Y
     residual, regressors = _residual(operator, fitted, X, Y, weight)
     if regressors.shape[1] > len(X) / 2:
         return noise, Y
     if automatic and noise_covariance is None:
-        rounding = _ROUNDING * np.abs(Y).max(axis=0)
         arguments = residual, weight, regressors.shape[1], regressors, rounding
         noise = NoiseModel.estimated(*arguments)
-    mask = outliers(residual, noise)
+    mask = outliers(residual, noise) & ~missing
     if mask.any():
         residual = refitted(residual, mask, weight, regressors)
-        mask = outliers(residual, noise)
+        mask = outliers(residual, noise) & ~missing
     kept = np.where(mask, 0.0, residual)
     if depend_on_signals(noise.whiten(kept), X, weight):
         _warn_of_misfit(fitted)
