@@ -18,7 +18,8 @@ __all__ = ["MeasurementModel"]
 
 _MOST_MEASUREMENTS = 1000  # beyond, noise is taken to be white unless it is given
 _ROUNDING, _OF_A_FIT = 1e-13, 1e-6  # of the size of y, that rounding and a ridge leave
-_MOST_PRECISE = 10.0  # times more precise than the median measurement that one may count
+_MOST_PRECISE = 10.0  # times more precise than the median measurement that one may count,
+_PRECISE = 0.03  # where its noise is less than this share of its signals
 _ROWS_PER_MEASUREMENT = 10  # complete rows that tell how noise is correlated
 _FEWEST_ROWS = 10  # from which on residuals tell more than a level
 
@@ -199,7 +200,7 @@ def _balanced(noise, operator, X, weight):
     signal = np.sqrt(np.average(deviations**2, axis=0, weights=weight))
     share = noise.std / np.where(signal > 0, signal, np.inf)
     informed = share[share > 0]
-    least = np.median(informed) / _MOST_PRECISE if len(informed) else 0.0
+    least = min(np.median(informed) / _MOST_PRECISE, _PRECISE) if len(informed) else 0.0
     factor = np.where(share > 0, np.maximum(1, least / np.where(share > 0, share, 1)), 1)
     if (factor == 1).all():
         return noise
