@@ -67,7 +67,7 @@ def fit_ours(cls, settings, problem, image_shape):
     known = {"operator": problem.operator, "noise_level": problem.noise_level}
     estimator = cls(**known, random_state=0, **settings)
     estimator.fit(problem.X_train, problem.Y_train)
-    return estimator.at_image_shape(image_shape, operator=problem.operator_test).predict
+    return estimator.adapt(image_shape=image_shape, operator=problem.operator_test).predict
 
 
 def main():

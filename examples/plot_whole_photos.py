@@ -34,7 +34,7 @@ estimator = ReconstructionINN(
 
 # %%
 # The same filters, for images of another size. Nothing is trained.
-whole = estimator.at_image_shape((size, size), operator=data.operator_test)
+whole = estimator.adapt(image_shape=(size, size), operator=data.operator_test)
 found = whole.predict(data.Y_test)
 
 

@@ -1,5 +1,6 @@
 """The prior is learned once: other operators, other noise, and missing measurements."""
 
+import copy
 import pickle
 import warnings
 
@@ -11,8 +12,12 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.metrics import r2_score
 
 from helpers import rmse
-from skinvbayes import ApproximationINN, DivergenceRegularizedINN, ReconstructionINN
-from skinvbayes.datasets import make_mixture
+from skinvbayes import (
+    ApproximationINN,
+    DivergenceRegularizedINN,
+    LogDetRegularizedINN,
+    ReconstructionINN,
+)
 from skinvbayes.oracles import posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 
@@ -247,7 +252,8 @@ def test_adapt_needs_an_operator_and_a_fit(data):
     _, _, X, *_ = data
     with pytest.raises(NotFittedError):
         DivergenceRegularizedINN().adapt()
-    original = DivergenceRegularizedINN(max_iter=2, random_state=0).fit(X, X + 0.1)
+    original = DivergenceRegularizedINN(noise_level=0.1, max_iter=2, random_state=0)
+    original.fit(X, X + 0.1)
     with pytest.raises(ValueError, match="without an operator"):
         original.adapt(noise_level=0.1)
     original.adapt(operator=np.eye(3), noise_level=0.1).predict(X[:3])
@@ -255,7 +261,32 @@ def test_adapt_needs_an_operator_and_a_fit(data):
         original.predict([[0.0, np.nan, 1.0]])
 
 
-def test_other_losses_have_no_adapt():
-    assert not hasattr(ApproximationINN(), "adapt")
-    data = make_mixture(100, 5, n_features=2)
-    assert not hasattr(ReconstructionINN().fit(data.X_train, data.Y_train), "adapt")
+@pytest.mark.parametrize("cls", [ApproximationINN, LogDetRegularizedINN, ReconstructionINN])
+def test_other_losses_say_why_they_cannot(cls, data):
+    _, A, X, Y, *_ = data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator = cls(operator=A, max_iter=2, random_state=0).fit(X, Y)
+    with pytest.raises(ValueError, match="not the prior by itself.*DivergenceRegularizedINN"):
+        estimator.adapt(noise_level=0.3)
+
+
+# ------------------------------------------------------------------- a parameter that was changed
+
+
+@pytest.mark.parametrize("method", ["predict", "transform", "inverse_transform", "partial_fit"])
+def test_a_changed_operator_is_refused(method, data, fitted):
+    _, A, X, Y, _, V = data
+    changed = copy.deepcopy(fitted).set_params(operator=A + 0.1)
+    inputs = {"predict": (V,), "partial_fit": (X, Y)}.get(method, (X[:, :3],))
+    with pytest.raises(ValueError, match="operator .*changed.*adapt"):
+        getattr(changed, method)(*inputs)
+    changed.set_params(operator=A.copy()).predict(V[:2])
+    changed.set_params(operator=A + 0.1, max_iter=2).fit(X, Y).predict(V[:2])
+
+
+def test_an_adapted_estimator_may_be_stored_and_copied(data, fitted):
+    _, A, *_, V = data
+    adapted = fitted.adapt(operator=2 * A, noise_level=0.2)
+    for again in (copy.deepcopy(adapted), pickle.loads(pickle.dumps(adapted))):
+        np.testing.assert_array_equal(again.predict(V[:3]), adapted.predict(V[:3]))

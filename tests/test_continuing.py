@@ -119,7 +119,7 @@ def test_partial_fit_at_another_image_shape(rng):
     X = rng.standard_normal((20, 36))
     estimator = DivergenceRegularizedINN(operator=np.eye(36), image_shape=(6, 6), **options)
     estimator.partial_fit(X, X)
-    whole = estimator.at_image_shape((7, 7), operator=np.eye(49))
+    whole = estimator.adapt(image_shape=(7, 7), operator=np.eye(49))
     larger = rng.standard_normal((20, 49))
     before = estimator.predict(X), whole.predict(larger)
     whole.partial_fit(larger, larger)

@@ -296,7 +296,7 @@ def test_whole_images_after_patches(trained, name, largest):
     X, Y = blocks_of_grey(3, (25, 33), rng)
     estimator = trained[name]
     before = pickle.dumps(estimator)
-    whole = estimator.at_image_shape((25, 33), operator=eye_array(25 * 33))
+    whole = estimator.adapt(image_shape=(25, 33), operator=eye_array(25 * 33))
     assert rmse(whole.predict(Y), X) < largest  # the noise is 0.25
     np.testing.assert_allclose(whole.inverse_transform(whole.transform(X)), X, atol=1e-3)
     assert (whole.n_features_in_, whole.n_measurements_in_) == (825, 825)
@@ -308,7 +308,7 @@ def test_whole_images_after_patches(trained, name, largest):
 def test_same_size_is_the_same(trained):
     X, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(2))
     for estimator in trained.values():
-        same = estimator.at_image_shape((12, 12), operator=eye_array(144))
+        same = estimator.adapt(image_shape=(12, 12), operator=eye_array(144))
         np.testing.assert_allclose(same.predict(Y), estimator.predict(Y), atol=1e-9)
 
 
@@ -323,7 +323,7 @@ def test_another_operator_of_the_same_kind():
     options = dict(OPTIONS, operator=blur, noise_level=0.1, image_shape=(12, 12), max_iter=16)
     options |= {"learning_rate_init": 0.02}
     estimator = ReconstructionINN(**options).fit(X, Y)
-    found = estimator.at_image_shape((24, 20), operator=large).predict(Y_test)
+    found = estimator.adapt(image_shape=(24, 20), operator=large).predict(Y_test)
     assert rmse(found, X_test) < 0.8 * rmse(Y_test / 2, X_test)
 
 
@@ -394,7 +394,10 @@ def test_few_filters_have_one_scale():
     estimator = DivergenceRegularizedINN(hidden_layer_sizes=1, **options).fit(X, Y)
     assert estimator.predict(Y).shape == X.shape
     X, Y = blocks_of_grey(2, (20, 8), np.random.RandomState(1))
-    assert estimator.at_image_shape((20, 8), operator=eye_array(160)).predict(Y).shape == (2, 160)
+    assert estimator.adapt(image_shape=(20, 8), operator=eye_array(160)).predict(Y).shape == (
+        2,
+        160,
+    )
 
 
 def test_log_determinant_is_refused(monkeypatch):
@@ -409,17 +412,17 @@ def test_other_branches_keep_their_size():
     X, Y = blocks_of_grey(10, (4, 4), np.random.RandomState(0))
     estimator = DivergenceRegularizedINN(operator=eye_array(16), noise_level=0.25, max_iter=2)
     with pytest.raises(ValueError, match='Only residual="conv"'):
-        estimator.fit(X, Y).at_image_shape((8, 8), operator=eye_array(64))
+        estimator.fit(X, Y).adapt(image_shape=(8, 8), operator=eye_array(64))
 
 
 def test_resizing_needs_a_fitting_operator(trained):
     with pytest.raises(ValueError, match="operator"):
-        trained["divergence"].at_image_shape((8, 8), operator=eye_array(63))
+        trained["divergence"].adapt(image_shape=(8, 8), operator=eye_array(63))
 
 
 def test_images_must_hold_the_filters(trained):
     with pytest.raises(ValueError, match="no side below 7.*got \\(6, 9\\)"):
-        trained["divergence"].at_image_shape((6, 9), operator=eye_array(54))
+        trained["divergence"].adapt(image_shape=(6, 9), operator=eye_array(54))
 
 
 def test_clone_and_parameters(trained):

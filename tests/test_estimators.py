@@ -225,7 +225,9 @@ def test_digits_beat_the_posterior_mean_over_the_training_set():
 def test_bandwidth_auto_leaves_well_sampled_priors_alone(pairs):
     assert DivergenceRegularizedINN(max_iter=2).fit(*pairs).prior_bandwidth_ == 0
     X = np.random.RandomState(0).standard_normal((800, 12))  # few, but filling the space
-    assert DivergenceRegularizedINN(max_iter=2).fit(X, X + 0.1).prior_bandwidth_ == 0
+    assert (
+        DivergenceRegularizedINN(noise_level=0.1, max_iter=2).fit(X, X + 0.1).prior_bandwidth_ == 0
+    )
 
 
 # ------------------------------------------------------------------------------------- the contract

@@ -1,14 +1,8 @@
 """The base of the estimators: scikit-learn's contract around a trained network."""
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    clone,
-)
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import r2_score
-from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
 from ..inference.error_model import ErrorModel
@@ -16,15 +10,18 @@ from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
 from ..numerics.threads import single_thread
-from ..training.fit import fit, partial_fit, resized
+from ..training.fit import fit, partial_fit
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
-from .architecture import CONSTRAINTS, n_pixels, training_specification
+from .adapt_method import AdaptMethod
+from .architecture import CONSTRAINTS, training_specification
 from .fitted import fitted_attributes, trained_of
 from .persistence import check_version, pack_state, unpack_state
 from .posterior_methods import PosteriorMethods
 from .validation import (
+    can_measure,
     check_measurements,
     check_pairs,
+    check_ready,
     check_signals,
     check_targets,
     training_pairs,
@@ -34,6 +31,7 @@ __all__ = ["BaseINN"]
 
 
 class BaseINN(
+    AdaptMethod,
     PosteriorMethods,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -123,7 +121,7 @@ class BaseINN(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = True
+        tags.target_tags.required = not can_measure(self)
         tags.target_tags.multi_output = True
         tags.target_tags.two_d_labels = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
@@ -135,8 +133,11 @@ class BaseINN(
         return self.n_features_in_
 
     @with_callbacks
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Learn the forward map and the reconstruction from pairs.
+
+        Without measurements, these are drawn: signals are enough where operator and noise are
+        given.
 
         An interrupt from the keyboard ends the training and leaves a usable estimator with what
         it had learned.
@@ -145,8 +146,9 @@ class BaseINN(
         ----------
         X : array-like of shape (n_samples, n_features)
             Signals.
-        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
-            Measurements, in the units of ``A`` times those of X.
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,), default=None
+            Measurements, in the units of ``A`` times those of X; with an operator that is given,
+            NaN where one is missing. None where operator and noise level (or covariance) are given.
         sample_weight : array-like of shape (n_samples,), default=None
             How often each pair counts; once by default.
 
@@ -171,7 +173,7 @@ class BaseINN(
             error (LMMSE) estimator, which is then what the estimator is.
             If ``operator=None`` falls back to "estimate": see the parameter.
         """
-        pairs = training_pairs(self, X, y, sample_weight, reset=True)
+        pairs = training_pairs(self, X, y, sample_weight)
         metadata = {} if sample_weight is None else {"metadata": {"sample_weight": sample_weight}}
         task = FitTask(self, self.max_iter, X=X, y=y, **metadata)
         previous = self._trained() if self.warm_start and hasattr(self, "network_") else None
@@ -185,7 +187,7 @@ class BaseINN(
         task.end()
         return self
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X, y=None, sample_weight=None):
         """Continue training with one pass of Adam over new pairs.
 
         Operator, units, noise level, epsilon and bandwidth are learned from the pairs of the first
@@ -195,8 +197,8 @@ class BaseINN(
         ----------
         X : array-like of shape (n_samples, n_features)
             Signals.
-        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
-            Measurements.
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,), default=None
+            Measurements, as in :meth:`fit`.
         sample_weight : array-like of shape (n_samples,), default=None
             How often each pair counts; once by default.
 
@@ -205,8 +207,11 @@ class BaseINN(
         self : estimator
             The estimator; the mean loss of this pass is the last of ``loss_curve_``.
         """
-        previous = self._trained() if hasattr(self, "network_") else None
-        pairs = training_pairs(self, X, y, sample_weight, reset=previous is None)
+        previous = None
+        if hasattr(self, "network_"):
+            check_ready(self)
+            previous = self._trained()
+        pairs = training_pairs(self, X, y, sample_weight, previous=previous)
         with single_thread():
             trained = partial_fit(training_specification(self), pairs, previous=previous)
         return self._take(trained)
@@ -310,15 +315,16 @@ class BaseINN(
         """
         return self._predict(X, return_std, None)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None):
         """Variance-weighted R² of the reconstruction ``predict(y)`` against the signals X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             True signals.
-        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
-            Measurements.
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,), default=None
+            Measurements. None, where operator and noise are given, draws them: always the same
+            ones.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the samples.
 
@@ -327,67 +333,25 @@ class BaseINN(
         score : float
             1 for perfect reconstruction, 0 for that of the mean signal.
         """
-        check_is_fitted(self)
-        X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
+        check_ready(self)
+        if y is None and can_measure(self):
+            X = check_signals(self, X)
+            Y = self.problem_.measurement.drawn(X, np.random.RandomState(0))
+        else:
+            X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
         found = self._posterior(Y).mean
         return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
-
-    def at_image_shape(self, image_shape, operator):
-        """The same estimator for images of another size, with ``residual="conv"``.
-
-        The filters are the same at every pixel, so that what was learned from small patches
-        reconstructs whole images. Nothing is trained.
-
-        Parameters
-        ----------
-        image_shape : tuple of two int
-            Height and width of the images.
-        operator : linear operator of shape (n_measurements, n_features)
-            The operator A for these images, of the same kind as that of the training.
-
-        Returns
-        -------
-        estimator : estimator
-            A fitted copy; this one stays as it is.
-
-        Raises
-        ------
-        ValueError
-            If the branch is another one, or if the operator does not fit the images.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from scipy.sparse import eye_array
-        >>> from skinvbayes import DivergenceRegularizedINN
-        >>> rng = np.random.RandomState(0)
-        >>> X = rng.randint(2, size=(50, 2, 2)).repeat(4, axis=1).repeat(4, axis=2).reshape(50, 64)
-        >>> Y = X + 0.2 * rng.standard_normal(X.shape)
-        >>> estimator = DivergenceRegularizedINN(
-        ...     operator=eye_array(64), residual="conv", image_shape=(8, 8), kernel_size=3,
-        ...     max_iter=5, random_state=0,
-        ... ).fit(X, Y)
-        >>> whole = estimator.at_image_shape((20, 30), operator=eye_array(600))
-        >>> whole.predict(np.zeros((1, 600))).shape
-        (1, 600)
-        """
-        check_is_fitted(self)
-        other = clone(self).set_params(image_shape=image_shape, operator=operator)
-        other.n_features_in_ = n_pixels(image_shape, self.n_features_in_)
-        other._take(resized(training_specification(other), self._trained()))
-        other.n_measurements_in_ = other.operator_.shape[0]
-        return other
 
     # ------------------------------------------------------------------------- what is fitted
 
     def _take(self, trained):
         """Take over the result of a training as the fitted attributes."""
         vars(self).pop("_origin", None)
-        vars(self).update(fitted_attributes(trained))
+        vars(self).update(fitted_attributes(trained), _given_operator=self.operator)
         return self
 
     def _trained(self):
-        """The fitted attributes as the result of a training."""
+        """The fitted attributes as the result of a training, to go on with."""
         return trained_of(self)
 
     def _map(self, noise_level=None):

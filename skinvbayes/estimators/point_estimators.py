@@ -5,7 +5,6 @@ import numbers
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
 from ..inference.patterns import PatternedPosterior
@@ -279,56 +278,9 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
             raise ValueError("With epsilon = 0 there is no prior in the network to show.")
         return self.prior_term(X) / self.epsilon_
 
-    def adapt(self, *, operator=None, noise_level=None, noise_covariance=None):
-        """The same prior for other measurements; nothing is trained.
-
-        The learned map is ``φ(x) = G x − ε ∇log p(x)``, so that the one for the operator B and the
-        noise level δ is ``BᵀB x + δ²/ε (φ(x) − G x)``: its inverse is the MAP estimate for these
-        measurements. Where ε was not the squared noise level in training, its ratio to that is
-        kept.
-
-        Parameters
-        ----------
-        operator : linear operator of shape (n_measurements, n_features), default=None
-            The operator B, without a constant; that of this estimator by default.
-        noise_level : float or array-like of shape (n_measurements,), default=None
-            Standard deviation of the noise, of all measurements or of each; by default that of this
-            estimator, for another operator its root mean square.
-        noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
-            The covariance of the noise, in place of the noise level.
-
-        Returns
-        -------
-        estimator : DivergenceRegularizedINN
-            A fitted copy, for predictions; this one stays as it is. Where its map is not monotone,
-            ``predict`` names the rows in a ConvergenceWarning.
-
-        Raises
-        ------
-        ValueError
-            If there is no operator, or if operator and noise do not fit.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skinvbayes import DivergenceRegularizedINN
-        >>> from skinvbayes.datasets import make_mixture
-        >>> data = make_mixture(500, 5, n_features=3, operator="tall")
-        >>> estimator = DivergenceRegularizedINN(operator=data.operator, random_state=0)
-        >>> estimator = estimator.fit(data.X_train, data.Y_train)
-        >>> other = estimator.adapt(operator=np.eye(3), noise_level=0.1)
-        >>> other.predict(data.X_test).shape
-        (5, 3)
-        """
-        check_is_fitted(self)
-        parameters = self._checked_measurement(operator, noise_level, noise_covariance)
-        other = self._measured_by(parameters)
-        given = {
-            "operator": operator,
-            "noise_level": noise_level,
-            "noise_covariance": noise_covariance,
-        }
-        return other.set_params(**{k: v for k, v in given.items() if v is not None})
+    def _measuring(self, operator, noise_level, noise_covariance):
+        """A fitted copy for another operator or other noise."""
+        return self._measured_by(self._checked_measurement(operator, noise_level, noise_covariance))
 
     def _checked_measurement(self, operator, noise_level, noise_covariance):
         """The measurement model of ``adapt``."""

@@ -2,7 +2,10 @@
 
 import math
 
+import joblib
 import numpy as np
+import torch
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
@@ -11,11 +14,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ..problem.measurement_model import MeasurementModel
 from ..training.specification import Pairs
 
 __all__ = [
+    "can_measure",
     "check_measurements",
     "check_pairs",
+    "check_ready",
     "check_signals",
     "check_targets",
     "training_pairs",
@@ -24,17 +30,28 @@ __all__ = [
 _DTYPES = [np.float64, np.float32]
 
 
-def training_pairs(estimator, X, y, sample_weight, reset):
+def can_measure(estimator):
+    """Whether operator and noise are given, so that signals are enough to learn from."""
+    noise = estimator.noise_level, estimator.noise_covariance
+    return _is_given(estimator.operator) and any(_is_given(part) for part in noise)
+
+
+def _is_given(parameter):
+    """Whether a parameter is neither None nor the name of a rule."""
+    return parameter is not None and not isinstance(parameter, str)
+
+
+def training_pairs(estimator, X, y, sample_weight, previous=None):
     """Distinct pairs and their weights, in double precision.
 
     Parameters
     ----------
     estimator : BaseINN
-        The estimator; it takes up the sizes and names of the features with ``reset``.
+        The estimator; it takes up the sizes and names of the features of the first pairs.
     X, y, sample_weight
-        As given to ``fit``.
-    reset : bool
-        True for the first pairs, False for those that must fit the first ones.
+        As given to ``fit``. Without y, measurements are drawn where operator and noise are given.
+    previous : Trained, default=None
+        What was learned from the first pairs, which these must fit.
 
     Returns
     -------
@@ -47,8 +64,14 @@ def training_pairs(estimator, X, y, sample_weight, reset):
         If parameters, shapes or values are not as they must be.
     """
     estimator._validate_params()
-    X, Y = check_pairs(estimator, X, y, reset=reset, allow_missing=True)
-    if np.isnan(Y).any() and (estimator.operator is None or isinstance(estimator.operator, str)):
+    reset = previous is None
+    drawn = y is None and can_measure(estimator)
+    if drawn:
+        X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
+        Y = np.empty((len(X), 0))
+    else:
+        X, Y = check_pairs(estimator, X, y, reset=reset, allow_missing=True)
+    if np.isnan(Y).any() and not _is_given(estimator.operator):
         raise ValueError(
             f"Input y contains NaN: {np.isnan(Y).sum()} measurements are missing. Only with an "
             "operator that is given can missing measurements be left out; give it, or complete "
@@ -63,7 +86,21 @@ def training_pairs(estimator, X, y, sample_weight, reset):
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weight.sum() > 0:
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
-    return _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
+    pairs = _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
+    return _measured(estimator, pairs, previous) if drawn else pairs
+
+
+def _measured(estimator, signals, previous):
+    """Pairs of signals and measurements of them, whose noise is new in every pass."""
+    if previous is None:
+        given = estimator.operator, estimator.noise_level, estimator.noise_covariance
+        measurement = MeasurementModel.given(*given, estimator.n_features_in_)
+        estimator.n_measurements_in_ = measurement.noise.n_measurements
+        rng = check_random_state(estimator.random_state)
+    else:
+        measurement, generator = previous.problem.measurement, previous.continuation.generator
+        rng = check_random_state(int(torch.randint(2**31 - 1, (), generator=generator)))
+    return signals._replace(Y=measurement.drawn(signals.X, rng))
 
 
 def check_pairs(estimator, X, y, *, reset, allow_missing=False):
@@ -78,21 +115,49 @@ def check_pairs(estimator, X, y, *, reset, allow_missing=False):
     return X, Y
 
 
+def check_ready(estimator):
+    """Refuse an estimator that is not fitted, or was fitted with another operator.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    ValueError
+        If its parameter ``operator`` has been changed since.
+    """
+    check_is_fitted(estimator)
+    given = getattr(estimator, "_given_operator", estimator.operator)  # callbacks have none
+    if not _is_same(estimator.operator, given):
+        raise ValueError(
+            f"The parameter operator of this {type(estimator).__name__} was changed after it was "
+            "fitted, which does not change what was learned: fit again, or take "
+            "adapt(operator=…) of the fitted estimator, which trains nothing "
+            "(DivergenceRegularizedINN)."
+        )
+
+
+def _is_same(first, second):
+    """Whether two operators are one object, or equal as those are that were stored and loaded."""
+    if first is second:
+        return True
+    return type(first) is type(second) and joblib.hash(first) == joblib.hash(second)
+
+
 def check_signals(estimator, X):
     """Signals for a fitted estimator."""
-    check_is_fitted(estimator)
+    check_ready(estimator)
     return validate_data(estimator, X, reset=False, dtype=_DTYPES)
 
 
 def check_measurements(estimator, Y, *, allow_missing=False):
     """Measurements for a fitted estimator, with NaN where one is missing, if that is allowed."""
-    check_is_fitted(estimator)
+    check_ready(estimator)
     return _measurements(estimator, Y, estimator.n_measurements_in_, True, allow_missing)
 
 
 def check_targets(estimator, Z):
     """Points of z-space for a fitted estimator."""
-    check_is_fitted(estimator)
+    check_ready(estimator)
     Z = check_array(Z, dtype=_DTYPES, input_name="Z")
     if Z.shape[1] != estimator.n_features_in_:
         raise ValueError(

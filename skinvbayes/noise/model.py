@@ -170,6 +170,13 @@ class NoiseModel:
             return Y
         return Y @ self.whitener if self.kind == "correlated" else Y * self.whitener
 
+    def drawn(self, n_samples, rng):
+        """Noise of shape (n_samples, n_measurements), from a RandomState."""
+        white = rng.standard_normal((n_samples, self.n_measurements))
+        if self.kind == "correlated":
+            return white @ np.linalg.cholesky(self.matrix).T
+        return white * self.std
+
     def whitened_matrix(self, A):
         """``W A``, of a matrix of shape (n_measurements, n_features).
 

@@ -182,8 +182,7 @@ class InverseProblem:
         missing = np.isnan(pairs.Y)
         if not missing.any():
             return pairs
-        drawn = self.measurement.predicted(pairs.X)
-        drawn += self.measurement.noise.std * np.random.RandomState(0).standard_normal(drawn.shape)
+        drawn = self.measurement.drawn(pairs.X, np.random.RandomState(0))
         return pairs._replace(Y=np.where(missing, drawn, pairs.Y))
 
     def adapted(self, measurement):

@@ -11,13 +11,14 @@ from ..noise.missing import missing_patterns
 from ..noise.model import NoiseModel
 from ..noise.outliers import describe_outliers, outliers, refitted
 from ..numerics.warn import warn_caller
-from ..operators import Operator, estimate_operator
+from ..operators import Operator, as_operator, estimate_operator
 from .measurement import choose_operator, depend_on_signals, estimate_noise_level
 
 __all__ = ["MeasurementModel"]
 
 _MOST_MEASUREMENTS = 1000  # beyond, noise is taken to be white unless it is given
 _ROUNDING, _OF_A_FIT = 1e-13, 1e-6  # of the size of y, that rounding and a ridge leave
+_CLEAN_FIT = 1e-8  # of the size of y, that a ridge leaves of clean measurements
 _MOST_PRECISE = 10.0  # times more precise than the median measurement that one may count,
 _PRECISE = 0.03  # where its noise is less than this share of its signals
 _ROWS_PER_MEASUREMENT = 10  # complete rows that tell how noise is correlated
@@ -44,6 +45,28 @@ class MeasurementModel:
     fitted: Operator | None
     noise: NoiseModel
     offset: np.ndarray | None = None
+
+    @classmethod
+    def given(cls, operator, noise_level, noise_covariance, n_features):
+        """What parameters say that leave nothing to be told from pairs.
+
+        Parameters
+        ----------
+        operator, noise_level, noise_covariance
+            The parameters of the estimators; "auto" for a noise level counts as none.
+        n_features : int
+            Size of a signal.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit.
+        """
+        operator = as_operator(operator)
+        operator = choose_operator(operator, None, n_features, operator.shape[0])
+        level = None if isinstance(noise_level, str) else noise_level
+        noise = NoiseModel.given(level, noise_covariance, n_measurements=operator.shape[0])
+        return cls(operator, None, noise)
 
     @classmethod
     def from_pairs(cls, operator, noise_level, noise_covariance, X, Y, weight):
@@ -101,6 +124,13 @@ class MeasurementModel:
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
         return cls(known, fitted, noise, offset), clean
 
+    def is_clean(self, X, Y):
+        """Whether rounding alone is what the signals X leave unexplained of the measurements Y."""
+        if self.fitted is not None and len(X) <= max(X.shape[1] + 1, _FEWEST_ROWS):
+            return False  # a fit explains so few pairs whatever their noise
+        rounding = _ROUNDING if self.fitted is None else _CLEAN_FIT
+        return self.noise.level <= rounding * np.abs(Y).max()
+
     def restricted(self, kept):
         """The same for some of the measurements.
 
@@ -128,6 +158,10 @@ class MeasurementModel:
         """A x + c for every row, where there is an operator."""
         image = self.operator.forward(X)
         return image if self.offset is None else image + self.offset
+
+    def drawn(self, X, rng):
+        """Measurements of signals, with noise from a RandomState."""
+        return self.predicted(X) + self.noise.drawn(len(X), rng)
 
     @cached_property
     def whitened(self):

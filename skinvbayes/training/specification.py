@@ -81,6 +81,12 @@ class TrainingSpecification:
         measurement, Y = MeasurementModel.from_pairs(
             self.operator, self.noise_level, self.noise_covariance, X, Y, weight
         )
+        if self._needs_noise and measurement.is_clean(X, Y):
+            raise ValueError(
+                "noise_level cannot be told from these pairs: the signals explain the measurements "
+                "y without any noise. Give the noise_level of the measurements to be reconstructed "
+                "(fit(X) with operator and noise_level draws them), or epsilon."
+            )
         pairs = Pairs(X, Y, weight)
         branch = self.branch
         policy = Policy(
@@ -100,6 +106,12 @@ class TrainingSpecification:
             random_state=rng,
         )
         return problem, pairs
+
+    @property
+    def _needs_noise(self):
+        """Whether the weight of the penalty is to be told from the noise of the pairs."""
+        told = isinstance(self.noise_level, str) and self.noise_covariance is None
+        return told and self.epsilon == "auto" and self.loss.regularizes and not self.loss.inverts
 
     @property
     def is_natural(self):

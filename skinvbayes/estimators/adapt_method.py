@@ -1,0 +1,96 @@
+"""The estimators' method for other measurements than those of the training."""
+
+from sklearn.base import clone
+
+from ..training.fit import resized
+from .architecture import n_pixels, training_specification
+from .validation import check_ready
+
+__all__ = ["AdaptMethod"]
+
+
+class AdaptMethod:
+    """The method ``adapt``.
+
+    The class that inherits it defines ``_trained()`` and ``_take(trained)``; where its loss learns
+    the prior by itself, also ``_measuring(operator, noise_level, noise_covariance)``.
+    """
+
+    def adapt(self, *, operator=None, noise_level=None, noise_covariance=None, image_shape=None):
+        """The same prior for other measurements; nothing is trained.
+
+        Only the divergence loss learns the prior by itself. The map for the operator A and the
+        weight ε is ``φ(x) = AᵀA x − ε ∇log p(x)``, so that the one for the operator B and the noise
+        level δ is ``BᵀB x + δ²/ε (φ(x) − AᵀA x)``: its inverse is the MAP estimate for these
+        measurements. Where ε was not the squared noise level in training, its ratio to that is
+        kept. Any loss serves images of another size with ``residual="conv"``: the filters are the
+        same at every pixel, so that what was learned from small patches reconstructs whole images.
+
+        Parameters
+        ----------
+        operator : linear operator of shape (n_measurements, n_features), default=None
+            The operator B, without a constant; that of this estimator by default. For other losses
+            than the divergence it must be of the same kind as that of the training.
+        noise_level : float or array-like of shape (n_measurements,), default=None
+            Standard deviation of the noise, of all measurements or of each; by default that of this
+            estimator, for another operator its root mean square.
+        noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+            The covariance of the noise, in place of the noise level.
+        image_shape : tuple of two int, default=None
+            Height and width of the images, where these are of another size; the operator is then
+            needed.
+
+        Returns
+        -------
+        estimator : estimator
+            A fitted copy, for predictions; this one stays as it is. Where its map is not monotone,
+            ``predict`` names the rows in a ConvergenceWarning.
+
+        Raises
+        ------
+        ValueError
+            If there is no operator, if operator, noise or images do not fit, or if another loss is
+            asked for other measurements than those of the training.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skinvbayes import DivergenceRegularizedINN
+        >>> from skinvbayes.datasets import make_mixture
+        >>> data = make_mixture(500, 5, n_features=3, operator="tall")
+        >>> estimator = DivergenceRegularizedINN(operator=data.operator, random_state=0)
+        >>> estimator = estimator.fit(data.X_train, data.Y_train)
+        >>> other = estimator.adapt(operator=np.eye(3), noise_level=0.1)
+        >>> other.predict(data.X_test).shape
+        (5, 3)
+        """
+        check_ready(self)
+        noise = {"noise_level": noise_level, "noise_covariance": noise_covariance}
+        given = noise | {"operator": operator, "image_shape": image_shape}
+        given = {name: value for name, value in given.items() if value is not None}
+        other = self
+        if image_shape is not None:
+            other, operator = self._at_image_shape(image_shape, operator), None
+        if image_shape is None or given.keys() & noise.keys():
+            other = other._measuring(operator, **noise)
+        other.set_params(**given)
+        other._given_operator = other.operator
+        return other
+
+    def _at_image_shape(self, image_shape, operator):
+        """A fitted copy for images of another size."""
+        if operator is None:
+            raise ValueError("Images of another size need their own operator: give operator.")
+        other = clone(self).set_params(image_shape=image_shape, operator=operator)
+        other.n_features_in_ = n_pixels(image_shape, self.n_features_in_)
+        other._take(resized(training_specification(other), self._trained()))
+        other.n_measurements_in_ = other.operator_.shape[0]
+        return other
+
+    def _measuring(self, operator, noise_level, noise_covariance):
+        """A fitted copy for another operator or other noise."""
+        raise ValueError(
+            f"{type(self).__name__} learns the reconstruction for the operator and the noise of "
+            "its training, and not the prior by itself, so that it cannot be adapted to others: "
+            "fit it again, or adapt a DivergenceRegularizedINN."
+        )
