@@ -145,6 +145,43 @@ def test_missing_measurements_are_rows_left_out(data, fitted, holes):
     np.testing.assert_allclose(np.sqrt(covariance.diagonal(0, 1, 2)), std)
 
 
+@pytest.mark.parametrize("kind", ["unequal", "correlated", "mlp"])
+def test_noise_of_any_kind_where_measurements_are_missing(kind, data, holes):
+    _, A, X, Y, *_ = data
+    levels = DELTA * np.linspace(0.5, 1.5, 5)
+    sigma = np.outer(levels, levels) * 0.6 ** np.abs(np.subtract.outer(range(5), range(5)))
+    sigma = sigma if kind == "correlated" else np.diag(levels**2)
+    residual = "mlp" if kind == "mlp" else "gradient"
+    options = {"operator": A, "noise_covariance": sigma, "random_state": 0, "max_iter": 20}
+    estimator = DivergenceRegularizedINN(residual=residual, **options).fit(X, Y)
+    found, std = estimator.predict(holes[:20], return_std=True)
+    for row, y in enumerate(holes[:20]):
+        kept = ~np.isnan(y)
+        other = estimator.adapt(operator=A[kept], noise_covariance=sigma[np.ix_(kept, kept)])
+        y = y[None, kept] - estimator.problem_.measurement.offset[kept]
+        np.testing.assert_allclose(found[row : row + 1], other.predict(y), atol=1e-9)
+        np.testing.assert_allclose(std[row : row + 1], other.posterior_std(y), atol=1e-9)
+
+
+def test_missing_measurements_without_matrices():
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((40, 300)) / 10
+    X = rng.standard_normal((60, 10)) @ rng.standard_normal((10, 300))
+    estimator = DivergenceRegularizedINN(
+        operator=aslinearoperator(A), noise_level=0.5, max_iter=2, random_state=0
+    ).fit(X)
+    Y = X[:2] @ A.T
+    Y[rng.uniform(size=Y.shape) < 0.2] = np.nan
+    found, std = estimator.predict(Y), estimator.posterior_std(Y, method="probing")
+    for row, y in enumerate(Y):
+        kept = ~np.isnan(y)
+        other = estimator.adapt(operator=aslinearoperator(A[kept]))
+        y = y[None, kept] - estimator.problem_.measurement.predicted(np.zeros((1, 300)))[:, kept]
+        np.testing.assert_allclose(found[row], other.predict(y)[0], atol=1e-5 * np.abs(X).max())
+        same = other.posterior_std(y, method="dense")[0]
+        assert np.abs(std[row] / same - 1).mean() < 0.2
+
+
 def test_missing_measurements_cost_no_more_than_they_must(data, fitted, holes):
     prior, A, _, _, T, _ = data
     best = np.empty_like(T)

@@ -354,7 +354,8 @@ def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):
     network = estimator._map(2.0).network
     u = torch.from_numpy(estimator.problem_.coordinates.from_signals(Y))
     exact = torch.linalg.eigvalsh(network.jacobian(u))[:, 0]
-    torch.testing.assert_close(network.lowest_slopes(u), exact, rtol=2e-2, atol=2e-2)
+    found = network.lowest_slopes(u)
+    assert (found >= exact - 1e-9).all() and ((found < 0) == (exact < 0)).all()
     assert (exact < 0).any() and not network.surely_monotone()
     assert estimator._map(0.1).network.surely_monotone()
     with pytest.warns(ConvergenceWarning, match="not monotone there for these measurements"):

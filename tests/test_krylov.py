@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skinvbayes.numerics.krylov import conjugate_gradients, matrix_power
+from skinvbayes.numerics.krylov import conjugate_gradients, lowest_eigenvalues, matrix_power
 
 
 @pytest.fixture
@@ -53,3 +53,15 @@ def test_matrix_power_where_the_krylov_space_is_small():
     expected[:, 0] = 8**0.5
     torch.testing.assert_close(x, expected)
     assert (change <= 1e-6).all()
+
+
+def test_lowest_eigenvalues(matrices):
+    P, b = matrices
+    b[2] = 1
+    exact = torch.linalg.eigvalsh(P)[:, 0]
+    torch.testing.assert_close(lowest_eigenvalues(multiply(P), b), exact, rtol=1e-2, atol=0)
+    shifted = P - 0.5 * torch.eye(30)
+    exact = exact - 0.5
+    found = lowest_eigenvalues(multiply(shifted), b)
+    assert ((found < 0) == (exact < 0)).all() and (exact < 0).any()
+    assert torch.isneginf(lowest_eigenvalues(multiply(P), b, tol=1e-9, max_iter=5)).all()

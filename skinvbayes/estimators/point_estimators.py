@@ -2,12 +2,13 @@
 
 import copy
 import numbers
+from dataclasses import replace
 
 import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
-from ..inference.patterns import PatternedPosterior
+from ..inference.missing import MissingMap
 from ..losses import (
     ApproximationLoss,
     DivergenceLoss,
@@ -16,7 +17,6 @@ from ..losses import (
     NaturalLogDetLoss,
     ReconstructionLoss,
 )
-from ..noise.missing import missing_patterns
 from ..noise.model import NoiseModel
 from ..operators import as_operator
 from ..problem.measurement import choose_operator
@@ -310,27 +310,17 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
     def _posterior(self, Y, noise_level=None):
         """The posterior for measurements; a missing one is a row of the operator left out."""
         Y = check_measurements(self, Y, allow_missing=True)
+        posterior = self._complete_posterior(Y, noise_level)
         if not np.isnan(Y).any():
-            return self._complete_posterior(Y, noise_level)
-        parts = []
-        for rows, kept in missing_patterns(Y):
-            other, level = self._restricted(kept), noise_level
-            if level is not None:  # it is that of all measurements together
-                level = level * other.noise_level_ / self.noise_level_
-            parts.append((rows, other._complete_posterior(Y[rows][:, kept], level)))
-        return PatternedPosterior(parts)
-
-    def _restricted(self, kept):
-        """This estimator for some of the measurements."""
-        if kept.all():
-            return self
-        measurement = self.problem_.measurement
-        if measurement.operator is None:
+            return posterior
+        if self.problem_.operator is None:
             raise ValueError(
                 "Some measurements are missing (NaN), and this estimator was fitted without an "
                 'operator: give the operator, or operator="estimate".'
             )
-        return self._measured_by(measurement.restricted(kept))
+        network = self._adapted_network(noise_level)
+        map_ = MissingMap(network, self.problem_.coordinates, self.problem_)
+        return replace(posterior, map=map_, targets=map_.targets, information=map_.information)
 
     def _trained(self):
         if self._origin is not None:
@@ -356,13 +346,18 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
         trained = super()._map()
         if noise_level is None and self._origin is None:
             return trained
+        return AdaptedMap(self._adapted_network(noise_level), trained.coordinates)
+
+    def _adapted_network(self, noise_level):
+        """The network for other measurements or another noise level, in its coordinates."""
         given = noise_level is not None
         if given and (not isinstance(noise_level, numbers.Real) or not 0 < noise_level < np.inf):
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
         problem, epsilon = self._origin or (self.problem_, self.epsilon_)
-        other = None if self._origin is None else self.problem_.unit_forward
+        inside = self.network_.knows_forward  # as the network has it
+        known = problem.unit_forward if inside else problem.exact_unit_forward
+        other = None if self._origin is None else self.problem_.exact_unit_forward
         ratio = (float(noise_level) ** 2 if given else self.epsilon_) / epsilon
-        network = AdaptedNetwork(self.network_, problem.unit_forward, ratio, other)
-        return AdaptedMap(network, trained.coordinates)
+        return AdaptedNetwork(self.network_, known, ratio, other)

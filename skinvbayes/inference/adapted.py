@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 from ..inversion import InvertibleMap, invert
+from ..numerics import chunks
+from ..numerics.krylov import lowest_eigenvalues
+from .row_operator import RowOperator
 from .trained_map import TrainedMap
 
 __all__ = ["AdaptedMap", "AdaptedNetwork"]
 
-_ROUGHLY, _RESTARTS = 1e-2, 20  # tolerance and length of Lanczos' method
+_MOST_STEPS = 200  # of Lanczos' method
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
@@ -33,8 +35,8 @@ class AdaptedNetwork(InvertibleMap):
         The map G.
     ratio : float
         The factor r of the weight.
-    other : TensorOperator, default=None
-        The map H; G by default.
+    other : TensorOperator or RowOperator, default=None
+        The map H, of all rows or of each; G by default.
     """
 
     def __init__(self, network, known, ratio, other=None):
@@ -58,7 +60,21 @@ class AdaptedNetwork(InvertibleMap):
         """ψ_r⁻¹(w) for Gaussian signals, for which ψ is the identity in natural coordinates."""
         G, H = self.known.matrix(w), (self.other or self.known).matrix(w)
         matrix = H + self.ratio * (torch.eye(len(G)).to(G) - G)
-        return torch.linalg.lstsq(matrix, w.T).solution.T
+        rows = matrix.expand(len(w), *G.shape)
+        return torch.linalg.lstsq(rows, w[:, :, None]).solution[:, :, 0]
+
+    @property
+    def differs_by_row(self):
+        """Whether every row has an H of its own."""
+        return isinstance(self.other, RowOperator)
+
+    def rows(self, index):
+        """The map of some of the rows."""
+        return self.with_other(self.other.rows(index)) if self.differs_by_row else self
+
+    def with_other(self, other):
+        """The same with another H."""
+        return type(self)(self.network, self.known, self.ratio, other)
 
     def reference_points(self, like):
         """Those of the trained network."""
@@ -76,27 +92,19 @@ class AdaptedNetwork(InvertibleMap):
     def lowest_slopes(self, u):
         """The lowest eigenvalues of the symmetric parts of Dψ_r(u), of shape (n_samples,).
 
-        Without matrices by Lanczos' method; −∞ where that does not converge.
+        Without matrices by Lanczos' method, with the right sign; −∞ where that does not settle.
         """
+        size = (chunks.BASIS_ENTRIES if self.matrix_free else chunks.MOST_ENTRIES) // u.shape[1]
+        parts = chunks.slices(len(u), size if self.matrix_free else size // u.shape[1])
+        return torch.cat([self.rows(part)._lowest(u[part]) for part in parts])
+
+    def _lowest(self, u):
         if self.matrix_free:
-            return torch.stack([self._lowest_by_products(row) for row in u])
+            start = np.random.RandomState(0).standard_normal(u.shape[1])
+            start = torch.from_numpy(start).to(u).expand(u.shape)
+            return lowest_eigenvalues(self.adjoint_product(u), start, max_iter=_MOST_STEPS)
         J = self.jacobian(u)
         return torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0]
-
-    def _lowest_by_products(self, row):
-        product, n = self.adjoint_product(row[None]), len(row)
-
-        def multiply(v):
-            return product(torch.from_numpy(v.reshape(1, n)).to(row))[0].cpu().numpy()
-
-        options = {"which": "SA", "tol": _ROUGHLY, "maxiter": _RESTARTS}
-        start = np.random.RandomState(0).standard_normal(n)
-        try:
-            operator = LinearOperator((n, n), multiply, dtype=np.float64)
-            (lowest,) = eigsh(operator, k=1, v0=start, return_eigenvectors=False, **options)
-        except ArpackNoConvergence:
-            lowest = -math.inf
-        return row.new_tensor(lowest)
 
     def magnitude(self):
         """Size of the terms of ψ_r(u) per length of u, to judge rounding by."""
@@ -165,8 +173,7 @@ class AdaptedMap(TrainedMap):
             first, found = 1.0, invert(network.network, w)
         else:
             first = min(1.0, ratio)
-            guess = network.linear_guess(w) if not self._is_isotropic else None
-            found = invert(network.weighted(first), w, start=guess)
+            found = invert(network.weighted(first), w, start=self._guess(w))
         start = found.x
         n_steps = max(1, math.ceil(math.log(ratio / first) / math.log(_GROWTH)))
         for step in range(1, n_steps + 1):
@@ -178,3 +185,9 @@ class AdaptedMap(TrainedMap):
                 points = start + share * (found.x - start)
                 found.converged &= frozen.lowest_slopes(points) > 0
         return found
+
+    def _guess(self, w):
+        """Where to start from; None for where inversions start by themselves."""
+        if not self._is_isotropic:
+            return self.network.linear_guess(w)
+        return invert(self.network.network, w).x if self.network.differs_by_row else None

@@ -2,7 +2,7 @@
 
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -48,6 +48,9 @@ class Posterior:
         From signals to whether they lie outside those of the training.
     caveat : str, default=""
         A warning that goes with every statement of uncertainty, if not empty.
+    information : callable, default=None
+        From some of the measurements to the information of each row, where that differs from row to
+        row; by default it is that of the error model.
     """
 
     Y: np.ndarray
@@ -57,6 +60,7 @@ class Posterior:
     signal_std: np.ndarray | float = np.inf
     is_outside: Callable | None = None
     caveat: str = ""
+    information: Callable | None = None
     _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 
     @property
@@ -146,6 +150,13 @@ class Posterior:
         white = check_random_state(random_state).standard_normal((n, n_samples, d))
         return (self.mean[:, None] + self._errors(white, method)).astype(self.Y.dtype)
 
+    def _of(self, Y):
+        """The map and the error model of some of the rows."""
+        map_, error_model = self.map.for_rows(Y), self.error_model
+        if self.information is not None:
+            error_model = replace(error_model, information=self.information(Y))
+        return map_, error_model
+
     def _tell_caveat(self):
         if self.caveat:
             warn_caller(self.caveat, UserWarning)
@@ -176,10 +187,11 @@ class Posterior:
         n, d = self.mean.shape
         n_indefinite = 0
         for rows in chunks.slices(n, chunks.chunk_size(d**2)):
-            Z = self.targets(self.Y[rows].astype(np.float64))
-            jacobian = self.map.jacobian(self.mean[rows].astype(np.float64), Z)
+            Y = self.Y[rows].astype(np.float64)
+            map_, error_model = self._of(Y)
+            jacobian = map_.jacobian(self.mean[rows].astype(np.float64), self.targets(Y))
             with single_thread():
-                S, indefinite = self.error_model.covariance(jacobian)
+                S, indefinite = error_model.covariance(jacobian)
             n_indefinite += indefinite.sum()
             yield rows, S
         if n_indefinite:
@@ -196,9 +208,8 @@ class Posterior:
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
         for rows in chunks.slices(len(X), chunks.MOST_VECTORS // n_probes):
             v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
-            points = np.repeat(X[rows], n_probes, axis=0)
-            flat = v.reshape(points.shape)
-            image, unsolved = self._apply(self.error_model.product, flat, points)
+            repeated = np.repeat(np.arange(len(X))[rows], n_probes)
+            image, unsolved = self._apply("product", v.reshape(-1, X.shape[1]), repeated)
             estimates = v * image.reshape(v.shape)
             variance[rows] = estimates.mean(axis=1)
             error[rows] = estimates.std(axis=1, ddof=1) / np.sqrt(n_probes)
@@ -227,19 +238,21 @@ class Posterior:
         n_samples, d = white.shape[1:]
         white, flat = white.reshape(-1, d), errors.reshape(-1, d)
         for part in chunks.slices(len(white), chunks.BASIS_ENTRIES // d):
-            points = self.mean[np.arange(len(white))[part] // n_samples]
-            flat[part], unsolved = self._apply(self.error_model.root_product, white[part], points)
+            repeated = np.arange(len(white))[part] // n_samples
+            flat[part], unsolved = self._apply("root_product", white[part], repeated)
             residual = max(residual, unsolved)
         _warn_if_unsolved(residual)
         return errors
 
-    def _apply(self, function, vectors, points):
-        """A function of the error model applied to vectors at points; its largest residual."""
-        points, v = points.astype(np.float64), torch.from_numpy(vectors)
+    def _apply(self, name, vectors, rows):
+        """A method of the error model applied to vectors at rows; its largest residual."""
+        points, v = self.mean[rows].astype(np.float64), torch.from_numpy(vectors)
+        map_, error_model = self._of(self.Y[rows])
         with single_thread():
-            product = self.map.precision_product(points, self.error_model.factor)
+            product = map_.precision_product(points, error_model.factor)
             with torch.no_grad():
-                image, residual = function(product, v.to(self.map.network.device))
+                function = getattr(error_model, name)
+                image, residual = function(product, v.to(map_.network.device))
         return image.cpu().numpy(), float(residual.max())
 
 

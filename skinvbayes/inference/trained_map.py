@@ -151,14 +151,24 @@ class TrainedMap:
 
         def inverse(part):
             unit = torch.from_numpy(self.coordinates.from_targets(targets(part)))
-            found = self._invert(unit.to(self.network.device))
+            found = self.for_rows(part)._invert(unit.to(self.network.device))
             residuals.append(self._residual_scale * found.residual.cpu().numpy())
             converged.append(found.converged.cpu().numpy())
             return self.coordinates.to_signals(found.x.cpu().numpy())
 
-        X = self._rows(inverse, rows, self.coordinates.signal_mean.shape)
+        X = self._rows(inverse, rows, self.coordinates.signal_mean.shape, self._inversion_rows)
         residual = np.concatenate(residuals)
         return X, residual, np.concatenate(converged)
+
+    def for_rows(self, rows):
+        """The map of some rows of measurements, which may differ from row to row; here it does not.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n_samples, n_measurements)
+            Measurements.
+        """
+        return self
 
     def reconstruct(self, rows, targets):
         """As :meth:`inverse`, but only the signals; rows that do not converge raise a warning."""
@@ -193,6 +203,10 @@ class TrainedMap:
         """The largest factor by which a residual grows from the network's coordinates to z."""
         inverse_basis = np.atleast_2d(self.coordinates.inverse_basis)
         return self.coordinates.scale * np.linalg.norm(inverse_basis, 2)
+
+    @property
+    def _inversion_rows(self):
+        return chunks.MOST_ROWS
 
     @property
     def _jacobian_rows(self):

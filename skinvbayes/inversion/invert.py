@@ -96,9 +96,10 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=SETTIN
     guesses = len(parts) * [None] if start is None else start.split(size)
     with single_thread():
         network = network.frozen()
+        maps = [network.rows(slice(k * size, (k + 1) * size)) for k in range(len(parts))]
         found = [
-            _invert_chunk(network, part, guess, tol, METHODS[method], max_iter)
-            for part, guess in zip(parts, guesses, strict=True)
+            _invert_chunk(map_, part, guess, tol, METHODS[method], max_iter)
+            for map_, part, guess in zip(maps, parts, guesses, strict=True)
         ]
     return Inversion(*(torch.cat(field) for field in zip(*found, strict=True)))
 

@@ -34,6 +34,8 @@ class InvertibleMap(nn.Module):
         Relative residual at which an inversion stops, if rounding does not stop it before.
     explicit_inverse : InvertibleMap or None
         The inverse, where that is evaluated and φ itself solved for.
+    differs_by_row : bool
+        Whether every row has a map of its own; see :meth:`rows`.
     """
 
     positive_definite: bool = False
@@ -41,6 +43,7 @@ class InvertibleMap(nn.Module):
     has_majorant: bool = False
     tolerance: float = 0.0
     explicit_inverse: "InvertibleMap | None" = None
+    differs_by_row: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
         """φ(x), (n_samples, n_features) → (n_samples, n_features)."""
@@ -62,6 +65,10 @@ class InvertibleMap(nn.Module):
         It shares the parameters, which must not change while it is in use; this map stays as it
         is. Gradients flow to the parameters only with ``gradient``.
         """
+        return self
+
+    def rows(self, index: Tensor | slice) -> "InvertibleMap":
+        """The map of some of the rows, where every row has its own; elsewhere the same map."""
         return self
 
     def reference_points(self, like: Tensor) -> Tensor:

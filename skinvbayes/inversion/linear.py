@@ -14,7 +14,8 @@ __all__ = ["directly", "preconditioner", "solve_loosely", "solver_for"]
 
 def solver_for(block, n_features, reference):
     """Choose how to solve Newton's equations: (block, x, residual) ↦ Dφ(x)⁻¹ residual."""
-    if not block.positive_definite or n_features <= SETTINGS.few_features:
+    by_matrices = block.differs_by_row and not block.matrix_free
+    if not block.positive_definite or n_features <= SETTINGS.few_features or by_matrices:
         return directly
     precondition = preconditioner(block, reference)
 
@@ -32,8 +33,9 @@ def directly(block, x, residual, *, adjoint=False):
     """Dφ(x)⁻¹ or Dφ(x)⁻ᵀ times the residual, from Jacobians."""
     size = chunk_size(x.shape[1] ** 2)
     parts = []
-    for rows, right in zip(x.split(size), residual.split(size), strict=True):
-        jacobian = block.jacobian(rows)
+    for k, right in enumerate(residual.split(size)):
+        part = slice(k * size, (k + 1) * size)
+        jacobian = block.rows(part).jacobian(x[part])
         parts.append(solve(jacobian.transpose(1, 2) if adjoint else jacobian, right))
     return torch.cat(parts)
 

@@ -14,19 +14,27 @@ __all__ = ["METHODS", "polish"]
 
 
 def newton(equation, max_iter):
-    """The fast method first; the rows that it leaves go on with the step-length test."""
+    """The fast method first; the rows that it leaves go on with the step-length test.
+
+    The fast methods average over rows, and do not serve where every row has its own map.
+    """
     block, z = equation.block, equation.target
     magnitude = block.magnitude().to(z)
     start = z if equation.start is None else equation.start
     floor = torch.maximum(smallest_residual(z), magnitude * smallest_residual(start))
     equation = replace(equation, threshold=torch.maximum(equation.threshold, floor))
-    n_fast = min(SETTINGS.fast_steps, max_iter // 2)
-    x, n_iter, residual = approach(equation, n_fast)
+    if block.differs_by_row:
+        n_fast, x = 0, start.clone()
+        residual = torch.full_like(equation.threshold, torch.inf)
+        n_iter = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    else:
+        n_fast = min(SETTINGS.fast_steps, max_iter // 2)
+        x, n_iter, residual = approach(equation, n_fast)
     left = ~(residual <= equation.threshold)
     if left.any():
         step = partial(_newton_step, direction=solver_for(block, z.shape[1], equation.reference))
         x[left], steps, residual[left] = _iterate(
-            block, z[left], x[left], equation.threshold[left], step, max_iter - n_fast
+            block.rows(left), z[left], x[left], equation.threshold[left], step, max_iter - n_fast
         )
         n_iter[left] += steps
     return x, n_iter, residual
@@ -63,7 +71,8 @@ def _iterate(block, z, start, threshold, step, max_iter):
         active, residual = active[going], residual[going]
         if len(active) == 0:
             break
-        x[active], residual, stalled = step(block, x[active], residual, z[active])
+        some = block.rows(active)
+        x[active], residual, stalled = step(some, x[active], residual, z[active])
         sizes[active] = vector_norm(residual, dim=1)
         n_iter[active] += 1
     return x, n_iter, sizes
@@ -83,7 +92,7 @@ def _newton_step(block, x, residual, z, direction):
             break
         length[retry] /= 2
         moved[retry] = x[retry] - length[retry, None] * direction[retry]
-        new_residual[retry] = block(moved[retry]) - z[retry]
+        new_residual[retry] = block.rows(retry)(moved[retry]) - z[retry]
     moved = torch.where(fell[:, None], moved, x)
     return moved, torch.where(fell[:, None], new_residual, residual), ~fell
 

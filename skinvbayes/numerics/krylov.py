@@ -6,7 +6,7 @@ by the i-th of n_samples different matrices.
 
 import torch
 
-__all__ = ["conjugate_gradients", "matrix_power"]
+__all__ = ["conjugate_gradients", "lowest_eigenvalues", "matrix_power"]
 
 _CHECK = 5  # steps of Lanczos' method between two tests of convergence
 
@@ -86,37 +86,86 @@ def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
     """
     tiny = torch.finfo(b.dtype).tiny
     size = b.norm(dim=1, keepdim=True).clamp(min=tiny)
-    basis, diagonal, off_diagonal = [b / size], [], []
     x, n_steps = torch.zeros_like(b), min(max_iter, b.shape[1])
     change = torch.full_like(size[:, 0], torch.inf)
-    for step in range(1, n_steps + 1):
-        image = product(basis[-1])
-        diagonal.append((image * basis[-1]).sum(1))
+    for step, (basis, tridiagonal) in enumerate(_lanczos(product, b / size, n_steps), start=1):
         if step % _CHECK == 0 or step == n_steps:
             going = ~(change <= tol)  # rows that have ended keep their result
-            new = size * _combine(basis, diagonal, off_diagonal, power)
+            new = size * _combine(basis, tridiagonal(), power)
             new_change = (new - x).norm(dim=1) / new.norm(dim=1).clamp(min=tiny)
             x = torch.where(going[:, None], new, x)
             change = torch.where(going, new_change, change)
             if (change <= tol).all():
                 break
+    exact = n_steps == b.shape[1] and step == n_steps
+    return x, torch.zeros_like(change) if exact else change
+
+
+def lowest_eigenvalues(product, start, *, tol=1e-2, max_iter=200):
+    """The lowest eigenvalue of every row's matrix, by Lanczos' method; its sign is what counts.
+
+    The estimates come from above: a negative one proves that the matrix is indefinite, and ends the
+    steps of its row.
+
+    Parameters
+    ----------
+    product : callable
+        Multiplication by symmetric matrices.
+    start : Tensor of shape (n_samples, n_features)
+        Vectors to start from, such as random ones.
+    tol : float, default=1e-2
+        The steps end when no positive estimate changes by more than this fraction.
+    max_iter : int, default=200
+        Largest number of products.
+
+    Returns
+    -------
+    lowest : Tensor of shape (n_samples,)
+        The estimates; −∞ where they had not settled.
+    """
+    n_steps = min(max_iter, start.shape[1])
+    unit = start / start.norm(dim=1, keepdim=True)
+    lowest = torch.full_like(unit[:, 0], torch.inf)
+    settled = torch.zeros_like(lowest, dtype=torch.bool)
+    for step, (_, tridiagonal) in enumerate(_lanczos(product, unit, n_steps), start=1):
+        if step % _CHECK == 0 or step == n_steps:
+            before, lowest = lowest, torch.linalg.eigvalsh(tridiagonal())[:, 0]
+            settled = (lowest < 0) | (before - lowest <= tol * lowest)
+            if settled.all():
+                break
+    settled |= step == start.shape[1]
+    return torch.where(settled, lowest, -torch.inf)
+
+
+def _lanczos(product, unit, n_steps):
+    """The steps of Lanczos' method: the basis so far, and a function that gives the matrix T.
+
+    The basis is a list of Tensors of shape (n_samples, n_features), T tridiagonal for each row.
+    """
+    basis, diagonal, off_diagonal = [unit], [], []
+    for _ in range(n_steps):
+        image = product(basis[-1])
+        diagonal.append((image * basis[-1]).sum(1))
+        yield basis, lambda: _tridiagonal(diagonal, off_diagonal)
         stacked = torch.stack(basis, dim=1)
         for _ in range(2):  # once is not enough (Kahan and Parlett)
             overlap = torch.einsum("nkd,nd->nk", stacked, image)
             image = image - torch.einsum("nk,nkd->nd", overlap, stacked)
         norm = image.norm(dim=1, keepdim=True)
         off_diagonal.append(norm[:, 0])
-        basis.append(image / norm.clamp(min=tiny))
-    exact = n_steps == b.shape[1] and step == n_steps
-    return x, torch.zeros_like(change) if exact else change
+        basis.append(image / norm.clamp(min=torch.finfo(unit.dtype).tiny))
 
 
-def _combine(basis, diagonal, off_diagonal, power):
-    """``V Tᵖ e₁`` with the tridiagonal matrix T."""
+def _tridiagonal(diagonal, off_diagonal):
     T = torch.diag_embed(torch.stack(diagonal, dim=1))
     if off_diagonal:
         off = torch.stack(off_diagonal, dim=1)
         T = T + torch.diag_embed(off, offset=1) + torch.diag_embed(off, offset=-1)
+    return T
+
+
+def _combine(basis, T, power):
+    """``V Tᵖ e₁`` with the tridiagonal matrix T."""
     spectrum, axes = torch.linalg.eigh(T)
     finfo = torch.finfo(T.dtype)
     smallest = (finfo.eps * spectrum[:, -1:].abs()).clamp(min=finfo.tiny)

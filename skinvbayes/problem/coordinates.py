@@ -166,6 +166,12 @@ class Coordinates:
         """Bᵀ M B, which is M as a map from u to w."""
         return _times(_times(matrix, self.basis).T, self.basis).T
 
+    def unit_maps(self, matrices):
+        """The same for matrices of shape (…, n_features, n_features)."""
+        if self.isotropic_norm is not None:
+            return matrices / self.isotropic_norm
+        return self.basis.T @ matrices @ self.basis
+
     def unit_jitter(self, bandwidth):
         """The M with which ξ Mᵀ is jitter on u, from the standard deviation of jitter on x.
 

@@ -220,9 +220,18 @@ class InverseProblem:
     @property
     def unit_forward(self):
         """G̃, the map from u to the mean of w, for tensors."""
-        if self.coordinates.isotropic_norm is None:
-            return TensorOperator(as_operator(self._unit_map(self.forward.to_dense())), 1.0)
-        return TensorOperator(self.forward, self.coordinates.isotropic_norm)
+        return self._tensor_operator(rounded=True)
+
+    @property
+    def exact_unit_forward(self):
+        """The same in double precision, where nothing is trained."""
+        return self._tensor_operator(rounded=False)
+
+    def _tensor_operator(self, rounded):
+        if self.coordinates.isotropic_norm is not None:
+            return TensorOperator(self.forward, self.coordinates.isotropic_norm, rounded)
+        unit = as_operator(self._unit_map(self.forward.to_dense()))
+        return TensorOperator(unit, 1.0, rounded)
 
     @property
     def unit_bounds(self):

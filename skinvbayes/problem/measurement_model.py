@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import csr_array, diags_array, issparse
+from scipy.sparse import diags_array, issparse
 from scipy.sparse.linalg import aslinearoperator
 
 from ..noise.missing import missing_patterns
@@ -130,25 +130,6 @@ class MeasurementModel:
             return False  # a fit explains so few pairs whatever their noise
         rounding = _ROUNDING if self.fitted is None else _CLEAN_FIT
         return self.noise.level <= rounding * np.abs(Y).max()
-
-    def restricted(self, kept):
-        """The same for some of the measurements.
-
-        Parameters
-        ----------
-        kept : ndarray of bool, of shape (n_measurements,)
-            Which; there must be an operator.
-        """
-        base, rows = self.operator.base, np.flatnonzero(kept)
-        if isinstance(base, np.ndarray) or issparse(base):
-            part = Operator(base[rows] if isinstance(base, np.ndarray) else base.tocsr()[rows])
-        else:
-            chosen = csr_array(
-                (np.ones(len(rows)), (np.arange(len(rows)), rows)), (len(rows), len(kept))
-            )
-            part = Operator(aslinearoperator(chosen) @ aslinearoperator(base))
-        offset = None if self.offset is None else self.offset[rows]
-        return type(self)(part, None, self.noise.restricted(rows), offset)
 
     def target_mean(self, signal_mean):
         """The z of a signal without noise, of shape (n_features,)."""

@@ -18,10 +18,13 @@ class TensorOperator:
         G. A :class:`~skinvbayes.operators.GramOperator` is only multiplied with, never formed.
     norm : float
         The number a.
+    rounded : bool, default=True
+        Whether the matrix is rounded to single precision: training then gives the same bits
+        whatever the units of the data.
     """
 
-    def __init__(self, forward, norm):
-        self.forward, self.norm = forward, norm
+    def __init__(self, forward, norm, rounded=True):
+        self.forward, self.norm, self.rounded = forward, norm, rounded
         self._matrices = {}
 
     def __call__(self, x):
@@ -32,9 +35,8 @@ class TensorOperator:
         """The matrix ``G / a``, with dtype and device of a tensor."""
         key = like.dtype, like.device
         if key not in self._matrices:
-            # rounded to float32, so that the bits do not depend on the units of the data
-            unit = torch.from_numpy(self.forward.to_dense() / self.norm).float()
-            self._matrices[key] = unit.to(like)
+            unit = torch.from_numpy(self.forward.to_dense() / self.norm)
+            self._matrices[key] = (unit.float() if self.rounded else unit).to(like)
         return self._matrices[key]
 
     def trace(self):
