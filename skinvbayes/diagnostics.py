@@ -13,10 +13,12 @@ N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networ
 Estimators", arXiv:2510.26704.
 """
 
+import copy
 from functools import singledispatch
 
 import numpy as np
 
+from .estimators.validation import check_pairs
 from .inference.trained_map import TrainedMap
 from .losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
 from .operators import as_operator
@@ -119,6 +121,7 @@ def stationarity(estimator, Y, prior):
     """
     X = np.asarray(estimator.predict(Y), dtype=np.float64)
     Z = estimator.problem_.targets(np.asarray(Y, dtype=np.float64))
+    estimator = _without_names(estimator)
     residual = estimator.problem_.forward_targets(X) - Z - optimal_prior_term(estimator, X, prior)
     return np.linalg.norm(residual, axis=1) / np.linalg.norm(Z, axis=1)
 
@@ -244,8 +247,9 @@ def recovered_operator(estimator, X, Y):
     >>> bool(abs(recovered_operator(estimator, data.X, data.Y) - A.T @ A).max() < 0.02)
     True
     """
-    X, Y = np.asarray(X, np.float64), np.asarray(Y, np.float64)
-    return _recovered_operator(_loss_of(estimator), estimator, X, Y)
+    loss = _loss_of(estimator)
+    X, Y = (part.astype(np.float64) for part in check_pairs(estimator, X, Y, reset=False))
+    return _recovered_operator(loss, _without_names(estimator), X, Y)
 
 
 def tweedie_gap(prior, Y, *, operator=None, noise_level):
@@ -408,6 +412,14 @@ def _(loss: DivergenceLoss, estimator, X, Y):
 def _covariance(first, second):
     """Cov(first, second) of two arrays of rows."""
     return (first - first.mean(axis=0)).T @ (second - second.mean(axis=0)) / len(first)
+
+
+def _without_names(estimator):
+    """The same estimator for arrays, which have no names."""
+    nameless = copy.copy(estimator)
+    for names in ("feature_names_in_", "measurement_names_in_"):
+        vars(nameless).pop(names, None)
+    return nameless
 
 
 def _unknown(estimator):

@@ -248,7 +248,7 @@ def test_a_chosen_epsilon_is_kept(data):
 
 
 def test_what_cannot_be_left_out_is_told(data, fitted, holes):
-    _, A, X, Y, _, V = data
+    _, A, X, Y, T, V = data
     missing = np.where(np.arange(Y.size).reshape(Y.shape) % 7 == 0, np.nan, Y)
     with pytest.raises(ValueError, match="Only with an operator that is given"):
         DivergenceRegularizedINN(operator="estimate", max_iter=2).fit(X, missing)
@@ -261,8 +261,9 @@ def test_what_cannot_be_left_out_is_told(data, fitted, holes):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         other = ReconstructionINN(operator=A, max_iter=2, random_state=0).fit(X, Y)
-        with pytest.raises(ValueError, match="NaN"):
-            other.predict(holes)
+    for call in (other.predict, other.posterior_std, lambda Y: other.score(T, Y)):
+        with pytest.raises(ValueError, match="y contains NaN.*Only DivergenceRegularizedINN reads"):
+            call(holes)
 
 
 # ------------------------------------------------------------------------------------- bad input

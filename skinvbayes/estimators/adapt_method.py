@@ -4,6 +4,7 @@ from sklearn.base import clone
 
 from ..training.fit import resized
 from .architecture import n_pixels, training_specification
+from .measurement_names import forget_measurement_names
 from .validation import check_ready
 
 __all__ = ["AdaptMethod"]
@@ -30,7 +31,8 @@ class AdaptMethod:
         ----------
         operator : linear operator of shape (n_measurements, n_features), default=None
             The operator B, without a constant; that of this estimator by default. For other losses
-            than the divergence it must be of the same kind as that of the training.
+            than the divergence it must be of the same kind as that of the training. The names of
+            the measurements, ``measurement_names_in_``, are not those of B.
         noise_level : float or array-like of shape (n_measurements,), default=None
             Standard deviation of the noise, of all measurements or of each; by default that of this
             estimator, for another operator its root mean square.
@@ -75,6 +77,8 @@ class AdaptMethod:
             other = other._measuring(operator, **noise)
         other.set_params(**given)
         other._given_operator = other.operator
+        if given.keys() & {"operator", "image_shape"}:
+            forget_measurement_names(other)
         return other
 
     def _at_image_shape(self, image_shape, operator):

@@ -339,7 +339,7 @@ class BaseINN(
             Y = self.problem_.measurement.drawn(X, np.random.RandomState(0))
         else:
             X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
-        found = self._posterior(Y).mean
+        found = self._checked_posterior(Y).mean
         return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
     # ------------------------------------------------------------------------- what is fitted
@@ -363,11 +363,17 @@ class BaseINN(
             f"training ({self.noise_level_:.4g}); {type(self).__name__} has to be fitted again."
         )
 
+    _measurement_names_known = True  # false of estimators for other measurements than the fit's
     _reads_missing = False  # whether predict takes NaN for a missing measurement
 
     def _posterior(self, Y, noise_level=None):
         """The posterior for measurements."""
-        return self._complete_posterior(check_measurements(self, Y), noise_level)
+        Y = check_measurements(self, Y, allow_missing=self._reads_missing)
+        return self._checked_posterior(Y, noise_level)
+
+    def _checked_posterior(self, Y, noise_level=None):
+        """The posterior for checked rows."""
+        return self._complete_posterior(Y, noise_level)
 
     def _complete_posterior(self, Y, noise_level):
         """The posterior for checked rows of which no measurement is missing."""

@@ -140,6 +140,9 @@ lipschitz_ : ndarray of shape (n_blocks,)
     Certified Lipschitz bound of each residual branch.
 n_features_in_, n_measurements_in_ : int
     Sizes of a signal and of a measurement.
+feature_names_in_, measurement_names_in_ : ndarray of str
+    Names of the features of a signal and of the measurements; only where X, or y, was a data frame
+    whose column names are strings. Everything that takes measurements checks them by name then.
 
 See Also
 --------

@@ -24,7 +24,7 @@ from ..problem.measurement_model import MeasurementModel
 from .base import BaseINN
 from .docstrings import documented
 from .regularized import BaseRegularizedINN
-from .validation import check_measurements, check_signals
+from .validation import check_signals
 
 __all__ = [
     "ApproximationINN",
@@ -307,9 +307,8 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
         return MeasurementModel(operator, None, noise, offset)
 
-    def _posterior(self, Y, noise_level=None):
-        """The posterior for measurements; a missing one is a row of the operator left out."""
-        Y = check_measurements(self, Y, allow_missing=True)
+    def _checked_posterior(self, Y, noise_level=None):
+        """The posterior for checked rows; what is missing is a row of the operator left out."""
         posterior = self._complete_posterior(Y, noise_level)
         if not np.isnan(Y).any():
             return posterior

@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
 
 from ..problem.measurement_model import MeasurementModel
 from ..training.specification import Pairs
+from .measurement_names import check_measurement_names
 
 __all__ = [
     "can_measure",
@@ -47,7 +48,7 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
     Parameters
     ----------
     estimator : BaseINN
-        The estimator; it takes up the sizes and names of the features of the first pairs.
+        The estimator; it takes up sizes and names of the first pairs.
     X, y, sample_weight
         As given to ``fit``. Without y, measurements are drawn where operator and noise are given.
     previous : Trained, default=None
@@ -69,6 +70,8 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
     if drawn:
         X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
         Y = np.empty((len(X), 0))
+        if reset:
+            check_measurement_names(estimator, Y, reset=True)
     else:
         X, Y = check_pairs(estimator, X, y, reset=reset, allow_missing=True)
     if np.isnan(Y).any() and not _is_given(estimator.operator):
@@ -168,13 +171,22 @@ def check_targets(estimator, Z):
 
 
 def _measurements(estimator, Y, expected, ensure_2d, allow_missing=False):
+    check_measurement_names(estimator, Y, reset=expected is None)
     # rows of another size are told by what they hold first, as scikit-learn does
     fits = expected is None or math.prod(np.shape(Y)[1:]) == expected
-    finite = "allow-nan" if allow_missing and fits else True
+    finite = "allow-nan" if fits else True
     options = {"dtype": _DTYPES, "ensure_all_finite": finite, "input_name": "y"}
     Y = check_array(Y, ensure_2d=ensure_2d, **options)
     Y = Y.reshape(len(Y), -1)
-    empty = np.flatnonzero(np.isnan(Y).all(axis=1)) if allow_missing else []
+    missing = np.isnan(Y)
+    if missing.any() and not allow_missing:
+        raise ValueError(
+            f"Input y contains NaN: {missing.sum()} measurements are missing, and "
+            f"{type(estimator).__name__} has learned to reconstruct from all of them. Only "
+            "DivergenceRegularizedINN reads rows with missing measurements, since only it learns "
+            "the prior by itself; take it, or impute the measurements."
+        )
+    empty = np.flatnonzero(missing.all(axis=1))
     if len(empty):
         raise ValueError(
             f"Input y contains NaN for all measurements of {len(empty)} row(s), the first of them "
