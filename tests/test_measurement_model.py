@@ -218,6 +218,62 @@ def test_maps_that_are_not_linear_are_told(rng):
     assert clean is Y
 
 
+def cubed(rng, X):
+    return X**3
+
+
+def rotated_cube(rng, X):
+    return X**3 @ np.linalg.qr(rng.standard_normal((3, 3)))[0]
+
+
+def saturated(rng, X):
+    return np.tanh(1.5 * X)
+
+
+@pytest.mark.parametrize("n", [50, 100])
+@pytest.mark.parametrize("curve", [cubed, rotated_cube, saturated])
+def test_few_pairs_of_a_curved_map_are_no_outliers(curve, n, rng):
+    for _ in range(5):
+        X = rng.standard_normal((n, 3))
+        Y = curve(rng, X) + 0.05 * rng.standard_normal((n, 3))
+        with pytest.warns(UserWarning) as caught:
+            model, clean = model_of("estimate", X, Y)
+        assert ["does not look linear" in str(w.message) for w in caught] == [True]
+        assert model.noise.kind == "white" and clean is Y
+
+
+@pytest.mark.parametrize("n", [200, 2000])
+def test_noise_that_grows_with_the_signals_is_no_curved_map(n, rng):
+    X = rng.standard_normal((n, 3))
+    Y = X @ rng.standard_normal((3, 4))
+    Y = Y + 0.3 * np.abs(Y + 1) * rng.standard_normal(Y.shape)
+    with pytest.warns(UserWarning) as caught:
+        model, clean = model_of("estimate", X, Y)
+    assert ["noise of the measurements depends on the" in str(w.message) for w in caught] == [True]
+    assert model.noise.kind == "white" and clean is Y
+
+
+def test_a_curved_map_is_told_from_weighted_pairs_too(rng):
+    X = rng.standard_normal((60, 2))
+    Y, weight = X**3 + 0.05 * rng.standard_normal((60, 2)), rng.randint(1, 4, 60).astype(float)
+    with pytest.warns(UserWarning, match="does not look linear"):
+        MeasurementModel.from_pairs("estimate", "auto", None, X, Y, weight)
+
+
+@pytest.mark.parametrize("n", [30, 60, 300])
+@pytest.mark.parametrize("kind", ["white", "unequal", "correlated", "heavy tails"])
+def test_linear_maps_are_not_accused(kind, n):
+    """Chances of 1e-5 in each of four tests: not once in 40 problems."""
+    for seed in range(40):
+        rng = np.random.RandomState(seed)
+        X, A = rng.standard_normal((n, 4)), rng.standard_normal((4, M))
+        noise = rng.standard_t(5, (n, M)) if kind == "heavy tails" else rng.standard_normal((n, M))
+        noise = noise @ np.linalg.cholesky(KINDS.get(kind, np.eye(M))).T
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*depend")
+            model_of("estimate", X, X @ A + noise)
+
+
 # ------------------------------------------------------------------------------------ the oracles
 
 

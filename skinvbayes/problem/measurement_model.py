@@ -12,7 +12,8 @@ from ..noise.model import NoiseModel
 from ..noise.outliers import describe_outliers, outliers, refitted
 from ..numerics.warn import warn_caller
 from ..operators import Operator, as_operator, estimate_operator
-from .measurement import choose_operator, depend_on_signals, estimate_noise_level
+from .dependence import dependence_of_mean, dependence_of_size
+from .measurement import choose_operator, estimate_noise_level
 
 __all__ = ["MeasurementModel"]
 
@@ -246,13 +247,15 @@ def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weig
     if automatic and noise_covariance is None:
         arguments = residual, weight, regressors.shape[1], regressors, rounding
         noise = NoiseModel.estimated(*arguments)
-    mask = outliers(residual, noise) & ~missing
-    if mask.any():
-        residual = refitted(residual, mask, weight, regressors)
-        mask = outliers(residual, noise) & ~missing
-    kept = np.where(mask, 0.0, residual)
-    if depend_on_signals(noise.whiten(kept), X, weight):
-        _warn_of_misfit(fitted)
+    noisy = np.sqrt(np.average(residual**2, axis=0, weights=weight)) > rounding
+    known = X, operator.forward(X)[:, noisy], weight, regressors
+    mean, mask = dependence_of_mean(residual[:, noisy], *known), np.zeros(Y.shape, dtype=bool)
+    if not mean.is_possible:
+        residual, mask = _outliers_left_out(residual, noise, weight, regressors, missing)
+    size = dependence_of_size(np.where(mask, 0.0, residual)[:, noisy], *known)
+    if mean.is_possible or size.is_possible:
+        if fitted is not None:
+            _warn_of_dependence(mean, size)
         return white, Y
     if not mask.any():
         return noise, Y
@@ -275,10 +278,28 @@ def _residual(operator, fitted, X, Y, weight):
     return residual, regressors
 
 
-def _warn_of_misfit(fitted):
-    if fitted is not None:
+def _outliers_left_out(residual, noise, weight, regressors, missing):
+    """Residuals of the fit without outliers, and where these are; what was missing is none."""
+    mask = outliers(residual, noise) & ~missing
+    if mask.any():
+        residual = refitted(residual, mask, weight, regressors)
+        mask = outliers(residual, noise) & ~missing
+    return residual, mask
+
+
+def _warn_of_dependence(mean, size):
+    """Warn if the residuals evidently depend on the signals, and of what that means."""
+    # noise that depends on the signals makes the mean vary more by chance
+    if mean.is_evident and mean.share > size.share / 2:
         warn_caller(
             "The residuals of the linear fit of y to X depend on X: the map from signals to "
             "measurements does not look linear, and the estimators assume that it is. Give the "
             "operator if you know it, or transform the measurements to a linear scale."
+        )
+    elif size.is_evident:
+        warn_caller(
+            "The noise of the measurements depends on the signals: the residuals of the linear fit "
+            "of y to X are larger for some X than for others, and the estimators assume that they "
+            "are not. Transform the measurements to a scale on which the noise is even, if the map "
+            "is linear there too; uncertainties are otherwise those of the mean noise level."
         )
