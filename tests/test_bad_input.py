@@ -60,6 +60,35 @@ def test_bad_parameters(cls, name, pairs):
         cls(**{name: value}).fit(*pairs)
 
 
+TINY = {
+    "float": ({"noise_level": 1e-300}, "noise_level must be .* at least 1e-100; got 1e-300"),
+    "array": ({"noise_level": [0.1, 1e-300]}, "noise_level must be .* at least 1e-100; got 1e-300"),
+    "covariance": (
+        {"noise_covariance": 1e-300 * np.eye(2)},
+        "noise_covariance must have variances",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TINY)
+def test_noise_that_cannot_be_squared(case, pairs):
+    parameters, message = TINY[case]
+    with pytest.raises(ValueError, match=message):
+        DivergenceRegularizedINN(operator=np.eye(2), max_iter=2, **parameters).fit(*pairs)
+    estimator = DivergenceRegularizedINN(operator=np.eye(2), max_iter=2).fit(*pairs)
+    with pytest.raises(ValueError, match=message):
+        estimator.adapt(**parameters)
+    if case == "float":
+        with pytest.raises(ValueError, match=message):
+            estimator.predict(pairs[1], **parameters)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-99])
+def test_noise_that_can_be_squared(level, pairs):
+    estimator = DivergenceRegularizedINN(operator=np.eye(2), noise_level=level, max_iter=2)
+    assert np.isfinite(estimator.fit(*pairs).posterior_std(pairs[1][:3])).all()
+
+
 @pytest.mark.parametrize("size", [1e-160, 1e90])
 def test_operators_that_cannot_be_computed_with(size, pairs):
     with pytest.raises(ValueError, match="size of the operator is 1e.*other units"):

@@ -1,5 +1,7 @@
 """The usual direction: every tool of scikit-learn for regressors."""
 
+import warnings
+
 import numpy as np
 import pandas
 import polars
@@ -23,6 +25,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.utils import get_tags
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor
 from skinvbayes.datasets import make_bimodal
@@ -237,3 +240,84 @@ def test_names_of_signals_reach_the_estimator(library, regressor, data):
     assert regressor.predict(measurements).shape == X.shape
     with pytest.raises(ValueError, match="feature names"):
         regressor.predict(measurements[list("cba")])
+
+
+A_NAN = np.array([[1.0, 0.2], [0.0, 0.7], [0.5, 0.5]])
+
+
+@pytest.fixture(scope="module")
+def holes():
+    """Signals, measurements of which a tenth is missing, and those without NaN."""
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((150, 2))
+    Y = X @ A_NAN.T + 0.2 * rng.standard_normal((150, 3))
+    missing = rng.uniform(size=Y.shape) < 0.1
+    missing[missing.all(axis=1), 0] = False
+    return X, np.where(missing, np.nan, Y), Y
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("wrap", [None, "pipeline", "search"])
+def test_missing_measurements_go_through(wrap, holes):
+    X, Y, _ = holes
+    inner = DivergenceRegularizedINN(operator=A_NAN, max_iter=3, random_state=0)
+    wrapped = {
+        None: inner,
+        "pipeline": make_pipeline(inner),
+        "search": GridSearchCV(inner, {"max_iter": [3]}, cv=2),
+    }[wrap]
+    regressor = Reconstructor(wrapped)
+    assert get_tags(regressor).input_tags.allow_nan
+    expected = inner.fit(X, Y).predict(Y)
+    found = regressor.fit(Y, X).predict(Y)
+    np.testing.assert_allclose(found, expected)
+    assert regressor.score(Y, X) == pytest.approx(inner.score(X, Y))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "inner",
+    [
+        None,
+        DivergenceRegularizedINN(operator="estimate", max_iter=2),
+        make_pipeline(StandardScaler(), ReconstructionINN(max_iter=2)),
+    ],
+    ids=["default", "estimate", "pipeline"],
+)
+def test_missing_measurements_without_an_operator_are_refused(inner, holes):
+    X, Y, _ = holes
+    regressor = Reconstructor(inner)
+    assert not get_tags(regressor).input_tags.allow_nan
+    with pytest.raises(ValueError, match="X contains NaN.*with an operator that is given"):
+        regressor.fit(Y, X)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_missing_measurements_that_cannot_be_read_are_refused(holes):
+    X, Y, complete = holes
+    regressor = Reconstructor(ReconstructionINN(operator=A_NAN, max_iter=2))
+    assert not get_tags(regressor).input_tags.allow_nan
+    regressor.fit(Y, X).predict(complete)
+    for call in (regressor.predict, regressor.posterior_covariance):
+        with pytest.raises(ValueError, match="X contains NaN.*Only Reconstructor"):
+            call(Y)
+
+
+@pytest.mark.parametrize("library", [pandas, polars], ids=lambda module: module.__name__)
+def test_frames_raise_no_warnings_of_names(library, holes):
+    X, _, Y = holes
+    signals = library.DataFrame(dict(zip(["left", "right"], X.T, strict=True)))
+    measurements = library.DataFrame(dict(zip("abc", Y.T, strict=True)))
+    inner = DivergenceRegularizedINN(operator=A_NAN, max_iter=3, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".* names")
+        regressor = Reconstructor(inner).fit(measurements, signals)
+        found = regressor.predict(measurements)
+        regressor.score(measurements, signals)
+        regressor.posterior_interval(measurements)
+        regressor.sample_posterior(measurements)
+        regressor.forward(signals)
+    assert not hasattr(regressor.estimator_, "measurement_names_in_")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.testing.assert_array_equal(found, Reconstructor(inner).fit(Y, X).predict(Y))

@@ -358,5 +358,7 @@ class DivergenceRegularizedINN(BaseRegularizedINN):
         inside = self.network_.knows_forward  # as the network has it
         known = problem.unit_forward if inside else problem.exact_unit_forward
         other = None if self._origin is None else self.problem_.exact_unit_forward
-        ratio = (float(noise_level) ** 2 if given else self.epsilon_) / epsilon
+        if given:
+            noise_level = NoiseModel.given(noise_level, n_measurements=1).level
+        ratio = (noise_level**2 if given else self.epsilon_) / epsilon
         return AdaptedNetwork(self.network_, known, ratio, other)

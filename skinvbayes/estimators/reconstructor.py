@@ -24,11 +24,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
+from .base import BaseINN
 from .point_estimators import DivergenceRegularizedINN
 
 __all__ = ["Reconstructor", "reconstruction_scorer"]
 
-_DTYPES = [np.float64, np.float32]
+_CHECKED = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 
 
 def _inner_has(name):
@@ -92,6 +93,7 @@ class Reconstructor(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
+        tags.input_tags.allow_nan = self._trains_missing and self._reads_missing
         return tags
 
     def get_metadata_routing(self):
@@ -115,7 +117,7 @@ class Reconstructor(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_measurements)
-            Measurements.
+            Measurements; NaN is a missing one, with an estimator that takes them.
         y : array-like of shape (n_samples, n_features) or (n_samples,)
             Signals.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -129,8 +131,9 @@ class Reconstructor(
             The fitted regressor.
         """
         Y, signals = validate_data(
-            self, X, y, multi_output=True, dtype=_DTYPES, y_numeric=True, ensure_min_samples=2
+            self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2, **_CHECKED
         )
+        self._refuse_missing(Y, self._trains_missing)
         self._signal_ndim = signals.ndim
         named = hasattr(y, "columns")  # their names are for the estimator
         signals = y if named else signals.reshape(len(Y), -1)
@@ -263,7 +266,29 @@ class Reconstructor(
 
     def _check_measurements(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, dtype=_DTYPES)
+        Y = validate_data(self, X, reset=False, **_CHECKED)
+        self._refuse_missing(Y, self._reads_missing)
+        return Y
+
+    @property
+    def _trains_missing(self):
+        """Whether ``fit`` takes NaN for a missing measurement."""
+        operator = getattr(_learner(self._template()), "operator", None)
+        return operator is not None and not isinstance(operator, str)
+
+    @property
+    def _reads_missing(self):
+        """Whether ``predict`` does so."""
+        return getattr(_learner(self._template()), "_reads_missing", False)
+
+    def _refuse_missing(self, Y, allowed):
+        missing = np.isnan(Y)
+        if missing.any() and not allowed:
+            raise ValueError(
+                f"Input X contains NaN: {missing.sum()} measurements are missing. Only "
+                "Reconstructor(DivergenceRegularizedINN(operator=A)), with an operator that is "
+                "given, reads rows with missing measurements; take it, or impute them."
+            )
 
     def _shaped(self, signals):
         return signals.ravel() if self._signal_ndim == 1 else signals
@@ -351,6 +376,14 @@ def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
     if not callable(metric):
         raise TypeError(f"metric must be a name or a callable; got {metric!r}.")
     return _ReconstructionScorer(metric, 1 if greater_is_better else -1, kwargs)
+
+
+def _learner(estimator):
+    """The estimator of this package in a pipeline or a search; None if there is none."""
+    if estimator is None or isinstance(estimator, BaseINN):
+        return estimator
+    last = isinstance(estimator, Pipeline)
+    return _learner(estimator[-1] if last else getattr(estimator, "estimator", None))
 
 
 def _reconstruct(estimator, Y, **params):

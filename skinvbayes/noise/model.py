@@ -11,6 +11,7 @@ from .estimate import noise_covariance as estimated_covariance
 __all__ = ["NoiseModel"]
 
 _ASYMMETRY = 1e-8  # relative to the largest entry, that rounding explains
+_SMALLEST = 1e-100  # level that can be squared, and divided by
 _SINGULAR = 1e-12  # eigenvalue relative to the largest, of units that do not matter
 
 
@@ -216,6 +217,11 @@ def _checked_levels(noise_level, n_measurements):
             f"noise_level must be positive for every measurement; got {levels[k]:g} for "
             f"measurement {k}. Give a small positive level, or leave the measurement out."
         )
+    if levels.any() and levels.min() < _SMALLEST:
+        raise ValueError(
+            f"noise_level must be zero or at least {_SMALLEST:g}; got {levels.min():g}, which is "
+            "too small to be squared. Choose other units."
+        )
     return levels
 
 
@@ -240,6 +246,11 @@ def _checked_covariance(noise_covariance, n_measurements):
         raise ValueError(
             f"noise_covariance must be positive definite; its diagonal is {variances[k]:.3g} for "
             f"measurement {k}. Give a small positive variance, or leave the measurement out."
+        )
+    if variances.min() < _SMALLEST**2:
+        raise ValueError(
+            f"noise_covariance must have variances of at least {_SMALLEST**2:g}, the square of the "
+            f"smallest noise_level; got {variances.min():g}. Choose other units."
         )
     std = np.sqrt(variances)
     spectrum = np.linalg.eigvalsh(covariance / np.outer(std, std))
