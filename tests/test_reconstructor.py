@@ -285,11 +285,13 @@ def test_missing_measurements_go_through(wrap, holes):
     ids=["default", "estimate", "pipeline"],
 )
 def test_missing_measurements_without_an_operator_are_refused(inner, holes):
-    X, Y, _ = holes
+    X, Y, complete = holes
     regressor = Reconstructor(inner)
     assert not get_tags(regressor).input_tags.allow_nan
     with pytest.raises(ValueError, match="X contains NaN.*with an operator that is given"):
         regressor.fit(Y, X)
+    with pytest.raises(ValueError, match="X contains NaN.*with an operator that is given"):
+        regressor.fit(complete, X).predict(Y)
 
 
 @pytest.mark.filterwarnings("ignore")

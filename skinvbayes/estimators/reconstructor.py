@@ -93,7 +93,7 @@ class Reconstructor(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
-        tags.input_tags.allow_nan = self._trains_missing and self._reads_missing
+        tags.input_tags.allow_nan = self._reads_missing
         return tags
 
     def get_metadata_routing(self):
@@ -278,8 +278,9 @@ class Reconstructor(
 
     @property
     def _reads_missing(self):
-        """Whether ``predict`` does so."""
-        return getattr(_learner(self._template()), "_reads_missing", False)
+        """Whether ``predict`` does so too; scikit-learn has one tag for both."""
+        learner = _learner(self._template())
+        return self._trains_missing and getattr(learner, "_reads_missing", False)
 
     def _refuse_missing(self, Y, allowed):
         missing = np.isnan(Y)
