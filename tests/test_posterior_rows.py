@@ -13,6 +13,7 @@ from skinvbayes.datasets import make_bimodal
 from skinvbayes.inference.error_model import ErrorModel
 from skinvbayes.inference.posterior import Posterior
 from skinvbayes.operators import as_operator
+from skinvbayes.priors import GaussianMixturePrior
 
 A = np.array([[3.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
 FACTORS = [65_535.0, 1e12, 1e20]
@@ -78,6 +79,9 @@ class IsotropicMap:
     network = torch.nn.Module()
     network.device = "cpu"
 
+    def for_rows(self, Y):
+        return self
+
     def reconstruct(self, Y, targets):
         return Y
 
@@ -109,3 +113,55 @@ def test_rows_whose_result_is_too_large_are_named(row, fitted):
     X[row] = 3e38
     with pytest.raises(ValueError, match=rf"do not fit into float32 \(rows {row}\)"):
         estimator.transform(X * np.float32(1))
+
+
+# ------------------------------------------------------------------------- rows with missing values
+
+
+@pytest.fixture(scope="module")
+def two_modes():
+    """An estimator that knows two modes far apart, and rows of which some do not tell which."""
+    prior = GaussianMixturePrior([[-3.0, 0], [3.0, 0]], 0.5)
+    X = prior.sample(1000, random_state=0)
+    Y = X + 0.3 * np.random.RandomState(0).standard_normal(X.shape)
+    estimator = DivergenceRegularizedINN(operator=np.eye(2), random_state=0).fit(X, Y)
+    rows = Y[:12].copy()
+    rows[[3, 8]] = [np.nan, 0.0]
+    rows[[5, 6]] = [0.0, np.nan]
+    return estimator, rows
+
+
+CALLS = {
+    "predict": lambda estimator, Y: estimator.predict(Y, return_std=True),
+    "covariance": lambda estimator, Y: estimator.posterior_covariance(Y),
+    "interval": lambda estimator, Y: estimator.posterior_interval(Y),
+    "sample": lambda estimator, Y: estimator.sample_posterior(Y, random_state=0),
+    "score": lambda estimator, Y: estimator.score(np.zeros(Y.shape), Y),
+}
+
+
+def caught(call, *arguments):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        call(*arguments)
+    return found
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_rows_with_holes_are_named_by_the_numbers_of_the_caller(call, two_modes):
+    messages = [str(w.message) for w in caught(call, *two_modes)]
+    assert len(messages) == len(set(messages))
+    failed = [m for m in messages if "did not converge" in m]
+    assert [m.split(" did")[0] for m in failed] == ["The inversion of 2 of 12 rows"]
+    assert "(rows 3, 8)" in failed[0]
+    for kind in ("exceed those of the signals", "not positive definite"):
+        assert sum(kind in m for m in messages) <= 1
+
+
+def test_what_is_wrong_with_epsilon_is_said_once(two_modes):
+    Y = two_modes[1]
+    X = np.random.RandomState(0).standard_normal((200, 2))
+    estimator = DivergenceRegularizedINN(epsilon=3.0, operator=np.eye(2), max_iter=2)
+    estimator.fit(X, X + 0.3 * np.random.RandomState(1).standard_normal(X.shape))
+    found = [str(w.message) for w in caught(estimator.posterior_std, Y)]
+    assert sum("times the squared noise level" in m for m in found) == 1

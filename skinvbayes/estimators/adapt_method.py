@@ -39,20 +39,18 @@ class AdaptMethod:
         noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
             The covariance of the noise, in place of the noise level.
         image_shape : tuple of two int, default=None
-            Height and width of the images, where these are of another size; the operator is then
-            needed.
+            Height and width of images of another size; the operator is then needed.
 
         Returns
         -------
         estimator : estimator
-            A fitted copy, for predictions; this one stays as it is. Where its map is not monotone,
-            ``predict`` names the rows in a ConvergenceWarning.
+            A fitted copy, for predictions. Where its map is not monotone, ``predict`` names the
+            rows in a ConvergenceWarning.
 
         Raises
         ------
         ValueError
-            If there is no operator, if operator, noise or images do not fit, or if another loss is
-            asked for other measurements than those of the training.
+            If operator, noise or images do not fit, or if the loss does not serve them.
 
         Examples
         --------

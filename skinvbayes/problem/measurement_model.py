@@ -248,6 +248,8 @@ def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weig
         arguments = residual, weight, regressors.shape[1], regressors, rounding
         noise = NoiseModel.estimated(*arguments)
     noisy = np.sqrt(np.average(residual**2, axis=0, weights=weight)) > rounding
+    if not noisy.any():
+        return noise, Y
     known = X, operator.forward(X)[:, noisy], weight, regressors
     mean, mask = dependence_of_mean(residual[:, noisy], *known), np.zeros(Y.shape, dtype=bool)
     if not mean.is_possible:
