@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils import get_tags
 
@@ -99,3 +100,13 @@ def test_clean_pairs_do_not_tell_the_noise(operator):
         for known in ({"noise_level": 0.1}, {"epsilon": 0.01}):
             DivergenceRegularizedINN(operator=operator, max_iter=2, **known).fit(X, Y)
         ApproximationINN(operator=operator, max_iter=2).fit(X, Y)
+
+
+def test_signals_alone_for_a_nonlinear_operator():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 2)) * [1, 0.3] + np.where(rng.random((600, 1)) < 0.5, 1, -1)
+    Y = np.tanh(X) + 0.1 * rng.standard_normal(X.shape)
+    estimator = DivergenceRegularizedINN(operator=torch.tanh, noise_level=0.1, random_state=0)
+    alone, paired = (estimator.fit(X, y).score(X, Y) for y in (None, Y))
+    assert alone > paired - 0.02
+    assert estimator.score(X) == pytest.approx(paired, abs=0.05)

@@ -5,6 +5,7 @@ from functools import partial
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..operators import NonlinearOperator
 from .blur import GaussianBlur
 from .pairs import (
     check_integer,
@@ -16,7 +17,7 @@ from .pairs import (
 )
 from .profiles import random_profiles
 
-__all__ = ["make_saturating_sensor", "saturating_response"]
+__all__ = ["make_saturating_sensor", "saturating_response", "saturating_slope"]
 
 _DESCRIPTION = (
     "Simulated, and beyond the paper's theory, which treats linear forward maps: random boxes and "
@@ -42,6 +43,7 @@ def make_saturating_sensor(
     ``s(t) = σ asinh(t / σ)``, linear below the saturation σ and logarithmic above. The paper's
     theory, for linear forward maps, does not cover this problem. Its forward map is strictly
     monotone with Lipschitz constant one, so that the estimators can learn it without an operator.
+    DivergenceRegularizedINN takes it, as ``operator=problem.forward``.
 
     Parameters
     ----------
@@ -62,8 +64,8 @@ def make_saturating_sensor(
     -------
     problem : Bunch
         ``X_train`` (n_train, n_pixels), ``Y_train``, ``X_test`` (n_test, n_pixels), ``Y_test``,
-        ``operator`` (None), ``forward`` (the map of rows x to rows y without noise),
-        ``noise_level``, ``image_shape`` (n_pixels,) and ``DESCR``.
+        ``operator`` (None), ``forward`` (a :class:`skinvbayes.operators.NonlinearOperator`, the map
+        of rows without noise), ``noise_level``, ``image_shape`` (n_pixels,) and ``DESCR``.
 
     Examples
     --------
@@ -91,7 +93,9 @@ def _sensor(n_pixels, blur, saturation):
     check_number("blur", blur)
     check_number("saturation", saturation, positive=True)
     blurring = GaussianBlur((n_pixels,), blur)
-    return partial(saturating_response, blurring=blurring, saturation=saturation)
+    known = {"blurring": blurring, "saturation": saturation}
+    response, slope = partial(saturating_response, **known), partial(saturating_slope, **known)
+    return NonlinearOperator(response, slope, n_measurements=n_pixels)
 
 
 def saturating_response(X, *, blurring, saturation):
@@ -99,3 +103,10 @@ def saturating_response(X, *, blurring, saturation):
     # Strictly monotone: its Jacobian K s'(K x) K is positive definite, since s' > 0.
     blur = forward_of(blurring)
     return blur(saturation * np.arcsinh(blur(X) / saturation))
+
+
+def saturating_slope(X, *, blurring, saturation):
+    """The Jacobians ``K diag(s'(K x)) K``, of shape (n_samples, n_pixels, n_pixels)."""
+    blur = forward_of(blurring)
+    K = blur(np.eye(X.shape[1]))
+    return K.T @ (K / np.hypot(1, blur(X) / saturation)[:, :, None])

@@ -30,9 +30,8 @@ class AdaptMethod:
         Parameters
         ----------
         operator : linear operator of shape (n_measurements, n_features), default=None
-            The operator B, without a constant; that of this estimator by default. For other losses
-            than the divergence it must be of the same kind as that of the training. The names of
-            the measurements, ``measurement_names_in_``, are not those of B.
+            The operator B, without a constant and perhaps nonlinear; that of this estimator by
+            default. Other losses than the divergence need one of the same kind as in training.
         noise_level : float or array-like of shape (n_measurements,), default=None
             Standard deviation of the noise, of all measurements or of each; by default that of this
             estimator, for another operator its root mean square.

@@ -230,7 +230,7 @@ class BaseINN(
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
         X = check_signals(self, X)
-        return self._map().forward(X)
+        return self._z_map().forward(X)
 
     def jacobian(self, X):
         """The Jacobian Dφ of :meth:`transform`.
@@ -247,7 +247,7 @@ class BaseINN(
             symmetric with ``residual="gradient"`` and one block.
         """
         X = check_signals(self, X)
-        return self._map().jacobian(X)
+        return self._z_map().jacobian(X)
 
     def prior_term(self, X):
         """What training has added to the forward map, ``G x − φ(x)``.
@@ -289,7 +289,7 @@ class BaseINN(
             If the inversion of some rows did not converge, with their number and residual.
         """
         Z = check_targets(self, X)
-        return self._map().reconstruct(Z, lambda rows: rows)
+        return self._z_map().reconstruct(Z, lambda rows: rows)
 
     def predict(self, X, return_std=False):
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
@@ -363,8 +363,13 @@ class BaseINN(
             f"training ({self.noise_level_:.4g}); {type(self).__name__} has to be fitted again."
         )
 
+    def _z_map(self):
+        """The trained map, for those who give or take points of z-space."""
+        return self._map()
+
     _measurement_names_known = True  # false of estimators for other measurements than the fit's
     _reads_missing = False  # whether predict takes NaN for a missing measurement
+    _takes_nonlinear = False  # whether the operator may be nonlinear
 
     def _posterior(self, Y, noise_level=None):
         """The posterior for measurements."""

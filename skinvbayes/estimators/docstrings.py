@@ -31,7 +31,7 @@ Parameters
     LinearOperator. With it the network learns the normal equation, z = Aᵀ y. None learns from x to
     y directly (z = y) where they have the same size and the linear fit is close to symmetric
     positive definite. Otherwise it means "estimate", ridge least squares from the pairs, with a
-    warning where the sizes are the same.
+    warning where the sizes are the same. DivergenceRegularizedINN takes nonlinear ones too.
 noise_level : "auto", float or array-like of shape (n_measurements,), default="auto"
     Standard deviation δ of the noise, in the units of y, of all measurements or of each. "auto"
     takes the root mean square residual of the pairs where it is white. Where the residuals of up to
@@ -117,7 +117,8 @@ problem_ : InverseProblem
     What the pairs say about the problem: the operator A, the forward map G, the noise level, the
     bandwidth and the coordinates the network works in.
 operator_ : Operator or None
-    The operator, given or estimated; None for the original problem z = y.
+    The operator, given or estimated; None for the original problem z = y. A NonlinearOperator where
+    that was given; ``problem_`` then has the linear one that stands for it in training.
 epsilon_, noise_level_, prior_bandwidth_ : float
     The values that were used; the noise level is the root mean square one where levels differ.
 noise_std_ : ndarray of shape (n_measurements,)

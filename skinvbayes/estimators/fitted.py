@@ -23,7 +23,7 @@ def fitted_attributes(trained):
     return {
         "network_": trained.network,
         "problem_": problem,
-        "operator_": problem.measurement.operator,
+        "operator_": problem.measurement.given,
         "noise_std_": problem.measurement.noise.std,
         "noise_covariance_": problem.measurement.noise.matrix,
         "noise_level_": problem.noise_level,

@@ -1,6 +1,7 @@
 """What estimators accept: signals, measurements, pairs of them, and weights."""
 
 import math
+from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -14,7 +15,9 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from ..problem.measurement_model import MeasurementModel
+from ..noise.model import NoiseModel
+from ..operators import as_nonlinear_operator
+from ..problem.nonlinear_measurement import measurement_by
 from ..training.specification import Pairs
 from .measurement_names import check_measurement_names
 
@@ -65,6 +68,12 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
         If parameters, shapes or values are not as they must be.
     """
     estimator._validate_params()
+    if not estimator._takes_nonlinear and as_nonlinear_operator(estimator.operator) is not None:
+        raise ValueError(
+            f"The operator {estimator.operator!r} is nonlinear, and {type(estimator).__name__} "
+            "learns a reconstruction from z = Aᵀ y, which needs a linear one. "
+            "DivergenceRegularizedINN learns the prior by itself, and takes nonlinear operators."
+        )
     reset = previous is None
     drawn = y is None and can_measure(estimator)
     if drawn:
@@ -96,9 +105,11 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
 def _measured(estimator, signals, previous):
     """Pairs of signals and measurements of them, whose noise is new in every pass."""
     if previous is None:
-        given = estimator.operator, estimator.noise_level, estimator.noise_covariance
-        measurement = MeasurementModel.given(*given, estimator.n_features_in_)
-        estimator.n_measurements_in_ = measurement.noise.n_measurements
+        measurement = measurement_by(estimator.operator, signals.X)
+        estimator.n_measurements_in_ = n_measurements = measurement.noise.n_measurements
+        level = estimator.noise_level if _is_given(estimator.noise_level) else None
+        noise = NoiseModel.given(level, estimator.noise_covariance, n_measurements=n_measurements)
+        measurement = replace(measurement, noise=noise)
         rng = check_random_state(estimator.random_state)
     else:
         measurement, generator = previous.problem.measurement, previous.continuation.generator

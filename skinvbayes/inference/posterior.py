@@ -184,14 +184,9 @@ class Posterior:
 
     def _covariances(self):
         """Slices of the rows and the covariances of their errors, in chunks that bound memory."""
-        n, d = self.mean.shape
-        n_indefinite = 0
-        for rows in chunks.slices(n, chunks.chunk_size(d**2)):
-            Y = self.Y[rows].astype(np.float64)
-            map_, error_model = self._of(Y)
-            jacobian = map_.jacobian(self.mean[rows].astype(np.float64), self.targets(Y))
-            with single_thread():
-                S, indefinite = error_model.covariance(jacobian)
+        n, n_indefinite = len(self.mean), 0
+        for rows in chunks.slices(n, self._chunk_size):
+            S, indefinite = self._covariance_of(rows)
             n_indefinite += indefinite.sum()
             yield rows, S
         if n_indefinite:
@@ -201,6 +196,18 @@ class Posterior:
                 'to be trusted. With an operator, one block of residual="gradient" and the noise '
                 "level of the training this does not happen."
             )
+
+    @property
+    def _chunk_size(self):
+        return chunks.chunk_size(self.mean.shape[1] ** 2)
+
+    def _covariance_of(self, rows):
+        """Covariances of some rows, and whether their precisions were not positive definite."""
+        Y = self.Y[rows].astype(np.float64)
+        map_, error_model = self._of(Y)
+        jacobian = map_.jacobian(self.mean[rows].astype(np.float64), self.targets(Y))
+        with single_thread():
+            return error_model.covariance(jacobian)
 
     def _probed_variances(self, n_probes, random_state):
         """Diagonals of the covariances from products with random signs, and standard errors."""

@@ -1,5 +1,7 @@
 """Measurements of which some readings are missing."""
 
+import copy
+
 import numpy as np
 
 __all__ = ["ObservedPrecision", "missing_patterns"]
@@ -28,6 +30,8 @@ def missing_patterns(Y):
 class ObservedPrecision:
     """The matrices Q = δ² Σ⁻¹ of the readings that there are, with zeros where one is missing.
 
+    They are W W with the symmetric W = δ Σ^(−1/2) of these readings, which makes the noise white.
+
     Parameters
     ----------
     noise : NoiseModel
@@ -38,32 +42,39 @@ class ObservedPrecision:
 
     def __init__(self, noise, Y):
         self.noise, self.missing = noise, np.isnan(Y)
-        self._precisions = {}
+        self._whiteners = {}
 
     def rows(self, index):
         """The same for some of the rows."""
-        other = type(self).__new__(type(self))
-        other.noise, other.missing = self.noise, self.missing[index]
-        other._precisions = self._precisions
+        other = copy.copy(self)
+        other.missing = self.missing[index]
         return other
 
     def product(self, residual):
-        """``Q r`` for every row; what stands where a measurement is missing does not count."""
-        residual = np.where(self.missing, 0.0, residual)
-        if self.noise.kind != "correlated":
-            return residual * self.noise.whitener**2
-        weighted = np.zeros_like(residual)
-        for rows, kept in missing_patterns(np.where(self.missing, np.nan, 0.0)):
-            part = np.ix_(rows, kept)
-            weighted[part] = residual[part] @ self._precision(kept)
-        return weighted
+        """``Q r`` for every row, of shape (n_samples, n_measurements).
 
-    def _precision(self, kept):
-        """``δ² Σ⁻¹`` of the measurements of a pattern, computed once."""
+        What stands where a measurement is missing does not count.
+        """
+        return self.whiten(self.whiten(residual))
+
+    def whiten(self, residual):
+        """``W r`` for every row, of shape (n_samples, …, n_measurements)."""
+        missing = self.missing.reshape(len(residual), *(1,) * (residual.ndim - 2), -1)
+        residual = np.where(missing, 0.0, residual)
+        if self.noise.kind != "correlated":
+            return residual * self.noise.whitener
+        white = np.zeros_like(residual)
+        for rows, kept in missing_patterns(np.where(self.missing, np.nan, 0.0)):
+            part = np.zeros_like(residual[rows])
+            part[..., kept] = residual[rows][..., kept] @ self._whitener(kept)
+            white[rows] = part
+        return white
+
+    def _whitener(self, kept):
+        """``δ Σ^(−1/2)`` of the measurements of a pattern, computed once."""
         key = kept.tobytes()
-        if key not in self._precisions:
-            std = self.noise.std[kept] / self.noise.level
-            correlations = self.noise.matrix[np.ix_(kept, kept)] / self.noise.level**2
-            correlations /= np.outer(std, std)
-            self._precisions[key] = np.linalg.inv(correlations) / np.outer(std, std)
-        return self._precisions[key]
+        if key not in self._whiteners:
+            part = self.noise.restricted(kept)
+            whitener = part.whitener * (self.noise.level / part.level)
+            self._whiteners[key] = whitener if whitener.ndim == 2 else np.diag(whitener)
+        return self._whiteners[key]

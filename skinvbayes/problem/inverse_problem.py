@@ -178,11 +178,16 @@ class InverseProblem:
         return np.argsort(self.coordinates.from_targets(self.targets(Y))[:, 0], kind="stable")
 
     def completed(self, pairs):
-        """Pairs with what the signals explain, and noise, where a measurement is missing."""
+        """Pairs with what the signals explain, and noise, where a measurement is missing.
+
+        Of a nonlinear operator they are made those of the linear one that stands for it.
+        """
+        pairs = pairs._replace(Y=self.measurement.linearized(pairs.X, pairs.Y))
         missing = np.isnan(pairs.Y)
         if not missing.any():
             return pairs
-        drawn = self.measurement.drawn(pairs.X, np.random.RandomState(0))
+        model, rng = self.measurement, np.random.RandomState(0)
+        drawn = model.predicted(pairs.X) + model.noise.drawn(len(pairs.X), rng)
         return pairs._replace(Y=np.where(missing, drawn, pairs.Y))
 
     def adapted(self, measurement):
@@ -226,6 +231,10 @@ class InverseProblem:
     def exact_unit_forward(self):
         """The same in double precision, where nothing is trained."""
         return self._tensor_operator(rounded=False)
+
+    def unit_forward_of(self, network):
+        """The same as it is to be taken from a trained network: as the network has it inside."""
+        return self.unit_forward if network.knows_forward else self.exact_unit_forward
 
     def _tensor_operator(self, rounded):
         if self.coordinates.isotropic_norm is not None:

@@ -48,26 +48,17 @@ class MeasurementModel:
     offset: np.ndarray | None = None
 
     @classmethod
-    def given(cls, operator, noise_level, noise_covariance, n_features):
-        """What parameters say that leave nothing to be told from pairs.
-
-        Parameters
-        ----------
-        operator, noise_level, noise_covariance
-            The parameters of the estimators; "auto" for a noise level counts as none.
-        n_features : int
-            Size of a signal.
+    def by(cls, operator, X):
+        """The measurement of signals such as X by an operator, of which the noise is not known yet.
 
         Raises
         ------
         ValueError
-            If they do not fit.
+            If the operator does not fit.
         """
         operator = as_operator(operator)
-        operator = choose_operator(operator, None, n_features, operator.shape[0])
-        level = None if isinstance(noise_level, str) else noise_level
-        noise = NoiseModel.given(level, noise_covariance, n_measurements=operator.shape[0])
-        return cls(operator, None, noise)
+        operator = choose_operator(operator, None, X.shape[1], operator.shape[0])
+        return cls(operator, None, NoiseModel(operator.shape[0], 0.0))
 
     @classmethod
     def from_pairs(cls, operator, noise_level, noise_covariance, X, Y, weight):
@@ -132,6 +123,15 @@ class MeasurementModel:
         rounding = _ROUNDING if self.fitted is None else _CLEAN_FIT
         return self.noise.level <= rounding * np.abs(Y).max()
 
+    @property
+    def given(self):
+        """The operator as it was given, of nonlinear measurements not the A of training."""
+        return self.operator
+
+    def linearized(self, X, Y):
+        """Measurements Y of signals X by the operator A, whatever measured them."""
+        return Y
+
     def target_mean(self, signal_mean):
         """The z of a signal without noise, of shape (n_features,)."""
         return self.targets(self.predicted(signal_mean[None]))[0]
@@ -143,7 +143,11 @@ class MeasurementModel:
 
     def drawn(self, X, rng):
         """Measurements of signals, with noise from a RandomState."""
-        return self.predicted(X) + self.noise.drawn(len(X), rng)
+        return self.image(X) + self.noise.drawn(len(X), rng)
+
+    def image(self, X):
+        """What is measured of signals without noise, whatever measures them."""
+        return self.predicted(X)
 
     @cached_property
     def whitened(self):

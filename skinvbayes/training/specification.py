@@ -10,7 +10,7 @@ from ..networks.architecture import Architecture
 from ..networks.block import ResidualBlock
 from ..networks.iresnet import name_of
 from ..problem.inverse_problem import InverseProblem, Policy, check_pairs
-from ..problem.measurement_model import MeasurementModel
+from ..problem.nonlinear_measurement import measurement_from_pairs
 
 __all__ = ["Pairs", "TrainingSpecification"]
 
@@ -78,7 +78,7 @@ class TrainingSpecification:
         """The inverse problem that the pairs pose, and the pairs without outliers."""
         check_pairs(*pairs[:2])
         X, Y, weight = pairs
-        measurement, Y = MeasurementModel.from_pairs(
+        measurement, Y = measurement_from_pairs(
             self.operator, self.noise_level, self.noise_covariance, X, Y, weight
         )
         if self._needs_noise and measurement.is_clean(X, Y):
