@@ -143,12 +143,13 @@ class KnownPosterior:
     def jacobian(self, u, rows):
         return slopes_of_cubes(u) / DELTA
 
-    def gradient(self, u):
+    def gradient(self, u, rows):
         return -PRIOR.score(u)
 
-    def hessian(self, u):
+    def hessian(self, u, rows):
         columns = [
-            (self.gradient(u + 1e-5 * v) - self.gradient(u - 1e-5 * v)) / 2e-5 for v in np.eye(2)
+            (self.gradient(u + 1e-5 * v, rows) - self.gradient(u - 1e-5 * v, rows)) / 2e-5
+            for v in np.eye(2)
         ]
         return np.stack(columns, axis=2)
 

@@ -57,8 +57,9 @@ def test_memmap_in_bounded_memory(method, estimator, mapped):
 @every
 def test_training_from_memmap(cls, mapped, pairs):
     Y = mapped[:200] + 0.1
-    estimator = cls(max_iter=2, random_state=0).fit(mapped[:200], Y)
-    plain = cls(max_iter=2, random_state=0).fit(np.array(mapped[:200]), np.array(Y))
+    options = {"noise_level": 0.1, "max_iter": 2, "random_state": 0}
+    estimator = cls(**options).fit(mapped[:200], Y)
+    plain = cls(**options).fit(np.array(mapped[:200]), np.array(Y))
     np.testing.assert_array_equal(estimator.predict(Y), plain.predict(Y))
 
 

@@ -165,3 +165,15 @@ def test_what_is_wrong_with_epsilon_is_said_once(two_modes):
     estimator.fit(X, X + 0.3 * np.random.RandomState(1).standard_normal(X.shape))
     found = [str(w.message) for w in caught(estimator.posterior_std, Y)]
     assert sum("times the squared noise level" in m for m in found) == 1
+
+
+def test_rows_between_two_modes_still_end_in_one(two_modes):
+    """The map is not monotone there; what is returned is stationary all the same."""
+    estimator, Y = two_modes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = estimator.predict(Y)
+    other = estimator.adapt(operator=[[0.0, 1.0]])
+    offset = estimator.problem_.measurement.offset[1]
+    residual = other.transform(found[[3, 8]]) - other.problem_.targets(Y[[3, 8], 1:] - offset)
+    assert_allclose(residual, 0, atol=1e-8)

@@ -115,7 +115,7 @@ def test_fit_and_all_that_follows(estimator, data):
 @given(arrays(6, 2), st.sampled_from(["predict", "transform", "inverse_transform", "partial_fit"]))
 def test_fitted_estimators_meet_anything(rows, method):
     X = np.random.RandomState(0).standard_normal((30, 2))
-    estimator = DivergenceRegularizedINN(max_iter=3, random_state=0).fit(X, X)
+    estimator = DivergenceRegularizedINN(noise_level=0.1, max_iter=3, random_state=0).fit(X, X)
     arguments = (rows, rows) if method == "partial_fit" else (rows,)
     found = try_to(getattr(estimator, method), *arguments)
     if isinstance(found, np.ndarray):

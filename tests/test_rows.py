@@ -119,7 +119,12 @@ def test_a_row_alone_is_the_row_among_others(plane):
 def test_single_precision(digits):
     """The same in float32, in units of its rounding."""
     estimator = DivergenceRegularizedINN(
-        operator=eye_array(64), residual="conv", image_shape=(8, 8), kernel_size=3, max_iter=1
+        operator=eye_array(64),
+        noise_level=0.1,
+        residual="conv",
+        image_shape=(8, 8),
+        kernel_size=3,
+        max_iter=1,
     ).fit(digits.X_train[:50], digits.X_train[:50] + 0.1)
     Y = digits.Y_test[:5].astype(np.float32)
     assert_same_rows(lambda Y: [estimator.predict(Y)], Y, 65_535, 1e-6)

@@ -15,12 +15,14 @@ import torch
 from ..inversion import InvertibleMap, invert
 from ..numerics import chunks
 from ..numerics.krylov import lowest_eigenvalues
+from .gauss_newton import minimize
 from .row_operator import RowOperator
 from .trained_map import TrainedMap
 
 __all__ = ["AdaptedMap", "AdaptedNetwork"]
 
 _MOST_STEPS = 200  # of Lanczos' method
+_MOST_FEATURES = 512  # up to which matrices are formed to minimise a potential
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
@@ -179,6 +181,7 @@ class AdaptedMap(TrainedMap):
         for step in range(1, n_steps + 1):
             share = step / n_steps
             found = invert(network.weighted(first * (ratio / first) ** share), w, start=found.x)
+        self._descend(w, found, start)
         if (ratio > 1 or network.other is not None) and not network.surely_monotone():
             frozen = network.frozen()
             for share in (0.0, 0.5, 1.0):
@@ -186,8 +189,46 @@ class AdaptedMap(TrainedMap):
                 found.converged &= frozen.lowest_slopes(points) > 0
         return found
 
+    def _descend(self, w, found, start):
+        """Rows whose inversion has not converged are taken down to a minimum of their potential."""
+        left = (~found.converged).nonzero()[:, 0]
+        few = w.shape[1] <= _MOST_FEATURES and self.network.network.positive_definite
+        if not few or len(left) == 0:
+            return
+        potential = _Potential(self.network.rows(left).frozen(), w[left])
+        lowest = minimize(potential, start[left].cpu().numpy())
+        down = torch.from_numpy(lowest.converged).to(w.device)
+        u, left = torch.from_numpy(lowest.u).to(w)[down], left[down]
+        found.x[left] = u
+        found.residual[left] = torch.linalg.vector_norm(self.network.rows(left)(u) - w[left], dim=1)
+        found.converged[left] = True
+
     def _guess(self, w):
         """Where to start from; None for where inversions start by themselves."""
         if not self._is_isotropic:
             return self.network.linear_guess(w)
         return invert(self.network.network, w).x if self.network.differs_by_row else None
+
+
+@dataclass
+class _Potential:
+    """The function of u whose gradient is ψ(u) − w, for :func:`minimize`; there is no residual."""
+
+    network: AdaptedNetwork
+    w: torch.Tensor
+
+    def residual(self, u, rows):
+        return np.zeros((len(u), 0))
+
+    def jacobian(self, u, rows):
+        return np.zeros((len(u), 0, u.shape[1]))
+
+    def gradient(self, u, rows):
+        return (self._of(rows)(torch.from_numpy(u).to(self.w)) - self.w[rows]).cpu().numpy()
+
+    def hessian(self, u, rows):
+        J = self._of(rows).jacobian(torch.from_numpy(u).to(self.w)).cpu().numpy()
+        return (J + J.transpose(0, 2, 1)) / 2
+
+    def _of(self, rows):
+        return self.network.rows(torch.from_numpy(rows))

@@ -38,10 +38,10 @@ class Objective(Protocol):
     def jacobian(self, u, rows):
         """J, of shape (n, n_measurements, n_features)."""
 
-    def gradient(self, u):
+    def gradient(self, u, rows):
         """q = ∇V, of shape (n, n_features)."""
 
-    def hessian(self, u):
+    def hessian(self, u, rows):
         """H, of shape (n, n_features, n_features), symmetric."""
 
 
@@ -103,9 +103,9 @@ def minimize(objective, u, *, tol=1e-6, max_iter=200):
 def _step(objective, state, rows):
     """One step of some rows, where it lowers the objective; their damping is updated."""
     u, R, damping = state.u[rows], state.residual[rows], state.damping[rows]
-    J, q = objective.jacobian(u, rows), objective.gradient(u)
+    J, q = objective.jacobian(u, rows), objective.gradient(u, rows)
     gradient = np.einsum("nij,ni->nj", J, R) + q
-    matrix = J.transpose(0, 2, 1) @ J + objective.hessian(u)
+    matrix = J.transpose(0, 2, 1) @ J + objective.hessian(u, rows)
     size = np.abs(np.diagonal(matrix, axis1=1, axis2=2)).mean(axis=1)
     damped = matrix + (damping * size)[:, None, None] * np.eye(u.shape[1])
     p, definite = solve_definite(damped, -gradient)
@@ -114,7 +114,7 @@ def _step(objective, state, rows):
     new = objective.residual(u + p, rows)
     with np.errstate(invalid="ignore", over="ignore"):
         change = ((new - R) * (new + R)).sum(axis=1) / 2
-        change += line_integral(objective.gradient, u, u + p, _NODES)
+        change += line_integral(lambda v: objective.gradient(v, rows), u, u + p, _NODES)
         ratio = change / np.minimum(predicted, -np.finfo(float).tiny)
     state.decrement[rows] = np.where(definite, np.sqrt(np.maximum(-slope, 0)), np.inf)
     # at a minimum rounding decides on the ratio, and the step is right

@@ -107,17 +107,17 @@ class _LogPosterior:
         J = self.whitener.rows(rows).whiten(J.transpose(0, 2, 1)).transpose(0, 2, 1)
         return c.scale / self.level * (J @ c.basis if np.ndim(c.basis) else c.basis * J)
 
-    def gradient(self, u):
+    def gradient(self, u, rows):
         return self.prior.gradient(u)
 
-    def hessian(self, u):
+    def hessian(self, u, rows):
         return self.prior.hessian(u)
 
     def energy(self, u):
         """The objective, up to a constant that does not depend on u."""
         R = self.residual(u, np.arange(len(u)))
         with np.errstate(over="ignore"):
-            return (R**2).sum(axis=1) / 2 + line_integral(self.gradient, np.zeros_like(u), u)
+            return (R**2).sum(axis=1) / 2 + line_integral(self.prior.gradient, np.zeros_like(u), u)
 
     def _image(self, u):
         return self.measurement.image(self.prior.coordinates.to_signals(u.copy()))
@@ -183,7 +183,7 @@ class NonlinearMap:
         with single_thread(), torch.no_grad():
             u = c.from_signals(X.astype(np.float64))
             J = objective.jacobian(u, np.arange(len(u)))
-            information, prior = J.transpose(0, 2, 1) @ J, objective.hessian(u)
+            information, prior = J.transpose(0, 2, 1) @ J, self.prior.hessian(u)
         information, prior = (self._in_signals(matrix) for matrix in (information, prior))
         return information + prior, information
 
