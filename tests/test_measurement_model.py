@@ -327,3 +327,18 @@ def test_an_estimator_with_arrays_is_cloned(A):
     copy = clone(estimator)
     np.testing.assert_array_equal(copy.noise_covariance, CORRELATED)
     assert copy.get_params()["noise_level"] == "auto"
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (2, 4)], ids=["square", "tall", "wide"])
+def test_measurements_may_be_mixed(shape):
+    """Y M with the covariance Mᵀ Σ M says the same of the signals."""
+    rng = np.random.default_rng(0)
+    A, root, M = (rng.standard_normal(size) for size in (shape, shape[:1] * 2, shape[:1] * 2))
+    sigma, M = 0.1 * (root @ root.T + 0.3 * np.eye(len(A))), M + 2 * np.eye(len(A))
+    X = rng.standard_normal((600, shape[1])) + 2 * (rng.random((600, 1)) < 0.5)
+    Y = X @ A.T + rng.multivariate_normal(np.zeros(len(A)), sigma, 600)
+    options = {"max_iter": 20, "random_state": 0}
+    estimator = DivergenceRegularizedINN(operator=A, noise_covariance=sigma, **options).fit(X, Y)
+    known = {"operator": M.T @ A, "noise_covariance": M.T @ sigma @ M}
+    mixed = DivergenceRegularizedINN(**known, **options).fit(X, Y @ M)
+    np.testing.assert_allclose(mixed.predict(Y[:50] @ M), estimator.predict(Y[:50]), atol=1e-6)
