@@ -17,6 +17,8 @@ from scipy.linalg import eigh
 
 __all__ = ["Coordinates", "rounded_number", "rounded_rows"]
 
+_SILENT = 1e-10  # information of a coordinate, relative to the largest, that counts as none
+
 
 @dataclass
 class Coordinates:
@@ -59,10 +61,13 @@ class Coordinates:
             Their axes come in the order of descending information, with positive skewness: they
             do not depend on the units or on a linear change of the signals.
         """
-        basis = eigh((forward + forward.T) / 2, precision)[1][:, ::-1]
+        information, basis = eigh((forward + forward.T) / 2, precision)
+        information, basis = information[::-1], basis[:, ::-1]
         inverse_basis = basis.T @ precision
         mean = np.average(X, axis=0, weights=weight)
         u = (X - mean) @ inverse_basis.T
+        axes = _distinct_axes(information, u, weight)
+        basis, inverse_basis, u = basis @ axes, axes.T @ inverse_basis, u @ axes
         signs = np.where(weight @ u**3 < 0, -1.0, 1.0)
         basis, inverse_basis = basis * signs, inverse_basis * signs[:, None]
         return cls._scaled(X, Z, weight, basis, inverse_basis)
@@ -192,6 +197,21 @@ class Coordinates:
         if not np.ndim(self.basis):
             return self.n_features * np.log(self.isotropic_norm)
         return 2 * np.linalg.slogdet(self.inverse_basis)[1]
+
+
+def _distinct_axes(information, u, weight):
+    """A rotation of the coordinates that tell nothing, so that rounding does not choose them.
+
+    Where no measurement tells them apart, their fourth moments do, as in blind identification
+    (J.-F. Cardoso 1989).
+    """
+    axes = np.eye(len(information))
+    silent = np.flatnonzero(information <= _SILENT * information[0])
+    if len(silent) > 1:
+        part = u[:, silent]
+        moments = (weight * (part**2).sum(axis=1) * part.T) @ part
+        axes[np.ix_(silent, silent)] = np.linalg.eigh(moments)[1]
+    return axes
 
 
 def _times(rows, factor, transposed=False):
