@@ -321,8 +321,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
                 "Some measurements are missing (NaN), and this estimator was fitted without an "
                 'operator: give the operator, or operator="estimate".'
             )
-        network = self._adapted_network(noise_level)
-        map_ = MissingMap(network, self.problem_.coordinates, self.problem_)
+        map_ = MissingMap(*self._adapted(noise_level), self.problem_)
         return replace(posterior, map=map_, targets=map_.targets, information=map_.information)
 
     def _trained(self):
@@ -349,10 +348,10 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         trained = super()._map()
         if noise_level is None and self._origin is None:
             return trained
-        return AdaptedMap(self._adapted_network(noise_level), trained.coordinates)
+        return AdaptedMap(*self._adapted(noise_level))
 
-    def _adapted_network(self, noise_level):
-        """The network for other measurements or another noise level, in its coordinates."""
+    def _adapted(self, noise_level):
+        """The network for other measurements or another noise level, and what goes with it."""
         given = noise_level is not None
         if given and (not isinstance(noise_level, numbers.Real) or not 0 < noise_level < np.inf):
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
@@ -364,4 +363,6 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
             noise_level = NoiseModel.given(noise_level, n_measurements=1).level
         ratio = (noise_level**2 if given else self.epsilon_) / epsilon
         known = problem.unit_forward_of(self.network_)
-        return AdaptedNetwork(self.network_, known, ratio, other)
+        coordinates = self.problem_.coordinates
+        network = AdaptedNetwork(self.network_, known, ratio, other)
+        return network, coordinates, coordinates.unit_weight(epsilon)

@@ -15,14 +15,17 @@ import torch
 from ..inversion import InvertibleMap, invert
 from ..numerics import chunks
 from ..numerics.krylov import lowest_eigenvalues
-from .gauss_newton import minimize
+from .gauss_newton import line_integral, minimize
 from .row_operator import RowOperator
 from .trained_map import TrainedMap
 
 __all__ = ["AdaptedMap", "AdaptedNetwork"]
 
 _MOST_STEPS = 200  # of Lanczos' method
-_MOST_FEATURES = 512  # up to which matrices are formed to minimise a potential
+_STATIONARY = 1e-6  # residual of a row whose inversion has ended
+_DRAWS, _DRAWS_OF_MANY = 8, 2  # signals from which minima are looked for, of few and many features
+_FEW_FEATURES = 16
+_FLATTEST = 1e-6  # slope for Gaussian signals, below which draws go no farther
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
@@ -60,10 +63,36 @@ class AdaptedNetwork(InvertibleMap):
 
     def linear_guess(self, w):
         """ψ_r⁻¹(w) for Gaussian signals, for which ψ is the identity in natural coordinates."""
+        return torch.linalg.lstsq(self._linear(w), w[:, :, None]).solution[:, :, 0]
+
+    def likely_signals(self, w, variance):
+        """Points to look for minima from: that of Gaussian signals, and draws from around it.
+
+        Parameters
+        ----------
+        w : Tensor of shape (n_samples, n_features)
+            Targets.
+        variance : float
+            Variance of the noise, in the coordinates of ψ.
+
+        Yields
+        ------
+        u : Tensor of shape (n_samples, n_features)
+        """
+        guess = self.linear_guess(w)
+        yield guess
+        n_draws = _DRAWS if w.shape[1] <= _FEW_FEATURES else _DRAWS_OF_MANY
+        white = np.random.RandomState(0).standard_normal((n_draws, w.shape[1]))
+        spectrum, axes = torch.linalg.eigh(self._linear(w))
+        scales = (variance * self.ratio / spectrum.clamp(min=_FLATTEST)).sqrt()
+        for draw in torch.from_numpy(white).to(w):
+            yield guess + torch.einsum("nij,nj->ni", axes, scales * draw)
+
+    def _linear(self, w):
+        """The Jacobians for Gaussian signals, of shape (n_samples, n_features, n_features)."""
         G, H = self.known.matrix(w), (self.other or self.known).matrix(w)
         matrix = H + self.ratio * (torch.eye(len(G)).to(G) - G)
-        rows = matrix.expand(len(w), *G.shape)
-        return torch.linalg.lstsq(rows, w[:, :, None]).solution[:, :, 0]
+        return matrix.expand(len(w), *G.shape)
 
     @property
     def differs_by_row(self):
@@ -152,9 +181,20 @@ class AdaptedNetwork(InvertibleMap):
 
 @dataclass
 class AdaptedMap(TrainedMap):
-    """φ_r in the user's units; its inverse starts from that of φ and changes r in steps."""
+    """φ_r in the user's units; its inverse starts from that of φ and changes r in steps.
+
+    Attributes
+    ----------
+    network : AdaptedNetwork
+        The map ψ_r.
+    coordinates : Coordinates
+        As of :class:`TrainedMap`.
+    variance : float
+        Variance of the noise of the training, in these coordinates.
+    """
 
     network: AdaptedNetwork
+    variance: float
 
     @property
     def advice(self):
@@ -169,6 +209,7 @@ class AdaptedMap(TrainedMap):
         """ψ_r⁻¹(w), by continuation in the weight: for H = G from that of the training.
 
         A row counts as converged only if ψ_r is monotone at its first and last point and half way.
+        Elsewhere the lowest minimum of its potential that was found is returned.
         """
         network, ratio = self.network, self.network.ratio
         if network.other is None:
@@ -181,33 +222,38 @@ class AdaptedMap(TrainedMap):
         for step in range(1, n_steps + 1):
             share = step / n_steps
             found = invert(network.weighted(first * (ratio / first) ** share), w, start=found.x)
-        self._descend(w, found, start)
         if (ratio > 1 or network.other is not None) and not network.surely_monotone():
             frozen = network.frozen()
             for share in (0.0, 0.5, 1.0):
                 points = start + share * (found.x - start)
                 found.converged &= frozen.lowest_slopes(points) > 0
+            self._descend(w, found)
         return found
-
-    def _descend(self, w, found, start):
-        """Rows whose inversion has not converged are taken down to a minimum of their potential."""
-        left = (~found.converged).nonzero()[:, 0]
-        few = w.shape[1] <= _MOST_FEATURES and self.network.network.positive_definite
-        if not few or len(left) == 0:
-            return
-        potential = _Potential(self.network.rows(left).frozen(), w[left])
-        lowest = minimize(potential, start[left].cpu().numpy())
-        down = torch.from_numpy(lowest.converged).to(w.device)
-        u, left = torch.from_numpy(lowest.u).to(w)[down], left[down]
-        found.x[left] = u
-        found.residual[left] = torch.linalg.vector_norm(self.network.rows(left)(u) - w[left], dim=1)
-        found.converged[left] = True
 
     def _guess(self, w):
         """Where to start from; None for where inversions start by themselves."""
         if not self._is_isotropic:
             return self.network.linear_guess(w)
         return invert(self.network.network, w).x if self.network.differs_by_row else None
+
+    def _descend(self, w, found):
+        """Give rows that have not converged the lowest minimum found of their potential."""
+        rows = (~found.converged).nonzero()[:, 0]
+        by_matrices = not self._is_isotropic and self.network.network.positive_definite
+        if not by_matrices or len(rows) == 0:
+            return
+        network = self.network.rows(rows).frozen()
+        potential, best = _Potential(network, w[rows]), found.x[rows]
+        lowest, going = potential.energy(best), found.residual[rows] < _STATIONARY
+        lowest = torch.where(going, lowest, torch.inf)
+        for start in network.likely_signals(w[rows], self.variance):
+            ended = minimize(potential, start.cpu().numpy())
+            u = torch.from_numpy(ended.u).to(w)
+            energy = potential.energy(u)
+            lower = torch.from_numpy(ended.converged).to(w.device) & (energy < lowest)
+            best, lowest = torch.where(lower[:, None], u, best), torch.where(lower, energy, lowest)
+        found.x[rows] = best
+        found.residual[rows] = torch.linalg.vector_norm(network(best) - w[rows], dim=1)
 
 
 @dataclass
@@ -229,6 +275,13 @@ class _Potential:
     def hessian(self, u, rows):
         J = self._of(rows).jacobian(torch.from_numpy(u).to(self.w)).cpu().numpy()
         return (J + J.transpose(0, 2, 1)) / 2
+
+    def energy(self, u):
+        """The function, but for a constant, of shape (n_samples,)."""
+        rows = np.arange(len(u))
+        end = u.cpu().numpy()
+        integral = line_integral(lambda v: self.gradient(v, rows), np.zeros_like(end), end)
+        return torch.from_numpy(integral).to(u)
 
     def _of(self, rows):
         return self.network.rows(torch.from_numpy(rows))

@@ -37,7 +37,7 @@ class MissingMap(AdaptedMap):
     def for_rows(self, rows):
         """The map of some rows of measurements."""
         other = RowOperator(self.information(rows), self.coordinates, self._by_matrices)
-        return AdaptedMap(self.network.with_other(other), self.coordinates)
+        return AdaptedMap(self.network.with_other(other), self.coordinates, self.variance)
 
     @property
     def _operator(self):
