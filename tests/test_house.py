@@ -36,7 +36,7 @@ PUBLIC = {  # names that users import; a wing may hand on more
     ],
     "skinvbayes.plotting": [
         *("DeformedGridDisplay", "EpsilonPathDisplay", "ErrorTradeOffDisplay", "ImagesDisplay"),
-        *("LossCurveDisplay", "UncertaintyDisplay", "VectorFieldDisplay"),
+        *("LossCurveDisplay", "SignalDisplay", "UncertaintyDisplay", "VectorFieldDisplay"),
     ],
     "skinvbayes.priors": [
         *("EmpiricalPrior", "GaussianMixturePrior", "KernelDensityPrior", "principal_axes"),

@@ -2,16 +2,18 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas
 import pytest
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor
-from skinvbayes.datasets import load_deblurring_digits
+from skinvbayes.datasets import load_deblurring_digits, make_ill_posed
 from skinvbayes.plotting import (
     DeformedGridDisplay,
     EpsilonPathDisplay,
     ErrorTradeOffDisplay,
     ImagesDisplay,
     LossCurveDisplay,
+    SignalDisplay,
     UncertaintyDisplay,
     VectorFieldDisplay,
 )
@@ -52,6 +54,8 @@ def displays(estimator, X, Y, ax):
             *(unfitted, X[:60], Y[:60]), epsilon=epsilon, cv=2, ax=ax
         ),
         "epsilon, numbers": EpsilonPathDisplay.from_predictions(epsilon, scores, scores, ax=ax),
+        "signal": SignalDisplay.from_estimator(estimator, Y, X=X, ax=ax),
+        "signal, numbers": SignalDisplay.from_predictions([1.0, 2.0], ax=ax),
         "images": ImagesDisplay.from_estimator(estimator, X, Y, image_shape=(1, 2), ax=ax),
         "images, numbers": ImagesDisplay.from_predictions(images, image_shape=(2, 3), ax=ax),
     }
@@ -192,3 +196,101 @@ def test_images_of_an_estimator():
     np.testing.assert_array_equal(
         display.rows["DivergenceRegularizedINN"], estimator.predict(data.Y_test[:3])
     )
+
+
+@pytest.fixture(scope="module")
+def ill_posed():
+    data = make_ill_posed("gravity", 200, 6, n_features=12)
+    estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=5, random_state=0)
+    return data, estimator.fit(data.X_train, data.Y_train)
+
+
+def edges(band, grid):
+    """The ends of a band over the grid."""
+    vertices = band.get_paths()[0].vertices
+    heights = [vertices[np.isclose(vertices[:, 0], x), 1] for x in grid]
+    return [height.min() for height in heights], [height.max() for height in heights]
+
+
+def test_signal_with_band_and_truth(ill_posed):
+    data, estimator = ill_posed
+    grid = np.linspace(0, 3, 12)
+    display = SignalDisplay.from_estimator(
+        *(estimator, data.Y_test),
+        **{"X": data.X_test, "rows": -2, "grid": grid, "coverage": 0.8, "color": "red"},
+        **{"title": "one", "xlabel": "depth (m)", "ylabel": "density (kg/m³)"},
+    )
+    np.testing.assert_array_equal(display.line_.get_xdata(), grid)
+    np.testing.assert_allclose(display.line_.get_ydata(), estimator.predict(data.Y_test)[-2])
+    np.testing.assert_array_equal(display.truth_.get_ydata(), data.X_test[-2])
+    interval = estimator.posterior_interval(data.Y_test, coverage=0.8)
+    np.testing.assert_allclose(edges(display.band_, grid), [end[-2] for end in interval])
+    assert display.ax_.get_xlabel() == "depth (m)"
+    assert display.ax_.get_ylabel() == "density (kg/m³)"
+    assert display.ax_.get_title() == "one"
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["DivergenceRegularizedINN", "80 % interval", "truth"]
+    assert display.line_.get_color() == "red"
+
+
+def test_signals_below_each_other(ill_posed):
+    data, estimator = ill_posed
+    display = SignalDisplay.from_estimator(estimator, data.Y_test, rows=[4, 1], name="mine")
+    assert display.ax_.shape == display.line_.shape == display.band_.shape == (2,)
+    assert list(display.truth_) == [None, None]
+    for line, row in zip(display.line_, (4, 1), strict=True):
+        np.testing.assert_allclose(line.get_ydata(), estimator.predict(data.Y_test[[row]])[0])
+    assert [ax.get_xlabel() for ax in display.ax_] == ["", "feature"]
+    axes = plt.subplots(2)[1]
+    assert list(display.plot(ax=axes).ax_) == list(axes)
+    assert display.figure_ is axes[0].figure
+    assert SignalDisplay.from_predictions(np.ones((1, 3))).ax_.shape == (1,)
+
+
+def test_band_is_wider_where_measurements_are_missing(ill_posed):
+    data, estimator = ill_posed
+    Y = pandas.DataFrame(data.Y_test)
+    Y.iloc[1, 3:] = np.nan
+    holes, complete = (
+        SignalDisplay.from_estimator(estimator, measured, rows=1) for measured in (Y, data.Y_test)
+    )
+    assert np.sum(holes.upper - holes.lower) > np.sum(complete.upper - complete.lower)
+    np.testing.assert_allclose(holes.signals, estimator.predict(Y)[1])
+
+
+def test_signal_of_the_usual_regressor(ill_posed):
+    data, estimator = ill_posed
+    regressor = Reconstructor(estimator).fit(data.Y_train, data.X_train)
+    display = SignalDisplay.from_estimator(regressor, data.Y_test, rows=2)
+    np.testing.assert_allclose(display.signals, regressor.predict(data.Y_test)[2])
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"signals": np.ones((2, 3, 4))}, r"signals must be of shape .* got \(2, 3, 4\)"),
+        ({"lower": np.ones(3)}, "give lower and upper, or neither"),
+        ({"lower": np.ones(3), "upper": np.ones(4)}, r"upper must .* \(3,\); got \(4,\)"),
+        ({"truth": np.ones((1, 3))}, r"truth must be of the shape of signals"),
+        ({"grid": np.ones(2)}, r"grid must be of shape \(3,\); got \(2,\)"),
+        ({"signals": np.ones((2, 3)), "ax": "one"}, "2 signals, 1 axes"),
+    ],
+)
+def test_signals_that_do_not_fit(given, message):
+    if "ax" in given:
+        given = given | {"ax": plt.subplots()[1]}
+    with pytest.raises(ValueError, match=message):
+        SignalDisplay.from_predictions(**({"signals": np.ones(3)} | given))
+
+
+def test_truth_of_other_rows(ill_posed):
+    data, estimator = ill_posed
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        SignalDisplay.from_estimator(estimator, data.Y_test, X=data.X_test[:3])
+
+
+@pytest.mark.parametrize("rows", [6, -7, [0, 6], []])
+def test_rows_that_there_are_not(rows, ill_posed):
+    data, estimator = ill_posed
+    with pytest.raises(ValueError, match="rows must be some of the 6 measurements"):
+        SignalDisplay.from_estimator(estimator, data.Y_test, rows=rows)

@@ -9,6 +9,7 @@ from .curves import EpsilonPathDisplay, LossCurveDisplay
 from .errors import ErrorTradeOffDisplay, UncertaintyDisplay
 from .images import ImagesDisplay
 from .plane import DeformedGridDisplay, VectorFieldDisplay
+from .signals import SignalDisplay
 
 __all__ = [
     "DeformedGridDisplay",
@@ -16,6 +17,7 @@ __all__ = [
     "ErrorTradeOffDisplay",
     "ImagesDisplay",
     "LossCurveDisplay",
+    "SignalDisplay",
     "UncertaintyDisplay",
     "VectorFieldDisplay",
 ]

@@ -1,0 +1,260 @@
+"""Signals on a grid, as lines with error bands."""
+
+import operator
+
+import numpy as np
+from sklearn.utils import _safe_indexing, check_consistent_length
+
+from .axes import axes_or_new, finish
+
+__all__ = ["SignalDisplay"]
+
+
+class SignalDisplay:
+    """Reconstructed signals as lines, with error bands and the true signals where these are known.
+
+    One signal is drawn on one axes; several are drawn below each other, each on axes of its own.
+
+    Parameters
+    ----------
+    signals : array-like of shape (n_features,) or (n_signals, n_features)
+        The reconstructions.
+    lower, upper : array-likes of the shape of ``signals``, default=None
+        Ends of the error bands; no bands by default.
+    truth : array-like of the shape of ``signals``, default=None
+        The true signals.
+    grid : array-like of shape (n_features,), default=None
+        Where the features are, such as times or wavelengths; 0, 1, 2, … by default.
+    coverage : float, default=None
+        The probability of the intervals, for the legend.
+    name : str, default=None
+        What the lines are called in the legend.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes, or ndarray of shape (n_signals,) of them
+        What was drawn on, one for each of several signals. The next three are arrays, too, then.
+    line_ : matplotlib Line2D
+        The reconstruction.
+    band_ : matplotlib PolyCollection or None
+        The error band.
+    truth_ : matplotlib Line2D or None
+        The true signal.
+    figure_ : matplotlib Figure
+        The figure of the axes.
+
+    Examples
+    --------
+    >>> from skinvbayes import DivergenceRegularizedINN
+    >>> from skinvbayes.datasets import make_ill_posed
+    >>> from skinvbayes.plotting import SignalDisplay
+    >>> data = make_ill_posed("gravity", 200, 5, n_features=16)
+    >>> estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=20, random_state=0)
+    >>> estimator = estimator.fit(data.X_train, data.Y_train)
+    >>> display = SignalDisplay.from_estimator(
+    ...     estimator, data.Y_test, X=data.X_test, rows=[0, 3], xlabel="depth (m)"
+    ... )
+    >>> display.signals.shape, display.ax_.shape
+    ((2, 16), (2,))
+    """
+
+    def __init__(
+        self,
+        signals,
+        lower=None,
+        upper=None,
+        *,
+        truth=None,
+        grid=None,
+        coverage=None,
+        name=None,
+    ):
+        self.signals = signals
+        self.lower = lower
+        self.upper = upper
+        self.truth = truth
+        self.grid = grid
+        self.coverage = coverage
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        Y,
+        *,
+        X=None,
+        rows=0,
+        grid=None,
+        coverage=0.9,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Reconstruct some of the measurements, with their intervals.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            One of the four estimators, or a Reconstructor.
+        Y : array-like of shape (n_samples, n_measurements)
+            Measurements; NaN where one is missing, if the estimator takes that.
+        X : array-like of shape (n_samples, n_features), default=None
+            The true signals.
+        rows : int or sequence of int, default=0
+            The row to draw, or several rows, each on axes of its own.
+        grid : array-like of shape (n_features,), default=None
+            Where the features are.
+        coverage : float, default=0.9
+            Probability of the intervals, for each feature by itself.
+        name : str, default=None
+            Name in the legend; by default that of the class.
+        ax : matplotlib Axes, or one for each row, default=None
+            Where to draw; a new figure by default.
+        **kwargs : dict
+            As in :meth:`plot`.
+
+        Returns
+        -------
+        display : SignalDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If there are no such rows, or if shapes do not fit.
+        """
+        check_consistent_length(Y, X)
+        chosen = _check_rows(rows, len(Y))
+        Y = _safe_indexing(Y, chosen)
+        truth = None if X is None else np.asarray(_safe_indexing(X, chosen))
+        found = np.asarray(estimator.predict(Y))
+        arrays = (found, *estimator.posterior_interval(Y, coverage=coverage), truth)
+        if np.ndim(rows) == 0:
+            arrays = (None if array is None else array[0] for array in arrays)
+        found, lower, upper, truth = arrays
+        name = type(estimator).__name__ if name is None else name
+        options = {"truth": truth, "grid": grid, "coverage": coverage, "name": name}
+        return cls.from_predictions(found, lower, upper, **options, ax=ax, **kwargs)
+
+    @classmethod
+    def from_predictions(
+        cls,
+        signals,
+        lower=None,
+        upper=None,
+        *,
+        truth=None,
+        grid=None,
+        coverage=None,
+        name=None,
+        ax=None,
+        **kwargs,
+    ):
+        """Signals and the ends of their bands; other ``kwargs`` as in :meth:`plot`."""
+        options = {"truth": truth, "grid": grid, "coverage": coverage, "name": name}
+        return cls(signals, lower, upper, **options).plot(ax=ax, **kwargs)
+
+    def plot(self, *, ax=None, title=None, xlabel="feature", ylabel="signal", **kwargs):
+        """Draw the lines and the bands.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, or one for each signal, default=None
+            Where to draw; a new figure by default.
+        title : str, default=None
+            Title of the axes, of several of the first.
+        xlabel, ylabel : str, default="feature" and "signal"
+            What the axes show, with the units.
+        **kwargs : dict
+            Passed to matplotlib's ``plot`` for the reconstruction.
+
+        Returns
+        -------
+        display : SignalDisplay
+            The display, drawn.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, or if there are more signals than axes.
+        """
+        signals, lower, upper, truth, grid = self._checked()
+        axes = _axes_for(len(signals), ax)
+        rows = zip(axes, signals, lower, upper, truth, strict=True)
+        drawn = [_draw(*row, grid, self._labels(), kwargs) for row in rows]
+        for each in axes:
+            each.set(xlabel=xlabel, ylabel=ylabel)
+            if ax is None:
+                each.label_outer()
+        axes[0].legend()
+        finish(self, axes[0], title)
+        parts = np.array([axes, *zip(*drawn, strict=True)], dtype=object)
+        self.ax_, self.line_, self.band_, self.truth_ = (
+            parts if np.ndim(self.signals) == 2 else parts[:, 0]
+        )
+        return self
+
+    def _labels(self):
+        interval = "interval" if self.coverage is None else f"{100 * self.coverage:g} % interval"
+        return {"line": self.name or "reconstruction", "band": interval, "truth": "truth"}
+
+    def _checked(self):
+        """Signals, ends of the bands and truth, row by row, and the grid; the shapes fit."""
+        signals = np.asarray(self.signals)
+        if signals.ndim not in (1, 2) or signals.size == 0:
+            raise ValueError(
+                "signals must be of shape (n_features,) or (n_signals, n_features); "
+                f"got {signals.shape}."
+            )
+        if (self.lower is None) != (self.upper is None):
+            raise ValueError("A band has two ends: give lower and upper, or neither.")
+        rows = [np.atleast_2d(signals)]
+        for name in ("lower", "upper", "truth"):
+            rows.append(_rows_like(signals, getattr(self, name), name))
+        n_features = signals.shape[-1]
+        grid = np.arange(n_features) if self.grid is None else np.asarray(self.grid)
+        if grid.shape != (n_features,):
+            raise ValueError(f"grid must be of shape ({n_features},); got {grid.shape}.")
+        return *rows, grid
+
+
+def _rows_like(signals, given, name):
+    """An array of the shape of the signals as rows; None for each row where it is not given."""
+    if given is None:
+        return [None] * len(np.atleast_2d(signals))
+    if np.shape(given) != signals.shape:
+        raise ValueError(
+            f"{name} must be of the shape of signals, {signals.shape}; got {np.shape(given)}."
+        )
+    return np.atleast_2d(given)
+
+
+def _check_rows(rows, n_samples):
+    """The rows as a list, none of which is beyond the last."""
+    chosen = [operator.index(row) for row in np.atleast_1d(rows)]
+    if not chosen or not all(-n_samples <= row < n_samples for row in chosen):
+        raise ValueError(f"rows must be some of the {n_samples} measurements; got {rows!r}.")
+    return [row % n_samples for row in chosen]
+
+
+def _axes_for(n_signals, ax):
+    """As many axes as there are signals, below each other on a new figure."""
+    size = (6.4, 1.2 + (3.6 if n_signals == 1 else 1.8 * n_signals))
+    options = {"nrows": n_signals, "sharex": True, "figsize": size, "layout": "constrained"}
+    axes = np.atleast_1d(axes_or_new(ax, **options)).ravel()
+    if len(axes) != n_signals:
+        raise ValueError(f"Each signal needs axes: {n_signals} signals, {len(axes)} axes.")
+    return axes
+
+
+def _draw(ax, signal, lower, upper, truth, grid, labels, style):
+    """The line of a signal, its band and the truth, where these are given."""
+    (line,) = ax.plot(grid, signal, **({"label": labels["line"]} | style))
+    band = true = None
+    if lower is not None:
+        look = {"color": line.get_color(), "alpha": 0.3, "linewidth": 0}
+        band = ax.fill_between(grid, lower, upper, **look, label=labels["band"])
+    if truth is not None:
+        (true,) = ax.plot(grid, truth, "k--", linewidth=1, label=labels["truth"])
+    return line, band, true
