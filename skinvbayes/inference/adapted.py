@@ -196,13 +196,15 @@ class AdaptedMap(TrainedMap):
     network: AdaptedNetwork
     variance: float
 
+    to_what = " to a solution that is surely the only one"
+
     @property
     def advice(self):
         """What to do about rows that have not converged, or where the map is not monotone."""
         return (
-            "The map is not monotone there for these measurements: what is returned is one of "
-            "several solutions, or none. Ask for a lower noise_level, or train with such "
-            "measurements."
+            "The map is not monotone there for these measurements: what is returned is the most "
+            "likely of several solutions that were found, or none if the residual is large. Ask "
+            "for a lower noise_level, or train with such measurements."
         )
 
     def _invert(self, w):

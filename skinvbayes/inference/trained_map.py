@@ -176,12 +176,14 @@ class TrainedMap:
         if not converged.all():
             failed = np.flatnonzero(~converged)
             warn_caller(
-                f"The inversion of {len(failed)} of {len(rows)} rows did not converge "
+                f"The inversion of {len(failed)} of {len(rows)} rows did not converge{self.to_what} "
                 f"({named_rows(failed)}); the largest residual is {residual[failed].max():.3g}. "
                 f"{self.advice}",
                 ConvergenceWarning,
             )
         return X
+
+    to_what = ""  # rows that count as not converged did not converge to
 
     @property
     def advice(self):
