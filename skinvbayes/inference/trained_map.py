@@ -176,9 +176,9 @@ class TrainedMap:
         if not converged.all():
             failed = np.flatnonzero(~converged)
             warn_caller(
-                f"The inversion of {len(failed)} of {len(rows)} rows did not converge{self.to_what} "
-                f"({named_rows(failed)}); the largest residual is {residual[failed].max():.3g}. "
-                f"{self.advice}",
+                f"The inversion of {len(failed)} of {len(rows)} rows did not converge"
+                f"{self.to_what} ({named_rows(failed)}); the largest residual is "
+                f"{residual[failed].max():.3g}. {self.advice}",
                 ConvergenceWarning,
             )
         return X
