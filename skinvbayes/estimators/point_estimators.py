@@ -354,7 +354,10 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         """The network for other measurements or another noise level, and what goes with it."""
         given = noise_level is not None
         if given and (not isinstance(noise_level, numbers.Real) or not 0 < noise_level < np.inf):
-            raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
+            raise ValueError(
+                f"noise_level must be a positive number; got {noise_level!r}. For a level of every "
+                "measurement take adapt(noise_level=…)."
+            )
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
         problem, epsilon = self._origin or (self.problem_, self.epsilon_)
