@@ -11,6 +11,7 @@ from ..networks import RESIDUALS
 from ..networks.architecture import Architecture
 from ..networks.iresnet import branch_of
 from ..training.specification import TrainingSpecification
+from .validation import is_given
 
 __all__ = ["CONSTRAINTS", "n_pixels", "training_specification"]
 
@@ -91,7 +92,7 @@ def _architecture(estimator):
         hidden_layer_sizes=_hidden_layer_sizes(estimator.hidden_layer_sizes),
         n_pieces=None if isinstance(estimator.n_pieces, str) else estimator.n_pieces,
         lipschitz=estimator.lipschitz,
-        has_operator=not (estimator.operator is None or isinstance(estimator.operator, str)),
+        has_operator=is_given(estimator.operator),
         image_shape=estimator.image_shape,
         kernel_size=estimator.kernel_size,
     )

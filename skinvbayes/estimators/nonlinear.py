@@ -13,7 +13,9 @@ class NonlinearMeasurements:
 
     def _measurement_by(self, operator):
         """The measurement by another operator; its noise is not known yet."""
-        return measurement_by(operator, self._learned_prior().signals())
+        return measurement_by(
+            operator, self.n_features_in_, lambda: self._learned_prior().signals()
+        )
 
     def _complete_posterior(self, Y, noise_level):
         posterior, measurement = super()._complete_posterior(Y, noise_level), self._nonlinear

@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .base import BaseINN
 from .point_estimators import DivergenceRegularizedINN
+from .validation import is_given
 
 __all__ = ["Reconstructor", "reconstruction_scorer"]
 
@@ -273,8 +274,7 @@ class Reconstructor(
     @property
     def _trains_missing(self):
         """Whether ``fit`` takes NaN for a missing measurement."""
-        operator = getattr(_learner(self._template()), "operator", None)
-        return operator is not None and not isinstance(operator, str)
+        return is_given(getattr(_learner(self._template()), "operator", None))
 
     @property
     def _reads_missing(self):

@@ -28,6 +28,7 @@ __all__ = [
     "check_ready",
     "check_signals",
     "check_targets",
+    "is_given",
     "training_pairs",
 ]
 
@@ -37,10 +38,10 @@ _DTYPES = [np.float64, np.float32]
 def can_measure(estimator):
     """Whether operator and noise are given, so that signals are enough to learn from."""
     noise = estimator.noise_level, estimator.noise_covariance
-    return _is_given(estimator.operator) and any(_is_given(part) for part in noise)
+    return is_given(estimator.operator) and any(is_given(part) for part in noise)
 
 
-def _is_given(parameter):
+def is_given(parameter):
     """Whether a parameter is neither None nor the name of a rule."""
     return parameter is not None and not isinstance(parameter, str)
 
@@ -83,7 +84,7 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
             check_measurement_names(estimator, Y, reset=True)
     else:
         X, Y = check_pairs(estimator, X, y, reset=reset, allow_missing=True)
-    if np.isnan(Y).any() and not _is_given(estimator.operator):
+    if np.isnan(Y).any() and not is_given(estimator.operator):
         raise ValueError(
             f"Input y contains NaN: {np.isnan(Y).sum()} measurements are missing. Only with an "
             "operator that is given can missing measurements be left out; give it, or complete "
@@ -105,9 +106,9 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
 def _measured(estimator, signals, previous):
     """Pairs of signals and measurements of them, whose noise is new in every pass."""
     if previous is None:
-        measurement = measurement_by(estimator.operator, signals.X)
+        measurement = measurement_by(estimator.operator, signals.X.shape[1], lambda: signals.X)
         estimator.n_measurements_in_ = n_measurements = measurement.noise.n_measurements
-        level = estimator.noise_level if _is_given(estimator.noise_level) else None
+        level = estimator.noise_level if is_given(estimator.noise_level) else None
         noise = NoiseModel.given(level, estimator.noise_covariance, n_measurements=n_measurements)
         measurement = replace(measurement, noise=noise)
         rng = check_random_state(estimator.random_state)

@@ -10,7 +10,6 @@ from ..priors import principal_axes
 __all__ = [
     "check_size",
     "choose_operator",
-    "depend_on_signals",
     "estimate_noise_level",
     "monotone_misfit",
     "residuals_are_white",
@@ -272,10 +271,10 @@ def residuals_are_white(residual, X, weight):
         and np.abs(correlations).max() <= _UNEQUAL + chance
         and abs(kurtosis) <= 4 * (_UNEQUAL + chance / np.sqrt(m))
     )
-    return bool(similar and not depend_on_signals(white, X, weight))
+    return bool(similar and not _depend_on_signals(white, X, weight))
 
 
-def depend_on_signals(residual, X, weight):
+def _depend_on_signals(residual, X, weight):
     """Whether signals explain residuals, or their squares, beyond chance; arguments as above."""
     sizes = (residual**2).mean(axis=1, keepdims=True)
     return any(_depends_on(v, X, weight) for v in (residual, sizes))

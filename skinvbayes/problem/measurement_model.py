@@ -48,8 +48,8 @@ class MeasurementModel:
     offset: np.ndarray | None = None
 
     @classmethod
-    def by(cls, operator, X):
-        """The measurement of signals such as X by an operator, of which the noise is not known yet.
+    def by(cls, operator, n_features):
+        """The measurement of signals by an operator, of which the noise is not known yet.
 
         Raises
         ------
@@ -57,7 +57,7 @@ class MeasurementModel:
             If the operator does not fit.
         """
         operator = as_operator(operator)
-        operator = choose_operator(operator, None, X.shape[1], operator.shape[0])
+        operator = choose_operator(operator, None, n_features, operator.shape[0])
         return cls(operator, None, NoiseModel(operator.shape[0], 0.0))
 
     @classmethod

@@ -37,10 +37,22 @@ def measurement_from_pairs(operator, *arguments):
     return NonlinearMeasurement.from_pairs(F, *arguments)
 
 
-def measurement_by(operator, X):
-    """As :meth:`MeasurementModel.by`, whether the operator is linear or not."""
+def measurement_by(operator, n_features, signals):
+    """As :meth:`MeasurementModel.by`, whether the operator is linear or not.
+
+    Parameters
+    ----------
+    operator
+        The operator.
+    n_features : int
+        Size of a signal.
+    signals : callable
+        Gives signals, at which a nonlinear operator is looked at.
+    """
     F = as_nonlinear_operator(operator)
-    return MeasurementModel.by(operator, X) if F is None else NonlinearMeasurement.by(F, X)
+    if F is None:
+        return MeasurementModel.by(operator, n_features)
+    return NonlinearMeasurement.by(F, signals())
 
 
 @dataclass(frozen=True, eq=False)
