@@ -9,6 +9,7 @@ from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
+from ..numerics.progress import reporting
 from ..numerics.threads import single_thread
 from ..training.fit import fit, partial_fit
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
@@ -230,7 +231,8 @@ class BaseINN(
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
         X = check_signals(self, X)
-        return self._z_map().forward(X)
+        with reporting(self):
+            return self._z_map().forward(X)
 
     def jacobian(self, X):
         """The Jacobian Dφ of :meth:`transform`.
@@ -247,7 +249,8 @@ class BaseINN(
             symmetric with ``residual="gradient"`` and one block.
         """
         X = check_signals(self, X)
-        return self._z_map().jacobian(X)
+        with reporting(self):
+            return self._z_map().jacobian(X)
 
     def prior_term(self, X):
         """What training has added to the forward map, ``G x − φ(x)``.
@@ -268,7 +271,9 @@ class BaseINN(
         """
         X = check_signals(self, X)
         double = X.astype(np.float64)
-        return (self.problem_.forward_targets(double) - self._map().forward(double)).astype(X.dtype)
+        with reporting(self):
+            image = self._map().forward(double)
+        return (self.problem_.forward_targets(double) - image).astype(X.dtype)
 
     def inverse_transform(self, X):
         """The inverse φ⁻¹ of :meth:`transform`.
@@ -289,7 +294,8 @@ class BaseINN(
             If the inversion of some rows did not converge, with their number and residual.
         """
         Z = check_targets(self, X)
-        return self._z_map().reconstruct(Z, lambda rows: rows)
+        with reporting(self):
+            return self._z_map().reconstruct(Z, lambda rows: rows)
 
     def predict(self, X, return_std=False):
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
@@ -339,7 +345,8 @@ class BaseINN(
             Y = self.problem_.measurement.drawn(X, np.random.RandomState(0))
         else:
             X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
-        found = self._checked_posterior(Y).mean
+        with reporting(self):
+            found = self._checked_posterior(Y).mean
         return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
     # ------------------------------------------------------------------------- what is fitted
@@ -398,8 +405,9 @@ class BaseINN(
 
     def _predict(self, Y, return_std, noise_level):
         """The reconstruction, with its standard deviation if that is asked for."""
-        posterior = self._posterior(Y, noise_level)
-        return (posterior.mean, posterior.std()[0]) if return_std else posterior.mean
+        with reporting(self):
+            posterior = self._posterior(Y, noise_level)
+            return (posterior.mean, posterior.std()[0]) if return_std else posterior.mean
 
     def _caveat(self, noise_level):
         """A warning for everyone who asks for the uncertainty; empty if there is none."""

@@ -104,8 +104,11 @@ device : str or torch.device, default="cpu"
     Where to compute.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batches and jitter. The same seed gives the same model.
-verbose : bool, default=False
-    Show a progress bar (needs rich).
+verbose : bool or int, default=False
+    Show the progress of training, and of other methods that take longer than a moment: a bar on a
+    terminal (drawn by rich, where that is installed) or in a notebook, elsewhere a line per tenth.
+    The logger "skinvbayes" gets the lines too; where its handlers write on the screen, they take
+    the place of the bar.
 
 Attributes
 ----------

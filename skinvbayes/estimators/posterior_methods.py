@@ -1,6 +1,7 @@
 """The estimators' methods that say how sure a reconstruction is."""
 
 from ..inference.posterior import N_PROBES
+from ..numerics.progress import reporting
 
 __all__ = ["PosteriorMethods"]
 
@@ -54,7 +55,8 @@ class PosteriorMethods:
         >>> estimator.posterior_covariance([[1.0, 0.5]]).shape
         (1, 2, 2)
         """
-        return self._posterior(Y, noise_level).covariance()
+        with reporting(self):
+            return self._posterior(Y, noise_level).covariance()
 
     def posterior_std(
         self,
@@ -100,7 +102,8 @@ class PosteriorMethods:
         Applied Numerical Mathematics.
         """
         seed = 0 if random_state is None else random_state
-        std, error = self._posterior(Y, noise_level).std(method, n_probes, seed)
+        with reporting(self):
+            std, error = self._posterior(Y, noise_level).std(method, n_probes, seed)
         return (std, error) if return_error else std
 
     def posterior_interval(self, Y, coverage=0.9, *, noise_level=None):
@@ -122,7 +125,8 @@ class PosteriorMethods:
         lower, upper : ndarrays of shape (n_samples, n_features)
             Ends of the intervals, in the units of the signals.
         """
-        return self._posterior(Y, noise_level).interval(coverage)
+        with reporting(self):
+            return self._posterior(Y, noise_level).interval(coverage)
 
     def sample_posterior(
         self, Y, n_samples=1, *, random_state=None, method="auto", noise_level=None
@@ -148,4 +152,5 @@ class PosteriorMethods:
         samples : ndarray of shape (n_samples_Y, n_samples, n_features)
             Signals.
         """
-        return self._posterior(Y, noise_level).sample(n_samples, random_state, method)
+        with reporting(self):
+            return self._posterior(Y, noise_level).sample(n_samples, random_state, method)

@@ -15,6 +15,7 @@ import torch
 from ..inversion import InvertibleMap, invert
 from ..numerics import chunks
 from ..numerics.krylov import lowest_eigenvalues
+from ..numerics.progress import tracked
 from .gauss_newton import line_integral, minimize
 from .row_operator import RowOperator
 from .trained_map import TrainedMap
@@ -221,7 +222,7 @@ class AdaptedMap(TrainedMap):
             found = invert(network.weighted(first), w, start=self._guess(w))
         start = found.x
         n_steps = max(1, math.ceil(math.log(ratio / first) / math.log(_GROWTH)))
-        for step in range(1, n_steps + 1):
+        for step in tracked(range(1, n_steps + 1), "reconstruction"):
             share = step / n_steps
             found = invert(network.weighted(first * (ratio / first) ** share), w, start=found.x)
         if (ratio > 1 or network.other is not None) and not network.surely_monotone():

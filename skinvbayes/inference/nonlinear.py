@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from ..inversion import InvertibleMap
 from ..noise.missing import ObservedPrecision
 from ..numerics import chunks
+from ..numerics.progress import tracked
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..operators import Operator
@@ -157,7 +158,7 @@ class NonlinearMap:
         decrement, converged = np.empty(len(Y)), np.empty(len(Y), dtype=bool)
         with single_thread(), torch.no_grad():
             starts, std = self._starting_points()
-            for part in chunks.slices(len(Y), self.chunk_size):
+            for part in tracked(chunks.slices(len(Y), self.chunk_size), "reconstruction"):
                 points = starts.of(Y[part] / std)
                 found = _lowest(self._objective(Y[part]), points)
                 X[part] = self.prior.coordinates.to_signals(found.u)
@@ -239,7 +240,7 @@ class NonlinearPosterior(Posterior):
 def _lowest(objective, starts):
     """The lowest of the minimisers that are reached from several starts, row by row."""
     best = lowest = None
-    for start in starts:
+    for start in tracked(starts, "reconstruction"):
         found = minimize(objective, start)
         energy = objective.energy(found.u)
         if best is None:

@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ..numerics import chunks
+from ..numerics.progress import tracked
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from .error_model import ErrorModel
@@ -185,7 +186,7 @@ class Posterior:
     def _covariances(self):
         """Slices of the rows and the covariances of their errors, in chunks that bound memory."""
         n, n_indefinite = len(self.mean), 0
-        for rows in chunks.slices(n, self._chunk_size):
+        for rows in tracked(chunks.slices(n, self._chunk_size), "covariances"):
             S, indefinite = self._covariance_of(rows)
             n_indefinite += indefinite.sum()
             yield rows, S
@@ -213,7 +214,8 @@ class Posterior:
         """Diagonals of the covariances from products with random signs, and standard errors."""
         X, rng = self.mean, check_random_state(random_state)
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
-        for rows in chunks.slices(len(X), chunks.MOST_VECTORS // n_probes):
+        parts = chunks.slices(len(X), chunks.MOST_VECTORS // n_probes)
+        for rows in tracked(parts, "standard deviations"):
             v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
             repeated = np.repeat(np.arange(len(X))[rows], n_probes)
             image, unsolved = self._apply("product", v.reshape(-1, X.shape[1]), repeated)
@@ -244,7 +246,7 @@ class Posterior:
             return errors
         n_samples, d = white.shape[1:]
         white, flat = white.reshape(-1, d), errors.reshape(-1, d)
-        for part in chunks.slices(len(white), chunks.BASIS_ENTRIES // d):
+        for part in tracked(chunks.slices(len(white), chunks.BASIS_ENTRIES // d), "samples"):
             repeated = np.arange(len(white))[part] // n_samples
             flat[part], unsolved = self._apply("root_product", white[part], repeated)
             residual = max(residual, unsolved)

@@ -9,6 +9,7 @@ from torch.func import vjp
 
 from ..inversion import InvertibleMap, invert
 from ..numerics import chunks
+from ..numerics.progress import tracked
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..problem.coordinates import Coordinates
@@ -51,7 +52,7 @@ class TrainedMap:
                 failed.append(~found.converged.cpu().numpy())
             return self.coordinates.to_targets(image.cpu().numpy())
 
-        Z = self._rows(forward, X, X.shape[1:])
+        Z = self._rows(forward, X, X.shape[1:], what="forward map")
         if failed and np.concatenate(failed).any():
             rows = np.flatnonzero(np.concatenate(failed))
             warn_caller(
@@ -75,7 +76,7 @@ class TrainedMap:
             return self.coordinates.to_jacobian(unit.cpu().numpy())
 
         rows = X if Z is None else np.hstack([X, Z])
-        return self._rows(jacobian, rows, 2 * X.shape[1:], self._jacobian_rows)
+        return self._rows(jacobian, rows, 2 * X.shape[1:], self._jacobian_rows, what="Jacobians")
 
     def logabsdet_gradient(self, X):
         """∇log|det Dφ(x)|, of shape (n_samples, n_features)."""
@@ -86,7 +87,7 @@ class TrainedMap:
                 (unit,) = torch.autograd.grad(self.network.frozen().logabsdet(u).sum(), u)
             return self.coordinates.to_signal_gradient(unit.cpu().numpy())
 
-        return self._rows(gradient, X, X.shape[1:], self._jacobian_rows)
+        return self._rows(gradient, X, X.shape[1:], self._jacobian_rows, what="gradients")
 
     def precision_product(self, X, factor=None):
         """Multiplication by the symmetric parts of ``Aᵀ Dφ(x)``, without forming them.
@@ -156,7 +157,8 @@ class TrainedMap:
             converged.append(found.converged.cpu().numpy())
             return self.coordinates.to_signals(found.x.cpu().numpy())
 
-        X = self._rows(inverse, rows, self.coordinates.signal_mean.shape, self._inversion_rows)
+        shape, size = self.coordinates.signal_mean.shape, self._inversion_rows
+        X = self._rows(inverse, rows, shape, size, what="reconstruction")
         residual = np.concatenate(residuals)
         return X, residual, np.concatenate(converged)
 
@@ -217,11 +219,14 @@ class TrainedMap:
     def _unit_signals(self, rows):
         return torch.from_numpy(self.coordinates.from_signals(rows)).to(self.network.device)
 
-    def _rows(self, function, rows, shape, size=None):
-        """Apply a map of rows, whose results have this shape each, to chunks of them."""
+    def _rows(self, function, rows, shape, size=None, *, what):
+        """Apply a map of rows, whose results have this shape each, to chunks of them.
+
+        The progress display calls the results ``what``.
+        """
         result = np.empty((len(rows), *shape), dtype=rows.dtype)
         with single_thread(), torch.no_grad():
-            for part in chunks.slices(len(rows), size or chunks.MOST_ROWS):
+            for part in tracked(chunks.slices(len(rows), size or chunks.MOST_ROWS), what):
                 values = function(rows[part].astype(np.float64))
                 _check_range(values, result.dtype, part.start)
                 result[part] = values

@@ -2,6 +2,8 @@
 
 from contextlib import contextmanager, nullcontext
 
+from ..numerics.displays import displayed
+
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
 except ImportError:  # before scikit-learn 1.9
@@ -73,45 +75,32 @@ class FitTask:
 
 
 @contextmanager
-def progress_bar(description, total, enabled):
-    """Yields a function of the History that draws iterations, loss and time left.
+def progress_bar(title, max_iter, verbose, in_user_units):
+    """Yields a function of the History that shows iterations, loss and time left.
 
     Parameters
     ----------
-    description : str
+    title : str
         What is being trained.
-    total : int
+    max_iter : int
         Largest number of iterations.
-    enabled : bool
-        When False nothing is drawn.
-
-    Raises
-    ------
-    ImportError
-        If rich is not installed.
+    verbose : bool or int
+        When false nothing is shown.
+    in_user_units : callable
+        From a loss to that in the user's units.
     """
-    if not enabled:
+    if not verbose:
         yield lambda history: None
         return
-    try:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-    except ImportError as error:
-        raise ImportError(
-            'verbose=True draws its progress bar with rich: pip install "skinvbayes[progress]".'
-        ) from error
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} {task.fields[losses]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task(description, total=total, losses="")
+    with displayed(title) as display:
 
         def update(history):
-            losses = f"loss {history.loss_curve[-1]:.4g}"
-            if history.validation_loss_curve:
-                losses += f", validation {history.validation_loss_curve[-1]:.4g}"
-            progress.update(task, completed=len(history.loss_curve), losses=losses)
+            n_iter = len(history.loss_curve)
+            display.show(n_iter / max_iter, lambda: f"{n_iter}/{max_iter}, {losses(history)}")
+
+        def losses(history):
+            curves = {"loss": history.loss_curve, "validation": history.validation_loss_curve}
+            last = {name: in_user_units(curve[-1]) for name, curve in curves.items() if curve}
+            return ", ".join(f"{name} {float(value):.4g}" for name, value in last.items())
 
         yield update

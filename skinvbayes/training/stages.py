@@ -212,10 +212,15 @@ def run(specification, trained, objective, solver, max_iter, split, report, opti
     trained.network.to(PRECISION[solver])
     rest = learns_rest(trained.network, objective.loss)
     title = f"{specification.title}: {type(objective.loss).__name__}"
-    with progress_bar(title, max_iter, specification.verbose) as progress:
+    coordinates = trained.problem.coordinates
+
+    def user_loss(value):
+        return objective.loss.in_user_units(value, coordinates)
+
+    with progress_bar(title, max_iter, specification.verbose, user_loss) as progress:
 
         def callback(history):
-            progress(in_user_units(history, objective.loss, trained.problem.coordinates))
+            progress(history)
             return report is not None and report(trained)
 
         try:

@@ -63,7 +63,8 @@ def judge(specification, problem, pairs, rng):
     best = Verdict(linear_errors(specification.renewed(plain, few), X, targets))
     problem = specification.renewed(problem, few)
     max_iter = math.ceil(specification.max_iter * _TRIAL)
-    short = replace(specification, max_iter=max_iter, early_stopping=False, verbose=False)
+    title = f"{specification.title}, trial"
+    short = replace(specification, title=title, max_iter=max_iter, early_stopping=False)
 
     def verdict(prior, share=None):
         trained = train(short, problem, few, rng, prior=prior, trial=True)
