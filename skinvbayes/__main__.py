@@ -33,26 +33,33 @@ def main(arguments=None):
     except BrokenPipeError:
         raise
     except (ImportError, MemoryError, OSError) as error:
-        print(f"{PROGRAM}: error: {_in_one_line(error)}", file=sys.stderr)
-        sys.exit(_FAILED)
+        _fail(_in_one_line(error))
 
 
 def _run(options):
     """Import what the command needs, which takes seconds, and run it."""
     import matplotlib
 
-    from .commands import demo, reproduce
     from .commands.console import Printer
 
     matplotlib.use("Agg")
+    from .commands import demo, reproduce  # after what is quickly found to be missing
+
     command = demo if options.command is None else reproduce
     command.main(options, Printer())
 
 
+def _fail(message):
+    """Say what is wrong, and end."""
+    print(f"{PROGRAM}: error: {message}", file=sys.stderr)
+    sys.exit(_FAILED)
+
+
 def _in_one_line(error):
     """What happened and what to change."""
-    if isinstance(error, ImportError) and error.name in ("matplotlib", "rich"):
-        return f'{error.name} is missing: pip install "skinvbayes[plot,progress]"'
+    missing = (getattr(error, "name", None) or "").partition(".")[0]
+    if missing in ("matplotlib", "rich"):
+        return f'{missing} is missing: pip install "skinvbayes[plot,progress]"'
     if isinstance(error, OSError) and error.filename is not None:
         return f"cannot write to {str(error.filename)!r}: {error.strerror}; choose another --output"
     if isinstance(error, MemoryError):
@@ -73,9 +80,11 @@ def run():
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:  # of stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-        sys.exit(_UNREAD)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(_UNREAD)
+        _fail(_in_one_line(error))
     except SystemExit as end:
         if end.code == _INTERRUPTED:
             print(f"{PROGRAM}: interrupted", file=sys.stderr)

@@ -81,7 +81,7 @@ def parse_arguments(arguments):
         default=200,
         help="largest number of epochs on the digits",
     )
-    commands = parser.add_subparsers(title="other commands", metavar="", dest="command")
+    commands = parser.add_subparsers(title="other commands", metavar="command", dest="command")
     figures = commands.add_parser(
         "reproduce",
         help="the figures of the paper",

@@ -22,8 +22,11 @@ def prepare_folder(folder, names):
         If something stands in the way; it names the path.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryFile(dir=folder):
-        pass
+    try:
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        error.filename = folder  # not that of the temporary file
+        raise
     for path in (folder / name for name in names):
         if path.is_dir():
             raise IsADirectoryError(None, "a folder stands where a file is to be written", path)
