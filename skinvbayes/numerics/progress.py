@@ -127,7 +127,8 @@ def report_residuals(first, size, threshold, n_rows=None):
     if work is None or work.display is None or not work.display.is_due:
         return
     ratio = torch.log(first / size) / torch.log(first / threshold)
-    n_left = ratio.numel() - float(ratio.nan_to_num(nan=0.0).clamp(0, 1).sum())
+    ratio = torch.where(size <= threshold, 1.0, ratio.nan_to_num(nan=0.0).clamp(0, 1))
+    n_left = ratio.numel() - float(ratio.sum())
     share = 1 - n_left / max(n_rows or ratio.numel(), 1)
     if math.isfinite(share):
         work.reach(share)
