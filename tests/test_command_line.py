@@ -1,5 +1,7 @@
 """The command line: options, folders, pipes, signals and missing extras."""
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
@@ -7,11 +9,14 @@ import sys
 
 import matplotlib.pyplot as plt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import skinvbayes
 from skinvbayes.__main__ import main
 from skinvbayes.commands import output
 from skinvbayes.commands.figures import FIGURES
+from skinvbayes.commands.options import parse_arguments
 
 PYTHON = [sys.executable, "-c"]
 
@@ -72,6 +77,28 @@ def test_values_out_of_range_are_named(arguments, refuses):
 )
 def test_unknown_words_are_refused(arguments, match, refuses):
     refuses(*arguments, match=match)
+
+
+WORDS = st.sampled_from(
+    [
+        *("reproduce", "--seed", "--n-train", "--n-test", "--output", "--quiet", "--noise-level"),
+        *("--digits-epochs", "--figure", "--figure=3", "--n-t", "--", "-1", "1", "100", "nan"),
+        *("0.4", "1e400", "all", "--help", "--version", "%s", "{}", ""),
+    ]
+)
+
+
+@given(st.lists(WORDS | st.text(st.characters(exclude_categories=["Cs"])), max_size=6))
+def test_any_words_are_understood_or_refused_in_one_line(words):
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            options = parse_arguments(words)
+        except SystemExit as end:
+            assert (end.code, len(errors.getvalue().splitlines())) in {(0, 0), (2, 1)}
+        else:
+            assert 20 <= options.n_train <= 10**7
+            assert 0 < getattr(options, "noise_level", 1) <= 10
 
 
 def test_what_stands_in_the_way_of_the_folder_is_named(tmp_path, refuses, monkeypatch):

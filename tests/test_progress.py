@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import rich.progress
 import torch
 from joblib import Parallel, delayed
 from sklearn.model_selection import GridSearchCV
@@ -98,7 +99,7 @@ def test_validation_losses_are_shown_in_the_users_units(shown, pairs):
 @pytest.mark.parametrize("rich", [True, False])
 def test_a_terminal_shows_a_bar(rich, shown, pairs, monkeypatch):
     if not rich:
-        monkeypatch.setattr(displays, "find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "rich.progress", None)
     printed = shown(lambda: fit(pairs), Terminal())
     assert "DivergenceRegularizedINN: DivergenceLoss\n" in printed
     assert "\r" in printed
@@ -128,6 +129,9 @@ class WriteOnly:
 
 
 class Broken(Terminal):
+    def fileno(self):
+        pytest.fail("Nothing else should be done to a stream that is broken.")
+
     def write(self, text):
         raise BrokenPipeError(32, "Broken pipe")
 
@@ -236,6 +240,19 @@ def test_threads_share_one_bar(shown, pairs):
 
     printed = shown(beside_a_bar, Terminal())
     assert printed.count("DivergenceRegularizedINN: DivergenceLoss: ") == 10  # lines, and no bar
+
+
+def test_lines_go_above_the_display_of_somebody_else(shown, pairs):
+    terminal = Terminal()
+
+    def beside_another():
+        with rich.progress.Progress(console=rich.console.Console(file=terminal, width=200)) as bars:
+            bars.add_task("a search")
+            fit(pairs)
+
+    printed = shown(beside_another, terminal)
+    assert printed.count("DivergenceRegularizedINN: DivergenceLoss: ") == 10
+    assert "a search" in printed
 
 
 def test_searches_and_wrappers_show_the_progress_of_their_estimators(shown, pairs):

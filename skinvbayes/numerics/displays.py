@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 
 __all__ = ["LOGGER", "displayed"]
 
@@ -184,6 +183,7 @@ class _RichBar(_Bar):
 
         columns = BarColumn(), TextColumn("{task.fields[text]}", markup=False)
         console = Console(file=stream, force_jupyter=False)
+        console.on_broken_pipe = _raise_again  # rich would end the process
         self.title, self.progress = title, Progress(*columns, console=console, auto_refresh=False)
         self.task = self.progress.add_task("", total=1, text="")
 
@@ -198,6 +198,11 @@ class _RichBar(_Bar):
         self.progress.stop()
 
 
+def _raise_again():
+    """Raise the error that is being handled."""
+    raise
+
+
 def _write(stream, text):
     stream.write(text)
     if hasattr(stream, "flush"):  # what stands in for a file may have ``write`` only
@@ -209,11 +214,20 @@ def _screen_for(title):
     stream = sys.stdout
     if stream is None or getattr(stream, "closed", False) or _logged_on_screen():
         return _Nothing()
-    terminal = _is_terminal(stream)
-    if not (terminal or _is_notebook(stream)) or not _one_bar.acquire(blocking=False):
+    if _is_terminal(stream):
+        bar = _terminal_bar(title, stream)
+    elif _is_notebook(stream):  # where rich needs ipywidgets
+        bar = _TextBar(title, stream)
+    else:
         return _Lines(stream)
-    # whether ipywidgets, which rich needs in notebooks, are displayed there, nobody can say
-    return (_RichBar if terminal and find_spec("rich") else _TextBar)(title, stream)
+    return bar if _one_bar.acquire(blocking=False) else _Lines(stream)
+
+
+def _terminal_bar(title, stream):
+    try:
+        return _RichBar(title, stream)
+    except ImportError:
+        return _TextBar(title, stream)
 
 
 def _is_terminal(stream):
