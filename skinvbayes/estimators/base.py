@@ -15,6 +15,7 @@ from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
 from .architecture import CONSTRAINTS, training_specification
 from .fitted import fitted_attributes, trained_of
+from .operator_parameter import OperatorParameter
 from .persistence import check_version, pack_state, unpack_state
 from .posterior_methods import PosteriorMethods
 from .validation import (
@@ -31,6 +32,7 @@ __all__ = ["BaseINN"]
 
 
 class BaseINN(
+    OperatorParameter,
     AdaptMethod,
     PosteriorMethods,
     CallbackSupportMixin,

@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .base import BaseINN
+from .operator_parameter import ShortRepr
 from .point_estimators import DivergenceRegularizedINN
 from .validation import is_given
 
@@ -43,7 +44,12 @@ def _inner_has(name):
 
 
 class Reconstructor(
-    CallbackSupportMixin, RegressorMixin, MultiOutputMixin, MetaEstimatorMixin, BaseEstimator
+    ShortRepr,
+    CallbackSupportMixin,
+    RegressorMixin,
+    MultiOutputMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     """Regressor from measurements to signals: an estimator of this package in the usual direction.
 
