@@ -14,11 +14,13 @@ from sklearn.utils.validation import check_array
 from .noise.model import NoiseModel
 from .numerics import chunks
 from .operators import as_operator
+from .operators.real import refuse_complex_data
 from .priors import EmpiricalPrior, GaussianMixturePrior
 
 __all__ = [
     "map_estimate",
     "measurement_distribution",
+    "measurement_rows",
     "posterior",
     "posterior_covariance",
     "posterior_mean",
@@ -35,7 +37,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covarianc
     ----------
     prior : GaussianMixturePrior or EmpiricalPrior
         Distribution of the signals.
-    Y : array-like of shape (n_samples, n_measurements)
+    Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
         Measurements.
     operator : array-like, sparse matrix or LinearOperator of shape \
             (n_measurements, n_features), default=None
@@ -280,10 +282,17 @@ def _log_posterior(prior, X, Y, A, noise_level):
 
 def _white_problem(prior, Y, operator, noise_level, noise_covariance):
     """Measurements with white noise, their operator, and the noise level."""
-    Y = check_array(Y, dtype=np.float64, input_name="Y")
+    Y = measurement_rows(Y)
     A = _matrix(prior, Y.shape[1], operator)
     noise = _noise(noise_level, noise_covariance, Y.shape[1])
     return noise.whiten(Y), noise.whitened_matrix(A), noise.level
+
+
+def measurement_rows(Y):
+    """Measurements as an array of shape (n_samples, n_measurements), from (n_samples,) too."""
+    refuse_complex_data(Y, "Y")
+    Y = check_array(Y, dtype=np.float64, ensure_2d=False, input_name="Y")
+    return Y.reshape(len(Y), -1)
 
 
 def _matrix(prior, n_measurements, operator):

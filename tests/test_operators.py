@@ -6,7 +6,6 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.utils import check_random_state
 
-
 from skinvbayes.operators import (
     Operator,
     as_operator,

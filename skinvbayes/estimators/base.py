@@ -298,7 +298,7 @@ class BaseINN(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
         return_std : bool, default=False
             Whether to return the standard deviation too; see :meth:`posterior_std`.

@@ -216,7 +216,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y, with NaN where one is missing. The name X is scikit-learn's for what
             ``predict`` takes.
         return_std : bool, default=False

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 
 from .matrices import as_matrix
 from .products import Products
-from .real import refuse_complex_operator
+from .real import refuse_complex_data, refuse_complex_operator
 
 __all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
@@ -224,7 +224,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     ----------
     X : array-like of shape (n_samples, n_features)
         Signals.
-    Y : array-like of shape (n_samples, n_measurements)
+    Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
         Measurements.
     sample_weight : array-like of shape (n_samples,), default=None
         How often each pair counts; once by default.
@@ -237,7 +237,9 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     operator : Operator
         The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α v ‖A‖²``, ``v`` the mean variance.
     """
+    refuse_complex_data(X, "X"), refuse_complex_data(Y, "Y")
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+    Y = Y.reshape(len(Y), -1)
     X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
     mean = np.average(X, axis=0, weights=weight)

@@ -37,7 +37,7 @@ class ImagesDisplay:
             One of the four estimators.
         X : array-like of shape (n_samples, n_pixels)
             Signals.
-        y : array-like of shape (n_samples, n_measurements)
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         image_shape : tuple of int
             Height and width.
