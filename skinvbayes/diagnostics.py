@@ -419,7 +419,7 @@ def _signals(estimator, X):
 
 def _forward(estimator, X):
     """φ(x) as an array, whatever ``set_output`` makes ``transform`` return."""
-    return np.asarray(estimator.transform(X))
+    return np.ascontiguousarray(estimator.transform(X))
 
 
 def _covariance(first, second):
