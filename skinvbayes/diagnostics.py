@@ -291,7 +291,7 @@ def tweedie_gap(prior, Y, *, operator=None, noise_level):
     >>> bool(gap.max() < 1e-12)
     True
     """
-    Y = measurement_rows(Y)
+    Y = measurement_rows(prior, Y, operator)
     known = {"operator": operator, "noise_level": noise_level}
     mean = posterior_mean(prior, Y, **known)
     predicted = mean if operator is None else as_operator(operator).forward(mean)
@@ -325,7 +325,7 @@ def sufficiency_gap(prior, Y, *, operator, noise_level):
     >>> bool(gap.max() < 1e-12)
     True
     """
-    A, Y = as_operator(operator).to_dense(), measurement_rows(Y)
+    A, Y = as_operator(operator).to_dense(), measurement_rows(prior, Y, operator)
     Z = Y @ A
     _, singular, axes = np.linalg.svd(A, full_matrices=False)
     kept = singular > 1e-12 * singular[0]

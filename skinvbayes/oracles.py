@@ -20,7 +20,6 @@ from .priors import EmpiricalPrior, GaussianMixturePrior
 __all__ = [
     "map_estimate",
     "measurement_distribution",
-    "measurement_rows",
     "posterior",
     "posterior_covariance",
     "posterior_mean",
@@ -156,7 +155,7 @@ def measurement_distribution(prior, *, operator=None, noise_level=None, noise_co
     True
     """
     _require_mixture(prior)
-    m = prior.n_features if operator is None else as_operator(operator).shape[0]
+    m = _n_measurements(prior, operator)
     A = _matrix(prior, m, operator)
     noise = _noise(noise_level, noise_covariance, m)
     covariances = A @ prior.covariances @ A.T + noise.covariance
@@ -282,17 +281,22 @@ def _log_posterior(prior, X, Y, A, noise_level):
 
 def _white_problem(prior, Y, operator, noise_level, noise_covariance):
     """Measurements with white noise, their operator, and the noise level."""
-    Y = measurement_rows(Y)
+    Y = measurement_rows(prior, Y, operator)
     A = _matrix(prior, Y.shape[1], operator)
     noise = _noise(noise_level, noise_covariance, Y.shape[1])
     return noise.whiten(Y), noise.whitened_matrix(A), noise.level
 
 
-def measurement_rows(Y):
-    """Measurements as an array of shape (n_samples, n_measurements), from (n_samples,) too."""
+def measurement_rows(prior, Y, operator):
+    """Measurements of shape (n_samples, n_measurements); (n_samples,) is one for each signal."""
     refuse_complex_data(Y, "Y")
-    Y = check_array(Y, dtype=np.float64, ensure_2d=False, input_name="Y")
+    several = _n_measurements(prior, operator) > 1
+    Y = check_array(Y, dtype=np.float64, ensure_2d=several, input_name="Y")
     return Y.reshape(len(Y), -1)
+
+
+def _n_measurements(prior, operator):
+    return prior.n_features if operator is None else as_operator(operator).shape[0]
 
 
 def _matrix(prior, n_measurements, operator):

@@ -128,7 +128,7 @@ def test_a_single_row_of_several_measurements_is_still_refused():
         fitted.predict(X[0])
     with pytest.raises(ValueError, match="Reshape your data"):
         fitted.score(X[:2], X[0])
-    with pytest.raises(ValueError, match="Y has 1 measurements"):
+    with pytest.raises(ValueError, match="Reshape your data"):
         oracles.posterior_mean(PRIOR, X[0], noise_level=0.1)
 
 
