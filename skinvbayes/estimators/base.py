@@ -16,6 +16,7 @@ from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
 from .architecture import CONSTRAINTS, training_specification
 from .fitted import fitted_attributes, trained_of
+from .operator_parameter import OperatorParameter
 from .persistence import check_version, pack_state, unpack_state
 from .posterior_methods import PosteriorMethods
 from .validation import (
@@ -32,6 +33,7 @@ __all__ = ["BaseINN"]
 
 
 class BaseINN(
+    OperatorParameter,
     AdaptMethod,
     PosteriorMethods,
     CallbackSupportMixin,
@@ -302,7 +304,7 @@ class BaseINN(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
         return_std : bool, default=False
             Whether to return the standard deviation too; see :meth:`posterior_std`.

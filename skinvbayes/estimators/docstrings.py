@@ -27,11 +27,13 @@ _SECTIONS = """
 Parameters
 ----------
 {epsilon}operator : None, "estimate" or linear operator, default=None
-    The operator A of shape (n_measurements, n_features): a matrix, a sparse matrix or a
-    LinearOperator. With it the network learns the normal equation, z = Aᵀ y. None learns from x to
-    y directly (z = y) where they have the same size and the linear fit is close to symmetric
-    positive definite. Otherwise it means "estimate", ridge least squares from the pairs, with a
-    warning where the sizes are the same. DivergenceRegularizedINN takes nonlinear ones too.
+    The operator A of shape (n_measurements, n_features): a matrix, a data frame, a sparse matrix or
+    a LinearOperator, of real numbers. Clones share an operator that cannot be copied; among the
+    values of a search, give it as ``skinvbayes.operators.as_operator(A)``. With it the network
+    learns the normal equation, z = Aᵀ y. None learns from x to y directly (z = y) where they have
+    the same size and the linear fit is close to symmetric positive definite. Otherwise it means
+    "estimate", ridge least squares from the pairs, with a warning where the sizes are the same.
+    DivergenceRegularizedINN takes nonlinear ones too.
 noise_level : "auto", float or array-like of shape (n_measurements,), default="auto"
     Standard deviation δ of the noise, in the units of y, of all measurements or of each. "auto"
     takes the root mean square residual of the pairs where it is white. Where the residuals of up to

@@ -22,7 +22,6 @@ from .base import BaseINN
 from .docstrings import documented
 from .nonlinear import NonlinearMeasurements
 from .regularized import BaseRegularizedINN
-from .validation import check_signals
 
 __all__ = [
     "ApproximationINN",
@@ -216,7 +215,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y, with NaN where one is missing. The name X is scikit-learn's for what
             ``predict`` takes.
         return_std : bool, default=False
@@ -280,10 +279,10 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         >>> float(abs(error).mean()) < 0.3
         True
         """
-        X = check_signals(self, X)
+        term = self.prior_term(X)
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to show.")
-        return self.prior_term(X) / self.epsilon_
+        return term / self.epsilon_
 
     def _measuring(self, operator, noise_level, noise_covariance):
         """A fitted copy for another operator or other noise."""

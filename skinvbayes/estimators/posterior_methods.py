@@ -26,7 +26,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements)
+        Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         noise_level : float, default=None
             The noise level of these measurements, where it is not that of the training; only with
@@ -76,7 +76,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements)
+        Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
@@ -113,7 +113,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements)
+        Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         coverage : float, default=0.9
             Probability, between 0 and 1, for each coordinate by itself.
@@ -135,7 +135,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples_Y, n_measurements)
+        Y : array-like of shape (n_samples_Y, n_measurements) or (n_samples_Y,)
             Measurements.
         n_samples : int, default=1
             Number of signals for each measurement.

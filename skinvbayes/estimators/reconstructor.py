@@ -23,8 +23,10 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from ..operators.real import refuse_complex_data
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .base import BaseINN
+from .operator_parameter import ShortRepr
 from .point_estimators import DivergenceRegularizedINN
 from .validation import is_given
 
@@ -43,7 +45,12 @@ def _inner_has(name):
 
 
 class Reconstructor(
-    CallbackSupportMixin, RegressorMixin, MultiOutputMixin, MetaEstimatorMixin, BaseEstimator
+    ShortRepr,
+    CallbackSupportMixin,
+    RegressorMixin,
+    MultiOutputMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     """Regressor from measurements to signals: an estimator of this package in the usual direction.
 
@@ -131,6 +138,7 @@ class Reconstructor(
         self : Reconstructor
             The fitted regressor.
         """
+        refuse_complex_data(X, "X"), refuse_complex_data(y, "y")
         Y, signals = validate_data(
             self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2, **_CHECKED
         )
@@ -267,6 +275,7 @@ class Reconstructor(
 
     def _check_measurements(self, X):
         check_is_fitted(self)
+        refuse_complex_data(X, "X")
         Y = validate_data(self, X, reset=False, **_CHECKED)
         self._refuse_missing(Y, self._reads_missing)
         return Y
@@ -321,9 +330,15 @@ class _ReconstructionScorer(_BaseScorer):
                 f"{type(estimator).__name__} predicts y from X: use scikit-learn's own scorers "
                 "with it. reconstruction_scorer is for estimators with fit(X, Y) and predict(Y)."
             )
+        refuse_complex_data(X, "X")
         signals = check_array(X, dtype=None, input_name="X")
         found = _reconstruct(estimator, y_true)
         return self._sign * self._score_func(signals, found, **self._kwargs | kwargs)
+
+    @property
+    def __name__(self):  # for scikit-learn's displays, as the name of a function
+        name = getattr(self._score_func, "__name__", type(self._score_func).__name__)
+        return name if self._sign > 0 else f"neg_{name}"
 
     def __repr__(self):
         return super().__repr__().replace("make_scorer", "reconstruction_scorer")

@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
 
 from ..noise.model import NoiseModel
 from ..operators import as_nonlinear_operator
+from ..operators.real import refuse_complex_data
 from ..problem.nonlinear_measurement import measurement_by
 from ..training.specification import Pairs
 from .measurement_names import check_measurement_names
@@ -78,7 +79,7 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
     reset = previous is None
     drawn = y is None and can_measure(estimator)
     if drawn:
-        X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
+        X = _signals(estimator, X, reset=reset)
         Y = np.empty((len(X), 0))
         if reset:
             check_measurement_names(estimator, Y, reset=True)
@@ -121,9 +122,9 @@ def _measured(estimator, signals, previous):
 def check_pairs(estimator, X, y, *, reset, allow_missing=False):
     """Signals of shape (n, n_features) and measurements of shape (n, n_measurements)."""
     checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
-    X = validate_data(estimator, X, y=checked, reset=reset, dtype=_DTYPES)
+    X = _signals(estimator, X, y=checked, reset=reset)
     expected = None if reset else estimator.n_measurements_in_
-    Y = _measurements(estimator, y, expected, False, allow_missing)
+    Y = _measurements(estimator, y, expected, allow_missing)
     check_consistent_length(X, Y)
     if reset:
         estimator.n_measurements_in_ = Y.shape[1]
@@ -155,24 +156,28 @@ def _is_same(first, second):
     """Whether two operators are one object, or equal as those are that were stored and loaded."""
     if first is second:
         return True
-    return type(first) is type(second) and joblib.hash(first) == joblib.hash(second)
+    try:
+        return type(first) is type(second) and joblib.hash(first) == joblib.hash(second)
+    except Exception:  # what cannot be pickled was not loaded either
+        return False
 
 
 def check_signals(estimator, X):
     """Signals for a fitted estimator."""
     check_ready(estimator)
-    return validate_data(estimator, X, reset=False, dtype=_DTYPES)
+    return _signals(estimator, X, reset=False)
 
 
 def check_measurements(estimator, Y, *, allow_missing=False):
     """Measurements for a fitted estimator, with NaN where one is missing, if that is allowed."""
     check_ready(estimator)
-    return _measurements(estimator, Y, estimator.n_measurements_in_, True, allow_missing)
+    return _measurements(estimator, Y, estimator.n_measurements_in_, allow_missing)
 
 
 def check_targets(estimator, Z):
     """Points of z-space for a fitted estimator."""
     check_ready(estimator)
+    refuse_complex_data(Z, "Z")
     Z = check_array(Z, dtype=_DTYPES, input_name="Z")
     if Z.shape[1] != estimator.n_features_in_:
         raise ValueError(
@@ -182,13 +187,20 @@ def check_targets(estimator, Z):
     return Z
 
 
-def _measurements(estimator, Y, expected, ensure_2d, allow_missing=False):
+def _signals(estimator, X, **options):
+    refuse_complex_data(X, "X")
+    return validate_data(estimator, X, dtype=_DTYPES, **options)
+
+
+def _measurements(estimator, Y, expected, allow_missing=False):
+    """Rows of measurements; an array of shape (n_samples,) holds one measurement for each."""
+    refuse_complex_data(Y, "y")
     check_measurement_names(estimator, Y, reset=expected is None)
     # rows of another size are told by what they hold first, as scikit-learn does
     fits = expected is None or math.prod(np.shape(Y)[1:]) == expected
     finite = "allow-nan" if fits else True
     options = {"dtype": _DTYPES, "ensure_all_finite": finite, "input_name": "y"}
-    Y = check_array(Y, ensure_2d=ensure_2d, **options)
+    Y = check_array(Y, ensure_2d=expected not in (None, 1), **options)
     Y = Y.reshape(len(Y), -1)
     missing = np.isnan(Y)
     if missing.any() and not allow_missing:
