@@ -13,6 +13,7 @@ from ..numerics.threads import single_thread
 from ..training.fit import fit, partial_fit
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
+from .all_or_nothing import all_or_nothing
 from .architecture import CONSTRAINTS, training_specification
 from .fitted import fitted_attributes, trained_of
 from .persistence import check_version, pack_state, unpack_state
@@ -132,6 +133,7 @@ class BaseINN(
     def _n_features_out(self):
         return self.n_features_in_
 
+    @all_or_nothing
     @with_callbacks
     def fit(self, X, y=None, sample_weight=None):
         """Learn the forward map and the reconstruction from pairs.
@@ -187,8 +189,12 @@ class BaseINN(
         task.end()
         return self
 
+    @all_or_nothing
     def partial_fit(self, X, y=None, sample_weight=None):
         """Continue training with one pass of Adam over new pairs.
+
+        Its step size is ``learning_rate_init / √(1 + n_iter_)``, so that passes over the pairs of
+        ``fit`` keep what was learned, and many passes converge.
 
         Operator, units, noise level, epsilon and bandwidth are learned from the pairs of the first
         call (or of ``fit``), which should be representative.

@@ -24,6 +24,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
+from .all_or_nothing import all_or_nothing
 from .base import BaseINN
 from .point_estimators import DivergenceRegularizedINN
 from .validation import is_given
@@ -111,6 +112,7 @@ class Reconstructor(
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         return router.add(estimator=self._template(), method_mapping=mapping)
 
+    @all_or_nothing
     @with_callbacks
     def fit(self, X, y, sample_weight=None, **fit_params):
         """Learn to reconstruct.

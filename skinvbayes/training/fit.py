@@ -5,6 +5,7 @@ which minimises the mean of one loss.
 """
 
 import copy
+import math
 from dataclasses import replace
 
 import torch
@@ -46,7 +47,8 @@ def fit(specification, pairs, *, previous=None, report=None):
     pairs : Pairs
         Distinct pairs.
     previous : Trained, default=None
-        Start from the network and the coordinates of this one, and skip the first stage.
+        Start from the network and the coordinates of this one, skip the first stage, and continue
+        its history. It stays as it is.
     report : callable, default=None
         Called with the Trained so far after every iteration; training stops where it returns True.
 
@@ -136,7 +138,7 @@ def partial_fit(specification, pairs, *, previous=None):
     specification, pairs
         As in :func:`fit`.
     previous : Trained, default=None
-        What to go on with: its problem, network and optimizer are kept.
+        What to go on with; it stays as it is.
 
     Returns
     -------
@@ -146,12 +148,12 @@ def partial_fit(specification, pairs, *, previous=None):
     if previous is None:
         trained, pairs = _begin(specification, pairs)
     else:
-        trained, pairs = replace(previous), previous.problem.completed(pairs)
+        trained, pairs = previous.copy(), previous.problem.completed(pairs)
     state = trained.continuation
-    trained.continuation = state = replace(state, n_seen=state.n_seen + pairs.weight.sum())
+    state.n_seen += pairs.weight.sum()
     if state.optimizer is None:
-        parameters = trained.network.parameters()
-        state.optimizer = torch.optim.Adam(parameters, lr=specification.first_step)
+        state.optimizer = torch.optim.Adam(trained.network.parameters())
+    _set_step(state.optimizer, specification, len(trained.history.loss_curve))
     objective = objective_of(specification, trained, specification.loss, pairs, "adam")
     trained.bandwidth = specification.bandwidth_for(trained.problem, objective.loss)
     whole, no_report = (None, None), None
@@ -160,6 +162,15 @@ def partial_fit(specification, pairs, *, previous=None):
     trained.history = trained.history.followed_by(new)
     trained.history.best_loss = min(trained.history.loss_curve)
     return trained
+
+
+def _set_step(optimizer, specification, n_iter):
+    """Let the step size of Adam fall as Robbins and Monro do, with the root of the iterations.
+
+    One of constant size would leave a minimum that was found before, and never reach one.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = specification.first_step / math.sqrt(1 + n_iter)
 
 
 def resized(specification, trained):

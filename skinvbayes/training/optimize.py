@@ -237,7 +237,7 @@ def minimize(
         solve, options = _adam, (max_iter, batch_size, learning_rate_init, optimizer, generator)
     try:
         solve(network, objective, recorder, *options)
-    except (_NotFinite, KeyboardInterrupt) as reason:
+    except (_NotFinite, torch.linalg.LinAlgError, KeyboardInterrupt) as reason:
         recorder.give_up(reason)
     finally:
         network.eval()

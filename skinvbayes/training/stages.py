@@ -1,5 +1,6 @@
 """Training in stages, each of which minimises the mean of one loss."""
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,6 +50,13 @@ class Continuation:
     optimizer: torch.optim.Optimizer | None
     n_seen: float
 
+    def copy_for(self, old, new):
+        """A copy whose optimizer works on the parameters of a copied network."""
+        parameters = zip(old.parameters(), new.parameters(), strict=True)
+        # deepcopy looks up here what it has copied already
+        optimizer = copy.deepcopy(self.optimizer, {id(p): q for p, q in parameters})
+        return Continuation(copy.deepcopy(self.generator), optimizer, self.n_seen)
+
 
 @dataclass
 class Trained:
@@ -85,6 +93,12 @@ class Trained:
         network = rebuilt(self.network, self.network.config, self.problem)
         return replace(self, network=network)
 
+    def copy(self):
+        """A copy that can be trained on while this one stays as it is."""
+        network = rebuilt(self.network, self.network.config, self.problem)
+        state = self.continuation.copy_for(self.network, network)
+        return replace(self, network=network, continuation=state)
+
 
 def train(
     specification, problem, pairs, rng, *, previous=None, prior=None, report=None, trial=False
@@ -97,6 +111,8 @@ def train(
     else:
         network = _same_network(specification, problem, previous.network)
     trained = start(specification, network, problem, generator, pairs.weight.sum())
+    if previous is not None:
+        trained.history = previous.history
     trained.split = _split(specification, len(pairs.X), rng)
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
         objective = objective_of(specification, trained, loss_class, pairs, solver)
@@ -179,7 +195,7 @@ def _start_from_clusters(block, problem, u, weight):
 
 
 def _same_network(specification, problem, network):
-    """The network at hand, refused with a ValueError if another one is asked for."""
+    """A copy of the network at hand, refused with a ValueError if another one is asked for."""
     config = specification.network_config(problem)
     if config != network.config:
         raise ValueError(
@@ -187,7 +203,7 @@ def _same_network(specification, problem, network):
             f"{network.config}; X and the parameters now ask for {config}. Set "
             "warm_start=False, or keep them."
         )
-    return rebuilt(network, config, problem) if network.knows_forward else network
+    return rebuilt(network, config, problem)
 
 
 def rebuilt(network, config, problem):
