@@ -100,27 +100,32 @@ def test_partial_fit_after_fit_goes_on(cls, pairs):
 
 
 @every
-@pytest.mark.parametrize("operator", [None, np.array([[1, 0.5], [0.2, 1], [0.3, 0.3]])])
-def test_partial_fit_on_the_pairs_of_fit_keeps_what_was_learned(cls, operator, pairs, rng):
-    X, Y = pairs
-    if operator is not None:
-        Y = X @ operator.T + 0.3 * rng.standard_normal((len(X), 3))
-    estimator = cls(operator=operator, max_iter=100, random_state=0).fit(X, Y)
+@pytest.mark.parametrize("residual", ["gradient", "mlp"])
+def test_partial_fit_on_the_pairs_of_fit_keeps_what_was_learned(cls, residual, rng):
+    """Few signals with heavy tails, seen through a singular operator: steps are soon too long."""
+    X, operator = rng.standard_normal((60, 8)) ** 3, rng.standard_normal((5, 8))
+    Y = X @ operator.T + 0.1 * rng.standard_normal((60, 5))
+    estimator = cls(operator=operator, residual=residual, max_iter=20, random_state=0).fit(X, Y)
     before = estimator.score(X, Y)
-    for _ in range(10):
-        assert estimator.partial_fit(X, Y).score(X, Y) > before - 2e-3
+    for _ in range(3):
+        assert estimator.partial_fit(X, Y).score(X, Y) > before - 0.02  # the loss is another
 
 
+OPERATORS = [None, np.array([[1, 0.5], [0.2, 1], [0.3, 0.3]])]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
 @every
-@pytest.mark.parametrize("operator", [None, np.array([[1, 0.5], [0.2, 1], [0.3, 0.3]])])
 def test_many_passes_converge(cls, operator, pairs, rng):
     X, Y = (part[:100] for part in pairs)
     if operator is not None:
         Y = X @ operator.T + 0.3 * rng.standard_normal((len(X), 3))
-    estimator = cls(operator=operator, random_state=0)
-    scores = [estimator.partial_fit(X, Y).score(X, Y) for _ in range(100)]
-    assert np.ptp(scores[-10:]) < 0.01
-    assert scores[-1] > 0.98 * cls(operator=operator, random_state=0).fit(X, Y).score(X, Y)
+    options = {"operator": operator, "random_state": 0}
+    fitted = cls(max_iter=20, **options).fit(X, Y).score(X, Y)
+    estimator, n = cls(**options), 6 if cls is ReconstructionINN else 40
+    scores = [estimator.partial_fit(X, Y).score(X, Y) for _ in range(n)]
+    assert np.ptp(scores[-3:]) < 0.005
+    assert scores[-1] > 0.98 * fitted
 
 
 @pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])

@@ -10,7 +10,8 @@ from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
 from ..numerics.threads import single_thread
-from ..training.fit import fit, partial_fit
+from ..training.fit import fit
+from ..training.passes import partial_fit
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
 from .all_or_nothing import all_or_nothing
@@ -193,8 +194,8 @@ class BaseINN(
     def partial_fit(self, X, y=None, sample_weight=None):
         """Continue training with one pass of Adam over new pairs.
 
-        Its step size is ``learning_rate_init / √(1 + n_iter_)``, so that passes over the pairs of
-        ``fit`` keep what was learned, and many passes converge.
+        The step size of the k-th pass is ``learning_rate_init / √k``, where ``fit`` counts as
+        ``max_iter`` passes, and less where it would raise the loss of the pairs.
 
         Operator, units, noise level, epsilon and bandwidth are learned from the pairs of the first
         call (or of ``fit``), which should be representative.

@@ -101,6 +101,7 @@ def _pack_continuation(continuation):
         "generator": _to_array(continuation.generator.get_state()),
         "optimizer": None if optimizer is None else _pack_optimizer(optimizer),
         "n_seen": continuation.n_seen,
+        "n_passes": continuation.n_passes,
     }
 
 
@@ -109,7 +110,7 @@ def _unpack_continuation(packed, network):
     generator.set_state(_to_tensor(packed["generator"]))
     if optimizer is not None:
         optimizer = _unpack_optimizer(optimizer, network)
-    return Continuation(generator, optimizer, packed["n_seen"])
+    return Continuation(generator, optimizer, packed["n_seen"], packed["n_passes"])
 
 
 def _pack_optimizer(optimizer):

@@ -5,7 +5,6 @@ which minimises the mean of one loss.
 """
 
 import copy
-import math
 from dataclasses import replace
 
 import torch
@@ -20,18 +19,16 @@ from .objective import objective_of
 from .optimize import History
 from .prior import refitted_prior
 from .stages import (
-    Continuation,
     in_user_units,
     new_generator,
     new_network,
     rebuilt,
-    run,
     start,
     train,
 )
 from .trial import judge, share_of_linear
 
-__all__ = ["fit", "partial_fit", "resized"]
+__all__ = ["fit", "resized"]
 
 
 # ------------------------------------------------------------------------------------- training
@@ -130,49 +127,6 @@ def _linear(specification, problem, pairs, rng):
     return trained
 
 
-def partial_fit(specification, pairs, *, previous=None):
-    """Train for one pass of Adam over pairs.
-
-    Parameters
-    ----------
-    specification, pairs
-        As in :func:`fit`.
-    previous : Trained, default=None
-        What to go on with; it stays as it is.
-
-    Returns
-    -------
-    trained : Trained
-        The network, with the mean loss of this pass as the last of its history.
-    """
-    if previous is None:
-        trained, pairs = _begin(specification, pairs)
-    else:
-        trained, pairs = previous.copy(), previous.problem.completed(pairs)
-    state = trained.continuation
-    state.n_seen += pairs.weight.sum()
-    if state.optimizer is None:
-        state.optimizer = torch.optim.Adam(trained.network.parameters())
-    _set_step(state.optimizer, specification, len(trained.history.loss_curve))
-    objective = objective_of(specification, trained, specification.loss, pairs, "adam")
-    trained.bandwidth = specification.bandwidth_for(trained.problem, objective.loss)
-    whole, no_report = (None, None), None
-    history = run(specification, trained, objective, "adam", 1, whole, no_report, state.optimizer)
-    new = in_user_units(history, objective.loss, trained.problem.coordinates)
-    trained.history = trained.history.followed_by(new)
-    trained.history.best_loss = min(trained.history.loss_curve)
-    return trained
-
-
-def _set_step(optimizer, specification, n_iter):
-    """Let the step size of Adam fall as Robbins and Monro do, with the root of the iterations.
-
-    One of constant size would leave a minimum that was found before, and never reach one.
-    """
-    for group in optimizer.param_groups:
-        group["lr"] = specification.first_step / math.sqrt(1 + n_iter)
-
-
 def resized(specification, trained):
     """The same filters for an operator and images of another size; nothing is trained.
 
@@ -193,14 +147,5 @@ def resized(specification, trained):
     problem = trained.problem.resized(specification.operator, architecture.n_features)
     config = specification.network_config(problem, options)
     network, state = rebuilt(network, config, problem), trained.continuation
-    state = Continuation(copy.deepcopy(state.generator), None, state.n_seen)
+    state = replace(state, generator=copy.deepcopy(state.generator), optimizer=None)
     return replace(trained, network=network, problem=problem, continuation=state)
-
-
-def _begin(specification, pairs):
-    """A problem and an untrained network, before the first pass, and the pairs to begin with."""
-    rng = check_random_state(specification.random_state)
-    problem, pairs = specification.problem_of(pairs, rng)
-    generator = new_generator(rng)
-    network = new_network(specification, problem, pairs, torch.float32, generator)
-    return start(specification, network, problem, generator, 0), pairs

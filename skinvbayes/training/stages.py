@@ -44,18 +44,22 @@ class Continuation:
         That of the last pass; None after a complete fit.
     n_seen : float
         Number of pairs seen so far.
+    n_passes : int
+        Passes so far; a complete fit counts as ``max_iter``.
     """
 
     generator: torch.Generator
     optimizer: torch.optim.Optimizer | None
     n_seen: float
+    n_passes: int = 0
 
     def copy_for(self, old, new):
         """A copy whose optimizer works on the parameters of a copied network."""
         parameters = zip(old.parameters(), new.parameters(), strict=True)
         # deepcopy looks up here what it has copied already
         optimizer = copy.deepcopy(self.optimizer, {id(p): q for p, q in parameters})
-        return Continuation(copy.deepcopy(self.generator), optimizer, self.n_seen)
+        generator = copy.deepcopy(self.generator)
+        return replace(self, generator=generator, optimizer=optimizer)
 
 
 @dataclass
@@ -151,7 +155,7 @@ def start(specification, network, problem, generator, n_seen):
         epsilon=specification.epsilon_for(problem),
         bandwidth=problem.bandwidth,
         history=History(),
-        continuation=Continuation(generator, None, n_seen),
+        continuation=Continuation(generator, None, n_seen, specification.max_iter * (n_seen > 0)),
     )
 
 
