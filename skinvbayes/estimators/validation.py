@@ -97,8 +97,9 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
             "measurement."
         )
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weight.sum() > 0:
+    if not weight.any():
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
+    weight = weight / weight.max()  # sums of large ones are finite
     pairs = _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
     return _measured(estimator, pairs, previous) if drawn else pairs
 
@@ -216,7 +217,7 @@ def _distinct_pairs(X, Y, weight):
     """The pairs that count, once each and in a fixed order, with the sums of their weights.
 
     A weight then means the same as repetition, and the order of the pairs does not matter, to the
-    last bit of the model.
+    last bit of the model. Nor do the units of the weights: see :func:`_in_pairs`.
     """
     n_features = X.shape[1]
     counted = np.flatnonzero(weight > 0)
@@ -233,4 +234,18 @@ def _distinct_pairs(X, Y, weight):
     new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
     if not new.all():
         rows, weight = rows[new], np.add.reduceat(weight, np.flatnonzero(new))
+    weight = _in_pairs(weight)
+    counted = weight > 0
+    if not counted.all():
+        rows, weight = rows[counted], weight[counted]
     return Pairs(rows[:, :n_features], rows[:, n_features:], weight)
+
+
+def _in_pairs(weight):
+    """Weights whose sum is the number of equally weighted pairs that would tell as much.
+
+    This is Kish's effective number, (Σ w)² / Σ w². The rounding makes the bits of the model
+    independent of the units of the weights; ratios below 10⁻⁴⁵ become zero.
+    """
+    weight = (weight / weight.max()).astype(np.float32).astype(np.float64)
+    return weight * (weight.sum() / (weight**2).sum())
