@@ -143,7 +143,9 @@ class BaseINN(
         given.
 
         An interrupt from the keyboard ends the training and leaves a usable estimator with what
-        it had learned.
+        it had learned, as that of scikit-learn's MLPRegressor. Where joblib runs this fit as one of
+        many, in a search or an ensemble, the interrupt is raised and ends them all. What fails, or
+        is interrupted before the training, leaves the estimator as it was.
 
         Parameters
         ----------

@@ -1,6 +1,5 @@
 """Minimisation of the mean of any loss over pairs: full-batch L-BFGS and mini-batch Adam."""
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +8,8 @@ from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from ..numerics.warn import warn_caller
+from .adam import Annealing, new_adam
+from .interrupts import is_one_of_many
 from .kernel_draws import KernelDraws
 
 __all__ = ["History", "Objective", "StoppingRule", "minimize"]
@@ -198,6 +199,7 @@ def minimize(
     optimizer=None,
     generator=None,
     callback=None,
+    n_before=0,
 ):
     """Minimise the mean loss of a network, in place; it ends in eval mode.
 
@@ -218,6 +220,8 @@ def minimize(
         Source of the batches and the jitter.
     callback : callable, default=None
         Called after every iteration with the History; training stops where it returns True.
+    n_before : int, default=0
+        Iterations of earlier stages, which warnings count too.
 
     Returns
     -------
@@ -229,9 +233,11 @@ def minimize(
     ValueError
         If the loss is not finite in the first iteration. If that happens later, or the keyboard
         interrupts, a ConvergenceWarning says so.
+    KeyboardInterrupt
+        If this is one of many trainings that joblib runs, all of which are to end.
     """
     rule, noisy = StoppingRule(tol, n_iter_no_change), objective.is_random and solver == "adam"
-    recorder = _Recorder(network, validation, rule, callback, noisy)
+    recorder = _Recorder(network, validation, rule, callback, noisy, n_before)
     solve, options = _lbfgs, (max_iter, generator)
     if solver == "adam":
         solve, options = _adam, (max_iter, batch_size, learning_rate_init, optimizer, generator)
@@ -253,9 +259,9 @@ class _NotFinite(Exception):
 class _Recorder:
     """Records every iteration, keeps the best weights and asks the rule when to stop."""
 
-    def __init__(self, network, validation, rule, callback, noisy):
+    def __init__(self, network, validation, rule, callback, noisy, n_before):
         self.network, self.validation = network, validation
-        self.rule, self.callback, self.noisy = rule, callback, noisy
+        self.rule, self.callback, self.noisy, self.n_before = rule, callback, noisy, n_before
         self.history = History()
         self.best_state = _copy_state(network)
 
@@ -286,15 +292,18 @@ class _Recorder:
     def give_up(self, reason):
         """End the training with the best weights and a warning, or with an error."""
         self.restore()
-        n_iter = len(self.history.loss_curve)
+        is_first = not self.history.loss_curve
+        n_iter = self.n_before + len(self.history.loss_curve)
         if isinstance(reason, KeyboardInterrupt):
+            if is_one_of_many():
+                raise reason
             self.history.interrupted = True
             warn_caller(
                 f"Training was interrupted after iteration {n_iter}; the best weights so far were "
                 "restored.",
                 ConvergenceWarning,
             )
-        elif n_iter == 0:
+        elif is_first:
             raise ValueError(
                 "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
                 "the sizes of X, y and epsilon."
@@ -367,8 +376,8 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
     """Iterations of Adam over random mini-batches, with jitter and noise fresh in each of them."""
     schedule = None
     if optimizer is None:
-        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
-        schedule = _Annealing(optimizer, max_iter)
+        optimizer = new_adam(network.parameters(), learning_rate, fused=True)
+        schedule = Annealing(optimizer, max_iter)
     for _ in range(max_iter):
         network.train()
         losses, sizes = [], []
@@ -404,37 +413,3 @@ def _iteration(objective, batch_size, generator):
         return objective, rows.tensor_split(max(1, n // batch_size))
     rows = torch.randint(n, (_FRESH_STEPS * batch_size,), generator=generator)
     return objective.split(rows).drawn(generator), torch.arange(len(rows)).split(batch_size)
-
-
-class _Annealing:
-    """The step size of Adam, which falls to zero along a cosine.
-
-    Where training stalls before its time, the step size falls to zero within a tenth of all
-    iterations: weights that are left at a large step are far from the minimum.
-    """
-
-    def __init__(self, optimizer, max_iter):
-        self.optimizer, self.max_iter = optimizer, max_iter
-        self.first = [group["lr"] for group in optimizer.param_groups]
-        self.n_iter, self.start, self.length = 0, 0, max_iter
-        self.height = 1.0
-
-    def set_step(self, share):
-        """Set the step size after so many iterations and this share of another one."""
-        factor = self._factor(self.n_iter + share)
-        for group, first in zip(self.optimizer.param_groups, self.first, strict=True):
-            group["lr"] = first * factor
-
-    def ends_after(self, stalls):
-        """Count an iteration; True if training ends with it."""
-        self.n_iter += 1
-        if stalls and self.length == self.max_iter:
-            left = self.max_iter - self.n_iter
-            length = min(left, math.ceil(self.max_iter / 10))
-            if length < left:
-                self.height = self._factor(self.n_iter)
-                self.start, self.length = self.n_iter, length
-        return self.n_iter >= self.start + self.length
-
-    def _factor(self, n_iter):
-        return self.height * (1 + math.cos(math.pi * (n_iter - self.start) / self.length)) / 2

@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from sklearn.utils import check_random_state
 
+from .adam import new_adam
 from .objective import learns_rest, objective_of
 from .stages import in_user_units, new_generator, new_network, run, start
 
@@ -39,7 +40,7 @@ def partial_fit(specification, pairs, *, previous=None):
         trained, pairs = previous.copy(), previous.problem.completed(pairs)
     state = trained.continuation
     if state.optimizer is None:
-        state.optimizer = torch.optim.Adam(trained.network.parameters())
+        state.optimizer = new_adam(trained.network.parameters())
     for group in state.optimizer.param_groups:
         group["lr"] = specification.first_step / math.sqrt(1 + state.n_passes)
     state.n_seen += pairs.weight.sum()

@@ -252,6 +252,7 @@ def run(specification, trained, objective, solver, max_iter, split, report, opti
                 optimizer=optimizer,
                 generator=trained.continuation.generator,
                 callback=callback,
+                n_before=len(trained.history.loss_curve),
             )
         finally:
             trained.network.to(torch.float64)
