@@ -18,6 +18,7 @@ from .guard import (
 from .objective import objective_of
 from .optimize import History
 from .prior import refitted_prior
+from .set_aside import ALL
 from .stages import (
     in_user_units,
     new_generator,
@@ -34,7 +35,7 @@ __all__ = ["fit", "resized"]
 # ------------------------------------------------------------------------------------- training
 
 
-def fit(specification, pairs, *, previous=None, report=None):
+def fit(specification, pairs, *, previous=None, set_aside=ALL, report=None):
     """Train a network on pairs.
 
     Parameters
@@ -45,7 +46,9 @@ def fit(specification, pairs, *, previous=None, report=None):
         Distinct pairs.
     previous : Trained, default=None
         Start from the network and the coordinates of this one, skip the first stage, and continue
-        its history. It stays as it is.
+        its history. It is trained on.
+    set_aside : SetAside, default=ALL
+        What is known about the pairs that are to judge the training.
     report : callable, default=None
         Called with the Trained so far after every iteration; training stops where it returns True.
 
@@ -57,13 +60,15 @@ def fit(specification, pairs, *, previous=None, report=None):
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
     if specification.is_natural:
-        pairs = pairs.rows(problem.order(pairs.Y))
+        order = problem.order(pairs.Y)
+        pairs, set_aside = pairs.rows(order), set_aside.ordered(order)
+    known = {"set_aside": set_aside, "report": report}
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
-        return train(specification, problem, pairs, rng, previous=previous, report=report)
+        return train(specification, problem, pairs, rng, previous=previous, **known)
     share, prior = 0.0, None
     if specification.has_trial(problem, len(pairs.X)):
-        verdict = judge(specification, problem, pairs, rng)
+        verdict = judge(specification, problem, pairs, set_aside, rng)
         if verdict.interrupted:
             return verdict.trained
         share, prior = verdict.share, verdict.prior
@@ -71,9 +76,9 @@ def fit(specification, pairs, *, previous=None, report=None):
         return _linear(specification, problem, pairs, rng)
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
-    trained = train(specification, problem, pairs, rng, prior=prior, report=report)
+    trained = train(specification, problem, pairs, rng, prior=prior, **known)
     if specification.is_guarded(problem):
-        if trained.network.explicit_inverse is None or trained.split[1] is not None:
+        if trained.network.explicit_inverse is None or trained.judges is not None:
             # a short trial by Adam has not learned enough to judge more than the linear estimator
             share = share if specification.solver_for(problem, pairs.X) == "lbfgs" else 0.0
             share = max(share, _share_after(specification, trained, pairs))
@@ -100,8 +105,7 @@ def _share_after(specification, trained, pairs):
 
     An explicit inverse has: its loss is the error itself. Only pairs set aside can judge it.
     """
-    rows = trained.split[1]
-    pairs = pairs if rows is None else pairs.rows(rows)
+    pairs = pairs if trained.judges is None else trained.judges
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 

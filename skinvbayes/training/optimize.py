@@ -70,6 +70,11 @@ class Objective:
             return self
         return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
 
+    def part(self, rows):
+        """The objective of some of its samples, all of them for None; weights of mean one."""
+        part = self.split(rows)
+        return replace(part, weight=part.weight / part.weight.mean())
+
     def drawn(self, generator):
         """The same objective with all that is random drawn."""
         if self.kernels is not None:
@@ -206,35 +211,30 @@ def minimize(
     Parameters
     ----------
     network : Module
-        The network. It ends with its last weights; after early stopping, an interruption or
-        divergence with the best.
-    objective : Objective
-        Loss and training pairs.
+        It ends with its last weights; after early stopping, an interrupt or divergence the best.
+    objective, validation : Objective
+        Loss and pairs, those of the training and those of early stopping.
     solver, max_iter, batch_size, learning_rate_init, tol, n_iter_no_change
         As the parameters of the estimators; the last two are for the :class:`StoppingRule`.
-    validation : Objective, default=None
-        Loss and validation pairs, for early stopping.
     optimizer : torch.optim.Optimizer, default=None
         Continue with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
-        Source of the batches and the jitter.
+        Source of all that is drawn.
     callback : callable, default=None
         Called after every iteration with the History; training stops where it returns True.
     n_before : int, default=0
-        Iterations of earlier stages, which warnings count too.
+        Iterations before, for warnings.
 
     Returns
     -------
     history : History
-        Course of the training.
 
     Raises
     ------
     ValueError
-        If the loss is not finite in the first iteration. If that happens later, or the keyboard
-        interrupts, a ConvergenceWarning says so.
+        If the loss is not finite in the first iteration; later, that is a ConvergenceWarning.
     KeyboardInterrupt
-        If this is one of many trainings that joblib runs, all of which are to end.
+        Where joblib runs this as one of many; elsewhere it is a ConvergenceWarning.
     """
     rule, noisy = StoppingRule(tol, n_iter_no_change), objective.is_random and solver == "adam"
     recorder = _Recorder(network, validation, rule, callback, noisy, n_before)
@@ -247,9 +247,7 @@ def minimize(
         recorder.give_up(reason)
     finally:
         network.eval()
-    if validation is not None:
-        recorder.restore()
-    return recorder.history
+    return recorder.finished()
 
 
 class _NotFinite(Exception):
@@ -284,6 +282,12 @@ class _Recorder:
         if self.callback is not None and self.callback(history):
             history.interrupted = True
         return history.interrupted or stalls
+
+    def finished(self):
+        """The History; with early stopping the network gets its best weights."""
+        if self.validation is not None:
+            self.restore()
+        return self.history
 
     def restore(self):
         """Give the network its best weights."""

@@ -27,7 +27,7 @@ def partial_fit(specification, pairs, *, previous=None):
     specification, pairs
         As in :func:`skinvbayes.training.fit.fit`.
     previous : Trained, default=None
-        What to go on with; it stays as it is.
+        What to go on with; it is trained on.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def partial_fit(specification, pairs, *, previous=None):
     if previous is None:
         trained, pairs = _begin(specification, pairs)
     else:
-        trained, pairs = previous.copy(), previous.problem.completed(pairs)
+        trained, pairs = previous, previous.problem.completed(pairs)
     state = trained.continuation
     if state.optimizer is None:
         state.optimizer = new_adam(trained.network.parameters())
@@ -48,12 +48,11 @@ def partial_fit(specification, pairs, *, previous=None):
     objective = objective_of(specification, trained, specification.loss, pairs, "adam")
     trained.bandwidth = specification.bandwidth_for(trained.problem, objective.loss)
     step = _Step(specification, trained, objective, pairs)
-    whole, no_report = (None, None), None
-    history = run(specification, trained, objective, "adam", 1, whole, no_report, state.optimizer)
+    history = run(specification, trained, objective, "adam", 1, optimizer=state.optimizer)
     step.shorten()
     new = in_user_units(history, objective.loss, trained.problem.coordinates)
     trained.history = trained.history.followed_by(new)
-    trained.history.best_loss = min(trained.history.loss_curve)
+    trained.history.best_loss = min(trained.history.loss_curve, default=math.inf)
     return trained
 
 
