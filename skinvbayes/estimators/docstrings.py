@@ -101,7 +101,7 @@ n_iter_no_change : int, default=10
     validation loss must improve; otherwise, the mean training loss over the last
     ``n_iter_no_change`` iterations must be below the mean over those before.
 warm_start : bool, default=False
-    Start the next fit from the weights of the last one.
+    Start the next fit from the weights of the last one; ``loss_curve_`` and ``n_iter_`` go on.
 device : str or torch.device, default="cpu"
     Where to compute.
 random_state : int, RandomState instance or None, default=None

@@ -5,6 +5,7 @@ import torch
 
 from .._version import __version__
 from ..networks.explicit_inverse import build_network
+from ..training.adam import new_adam
 from ..training.stages import Continuation
 
 __all__ = ["check_version", "pack_state", "unpack_state"]
@@ -101,6 +102,7 @@ def _pack_continuation(continuation):
         "generator": _to_array(continuation.generator.get_state()),
         "optimizer": None if optimizer is None else _pack_optimizer(optimizer),
         "n_seen": continuation.n_seen,
+        "n_passes": continuation.n_passes,
     }
 
 
@@ -109,7 +111,7 @@ def _unpack_continuation(packed, network):
     generator.set_state(_to_tensor(packed["generator"]))
     if optimizer is not None:
         optimizer = _unpack_optimizer(optimizer, network)
-    return Continuation(generator, optimizer, packed["n_seen"])
+    return Continuation(generator, optimizer, packed["n_seen"], packed["n_passes"])
 
 
 def _pack_optimizer(optimizer):
@@ -125,7 +127,7 @@ def _pack_optimizer(optimizer):
 def _unpack_optimizer(packed, network):
     """Adam from :func:`_pack_optimizer`, for the parameters of a network."""
     parameters = list(network.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=packed["learning_rate"])
+    optimizer = new_adam(parameters, packed["learning_rate"])
     for parameter, moments in zip(parameters, packed["moments"], strict=True):
         on_device = {name: _to_tensor(value) for name, value in moments.items()}
         for name in on_device.keys() - {"step"}:

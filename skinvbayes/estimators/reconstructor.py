@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ..operators.real import refuse_complex_data
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
+from .all_or_nothing import all_or_nothing
 from .base import BaseINN
 from .operator_parameter import ShortRepr
 from .point_estimators import DivergenceRegularizedINN
@@ -92,7 +93,8 @@ class Reconstructor(
     True
     """
 
-    __metadata_request__fit = {"sample_weight": UNUSED}  # it is the estimator's
+    # these are the estimator's
+    __metadata_request__fit = dict.fromkeys(["sample_weight", "X_val", "y_val"], UNUSED)
 
     def __init__(self, estimator=None, *, random_state=None):
         self.estimator = estimator
@@ -118,8 +120,9 @@ class Reconstructor(
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         return router.add(estimator=self._template(), method_mapping=mapping)
 
+    @all_or_nothing
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, **fit_params):
         """Learn to reconstruct.
 
         Parameters
@@ -129,9 +132,13 @@ class Reconstructor(
         y : array-like of shape (n_samples, n_features) or (n_samples,)
             Signals.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each pair counts; handed to the estimator.
+            How much each pair counts; handed to the estimator.
+        X_val, y_val : array-likes, default=None
+            Measurements and signals for early stopping; the estimator gets them as its ``y_val``
+            and ``X_val``.
         **fit_params : dict
-            Further metadata for the estimator's ``fit``.
+            Further metadata for the estimator's ``fit``, such as ``sample_weight_val`` and
+            ``groups``.
 
         Returns
         -------
@@ -144,10 +151,10 @@ class Reconstructor(
         )
         self._refuse_missing(Y, self._trains_missing)
         self._signal_ndim = signals.ndim
-        named = hasattr(y, "columns")  # their names are for the estimator
-        signals = y if named else signals.reshape(len(Y), -1)
+        signals = _signals(y, signals)
         if sample_weight is not None:
             fit_params["sample_weight"] = sample_weight
+        fit_params |= self._validation(X_val, y_val)
         routed = self._routed("fit", fit_params)
         task = FitTask(self, 1, X=X, y=y)
         self.estimator_ = clone(self._template())
@@ -300,6 +307,15 @@ class Reconstructor(
                 "given, reads rows with missing measurements; take it, or impute them."
             )
 
+    def _validation(self, X_val, y_val):
+        """The pairs of early stopping as the estimator takes them."""
+        if X_val is None and y_val is None:
+            return {}
+        if X_val is None or y_val is None:
+            raise ValueError("Only one of X_val and y_val is given: give both.")
+        Y = validate_data(self, X_val, reset=False, **_CHECKED)
+        return {"X_val": _signals(y_val, np.asarray(y_val)), "y_val": Y}
+
     def _shaped(self, signals):
         return signals.ravel() if self._signal_ndim == 1 else signals
 
@@ -319,6 +335,11 @@ class Reconstructor(
         for name in sorted(estimator.get_params()):
             if name == "random_state" or name.endswith("__random_state"):
                 estimator.set_params(**{name: rng.randint(2**31 - 1)})
+
+
+def _signals(given, array):
+    """Signals as rows; a data frame as it is, since its names are for the estimator."""
+    return given if hasattr(given, "columns") else array.reshape(len(array), -1)
 
 
 class _ReconstructionScorer(_BaseScorer):

@@ -18,6 +18,7 @@ from sklearn.utils.validation import (
 from ..noise.model import NoiseModel
 from ..operators import as_nonlinear_operator
 from ..operators.real import refuse_complex_data
+from ..problem.measurement import check_size
 from ..problem.nonlinear_measurement import measurement_by
 from ..training.specification import Pairs
 from .measurement_names import check_measurement_names
@@ -31,6 +32,7 @@ __all__ = [
     "check_targets",
     "is_given",
     "training_pairs",
+    "validation_pairs",
 ]
 
 _DTYPES = [np.float64, np.float32]
@@ -47,14 +49,14 @@ def is_given(parameter):
     return parameter is not None and not isinstance(parameter, str)
 
 
-def training_pairs(estimator, X, y, sample_weight, previous=None):
+def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None):
     """Distinct pairs and their weights, in double precision.
 
     Parameters
     ----------
     estimator : BaseINN
         The estimator; it takes up sizes and names of the first pairs.
-    X, y, sample_weight
+    X, y, sample_weight, groups
         As given to ``fit``. Without y, measurements are drawn where operator and noise are given.
     previous : Trained, default=None
         What was learned from the first pairs, which these must fit.
@@ -63,6 +65,8 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
     -------
     pairs : Pairs
         Each pair that counts once, in a fixed order.
+    groups : ndarray of int of shape (n_pairs,) or None
+        The group of each, counted from zero; of equal pairs the first one.
 
     Raises
     ------
@@ -77,8 +81,59 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
             "DivergenceRegularizedINN learns the prior by itself, and takes nonlinear operators."
         )
     reset = previous is None
-    drawn = y is None and can_measure(estimator)
-    if drawn:
+    X, Y, weight = _checked(estimator, X, y, sample_weight, reset)
+    if reset and len(X) < 2:
+        raise ValueError(
+            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
+            f"required by {type(estimator).__name__}: give at least 2 pairs of signal and "
+            "measurement."
+        )
+    if groups is not None:
+        groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
+        check_consistent_length(X, groups)
+    pairs, groups = _distinct_pairs(X, Y, weight, groups)
+    if Y.shape[1] == 0:
+        if reset:
+            measurement = _given_measurement(estimator, pairs.X)
+            rng = check_random_state(estimator.random_state)
+        else:
+            measurement, generator = previous.problem.measurement, previous.continuation.generator
+            rng = check_random_state(int(torch.randint(2**31 - 1, (), generator=generator)))
+        pairs = pairs._replace(Y=measurement.drawn(pairs.X, rng))
+    return pairs, groups
+
+
+def validation_pairs(estimator, X_val, y_val, sample_weight_val):
+    """Distinct pairs that are not trained on; they must fit those that are.
+
+    Parameters
+    ----------
+    estimator : BaseINN
+        The estimator, with the sizes and names of the training's pairs.
+    X_val, y_val, sample_weight_val
+        As given to ``fit``. Without y_val, measurements are drawn where operator and noise are
+        given.
+
+    Returns
+    -------
+    pairs : Pairs
+    """
+    try:
+        X, Y, weight = _checked(estimator, X_val, y_val, sample_weight_val, False)
+        check_size("the signals X", np.abs(X).max())
+        check_size("the measurements y", np.nanmax(np.abs(Y), initial=0))
+    except ValueError as error:
+        raise ValueError(f"X_val, y_val and sample_weight_val do not fit: {error}") from error
+    pairs, _ = _distinct_pairs(X, Y, weight)
+    if Y.shape[1] > 0:
+        return pairs
+    measurement = _given_measurement(estimator, pairs.X)
+    return pairs._replace(Y=measurement.drawn(pairs.X, np.random.RandomState(len(X))))
+
+
+def _checked(estimator, X, y, sample_weight, reset):
+    """Signals, measurements and weights, in double precision; without y no measurements."""
+    if y is None and can_measure(estimator):
         X = _signals(estimator, X, reset=reset)
         Y = np.empty((len(X), 0))
         if reset:
@@ -91,32 +146,20 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
             "operator that is given can missing measurements be left out; give it, or complete "
             "the rows."
         )
-    if reset and len(X) < 2:
-        raise ValueError(
-            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
-            f"required by {type(estimator).__name__}: give at least 2 pairs of signal and "
-            "measurement."
-        )
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weight.sum() > 0:
+    if not weight.any():
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
-    pairs = _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
-    return _measured(estimator, pairs, previous) if drawn else pairs
+    # sums of large weights are finite
+    return X.astype(np.float64), Y.astype(np.float64), weight / weight.max()
 
 
-def _measured(estimator, signals, previous):
-    """Pairs of signals and measurements of them, whose noise is new in every pass."""
-    if previous is None:
-        measurement = measurement_by(estimator.operator, signals.X.shape[1], lambda: signals.X)
-        estimator.n_measurements_in_ = n_measurements = measurement.noise.n_measurements
-        level = estimator.noise_level if is_given(estimator.noise_level) else None
-        noise = NoiseModel.given(level, estimator.noise_covariance, n_measurements=n_measurements)
-        measurement = replace(measurement, noise=noise)
-        rng = check_random_state(estimator.random_state)
-    else:
-        measurement, generator = previous.problem.measurement, previous.continuation.generator
-        rng = check_random_state(int(torch.randint(2**31 - 1, (), generator=generator)))
-    return signals._replace(Y=measurement.drawn(signals.X, rng))
+def _given_measurement(estimator, X):
+    """How signals are measured, where operator and noise are given."""
+    measurement = measurement_by(estimator.operator, X.shape[1], lambda: X)
+    estimator.n_measurements_in_ = n_measurements = measurement.noise.n_measurements
+    level = estimator.noise_level if is_given(estimator.noise_level) else None
+    noise = NoiseModel.given(level, estimator.noise_covariance, n_measurements=n_measurements)
+    return replace(measurement, noise=noise)
 
 
 def check_pairs(estimator, X, y, *, reset, allow_missing=False):
@@ -224,11 +267,13 @@ def _measurements(estimator, Y, expected, allow_missing=False):
     return Y
 
 
-def _distinct_pairs(X, Y, weight):
+def _distinct_pairs(X, Y, weight, groups=None):
     """The pairs that count, once each and in a fixed order, with the sums of their weights.
 
+    Their groups are counted from zero.
+
     A weight then means the same as repetition, and the order of the pairs does not matter, to the
-    last bit of the model.
+    last bit of the model. Nor do the units of the weights: see :func:`_in_pairs`.
     """
     n_features = X.shape[1]
     counted = np.flatnonzero(weight > 0)
@@ -241,8 +286,24 @@ def _distinct_pairs(X, Y, weight):
     # by a noisy number first, whose order does not depend on the units
     order = order[rows[order, -1].argsort(kind="stable")]
     rows, weight = rows[order], weight[counted][order]
+    groups = None if groups is None else groups[counted][order]
     new = np.ones(len(rows), dtype=bool)
     new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
     if not new.all():
         rows, weight = rows[new], np.add.reduceat(weight, np.flatnonzero(new))
-    return Pairs(rows[:, :n_features], rows[:, n_features:], weight)
+        groups = None if groups is None else groups[new]
+    weight = _in_pairs(weight)
+    pairs = Pairs(rows[:, :n_features], rows[:, n_features:], weight)
+    if not weight.all():
+        pairs, groups = pairs.rows(weight > 0), None if groups is None else groups[weight > 0]
+    return pairs, None if groups is None else np.unique(groups, return_inverse=True)[1]
+
+
+def _in_pairs(weight):
+    """Weights whose sum is the number of equally weighted pairs that would tell as much.
+
+    This is Kish's effective number, (Σ w)² / Σ w². The rounding makes the bits of the model
+    independent of the units of the weights; ratios below 10⁻⁴⁵ become zero.
+    """
+    weight = (weight / weight.max()).astype(np.float32).astype(np.float64)
+    return weight * (weight.sum() / (weight**2).sum())

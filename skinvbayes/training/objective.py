@@ -17,13 +17,13 @@ _DECAY_SAMPLES = 2000  # added to the pairs, of which few would drive all weight
 _TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
 
-def objective_of(specification, trained, loss_class, pairs, solver):
-    """What one stage minimises, in unit scale."""
+def objective_of(specification, trained, loss_class, pairs, solver, *, as_measured=False):
+    """What one stage minimises, in unit scale; with the noise of the pairs if that is asked for."""
     problem, coordinates = trained.problem, trained.problem.coordinates
     X, Y, weight = pairs
     device, dtype = trained.network.device, PRECISION[solver]
     loss = loss_class.for_problem(trained.epsilon, problem)
-    noise = specification.fresh_noise(problem, loss)
+    noise = None if as_measured else specification.fresh_noise(problem, loss)
     w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
     forward, constant = problem.unit_forward, 0.0
     if learns_rest(trained.network, loss):

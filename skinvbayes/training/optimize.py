@@ -1,6 +1,5 @@
 """Minimisation of the mean of any loss over pairs: full-batch L-BFGS and mini-batch Adam."""
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,6 +8,8 @@ from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from ..numerics.warn import warn_caller
+from .adam import Annealing, new_adam
+from .interrupts import is_one_of_many
 from .kernel_draws import KernelDraws
 
 __all__ = ["History", "Objective", "StoppingRule", "minimize"]
@@ -68,6 +69,11 @@ class Objective:
         if rows is None:
             return self
         return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
+
+    def part(self, rows):
+        """The objective of some of its samples, all of them for None; weights of mean one."""
+        part = self.split(rows)
+        return replace(part, weight=part.weight / part.weight.mean())
 
     def drawn(self, generator):
         """The same objective with all that is random drawn."""
@@ -198,52 +204,50 @@ def minimize(
     optimizer=None,
     generator=None,
     callback=None,
+    n_before=0,
 ):
     """Minimise the mean loss of a network, in place; it ends in eval mode.
 
     Parameters
     ----------
     network : Module
-        The network. It ends with its last weights; after early stopping, an interruption or
-        divergence with the best.
-    objective : Objective
-        Loss and training pairs.
+        It ends with its last weights; after early stopping, an interrupt or divergence the best.
+    objective, validation : Objective
+        Loss and pairs, those of the training and those of early stopping.
     solver, max_iter, batch_size, learning_rate_init, tol, n_iter_no_change
         As the parameters of the estimators; the last two are for the :class:`StoppingRule`.
-    validation : Objective, default=None
-        Loss and validation pairs, for early stopping.
     optimizer : torch.optim.Optimizer, default=None
         Continue with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
-        Source of the batches and the jitter.
+        Source of all that is drawn.
     callback : callable, default=None
         Called after every iteration with the History; training stops where it returns True.
+    n_before : int, default=0
+        Iterations before, for warnings.
 
     Returns
     -------
     history : History
-        Course of the training.
 
     Raises
     ------
     ValueError
-        If the loss is not finite in the first iteration. If that happens later, or the keyboard
-        interrupts, a ConvergenceWarning says so.
+        If the loss is not finite in the first iteration; later, that is a ConvergenceWarning.
+    KeyboardInterrupt
+        Where joblib runs this as one of many; elsewhere it is a ConvergenceWarning.
     """
     rule, noisy = StoppingRule(tol, n_iter_no_change), objective.is_random and solver == "adam"
-    recorder = _Recorder(network, validation, rule, callback, noisy)
+    recorder = _Recorder(network, validation, rule, callback, noisy, n_before)
     solve, options = _lbfgs, (max_iter, generator)
     if solver == "adam":
         solve, options = _adam, (max_iter, batch_size, learning_rate_init, optimizer, generator)
     try:
         solve(network, objective, recorder, *options)
-    except (_NotFinite, KeyboardInterrupt) as reason:
+    except (_NotFinite, torch.linalg.LinAlgError, KeyboardInterrupt) as reason:
         recorder.give_up(reason)
     finally:
         network.eval()
-    if validation is not None:
-        recorder.restore()
-    return recorder.history
+    return recorder.finished()
 
 
 class _NotFinite(Exception):
@@ -253,9 +257,9 @@ class _NotFinite(Exception):
 class _Recorder:
     """Records every iteration, keeps the best weights and asks the rule when to stop."""
 
-    def __init__(self, network, validation, rule, callback, noisy):
+    def __init__(self, network, validation, rule, callback, noisy, n_before):
         self.network, self.validation = network, validation
-        self.rule, self.callback, self.noisy = rule, callback, noisy
+        self.rule, self.callback, self.noisy, self.n_before = rule, callback, noisy, n_before
         self.history = History()
         self.best_state = _copy_state(network)
 
@@ -279,6 +283,12 @@ class _Recorder:
             history.interrupted = True
         return history.interrupted or stalls
 
+    def finished(self):
+        """The History; with early stopping the network gets its best weights."""
+        if self.validation is not None:
+            self.restore()
+        return self.history
+
     def restore(self):
         """Give the network its best weights."""
         self.network.load_state_dict(self.best_state)
@@ -286,15 +296,18 @@ class _Recorder:
     def give_up(self, reason):
         """End the training with the best weights and a warning, or with an error."""
         self.restore()
-        n_iter = len(self.history.loss_curve)
+        is_first = not self.history.loss_curve
+        n_iter = self.n_before + len(self.history.loss_curve)
         if isinstance(reason, KeyboardInterrupt):
+            if is_one_of_many():
+                raise reason
             self.history.interrupted = True
             warn_caller(
                 f"Training was interrupted after iteration {n_iter}; the best weights so far were "
                 "restored.",
                 ConvergenceWarning,
             )
-        elif n_iter == 0:
+        elif is_first:
             raise ValueError(
                 "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
                 "the sizes of X, y and epsilon."
@@ -367,8 +380,8 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
     """Iterations of Adam over random mini-batches, with jitter and noise fresh in each of them."""
     schedule = None
     if optimizer is None:
-        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
-        schedule = _Annealing(optimizer, max_iter)
+        optimizer = new_adam(network.parameters(), learning_rate, fused=True)
+        schedule = Annealing(optimizer, max_iter)
     for _ in range(max_iter):
         network.train()
         losses, sizes = [], []
@@ -404,37 +417,3 @@ def _iteration(objective, batch_size, generator):
         return objective, rows.tensor_split(max(1, n // batch_size))
     rows = torch.randint(n, (_FRESH_STEPS * batch_size,), generator=generator)
     return objective.split(rows).drawn(generator), torch.arange(len(rows)).split(batch_size)
-
-
-class _Annealing:
-    """The step size of Adam, which falls to zero along a cosine.
-
-    Where training stalls before its time, the step size falls to zero within a tenth of all
-    iterations: weights that are left at a large step are far from the minimum.
-    """
-
-    def __init__(self, optimizer, max_iter):
-        self.optimizer, self.max_iter = optimizer, max_iter
-        self.first = [group["lr"] for group in optimizer.param_groups]
-        self.n_iter, self.start, self.length = 0, 0, max_iter
-        self.height = 1.0
-
-    def set_step(self, share):
-        """Set the step size after so many iterations and this share of another one."""
-        factor = self._factor(self.n_iter + share)
-        for group, first in zip(self.optimizer.param_groups, self.first, strict=True):
-            group["lr"] = first * factor
-
-    def ends_after(self, stalls):
-        """Count an iteration; True if training ends with it."""
-        self.n_iter += 1
-        if stalls and self.length == self.max_iter:
-            left = self.max_iter - self.n_iter
-            length = min(left, math.ceil(self.max_iter / 10))
-            if length < left:
-                self.height = self._factor(self.n_iter)
-                self.start, self.length = self.n_iter, length
-        return self.n_iter >= self.start + self.length
-
-    def _factor(self, n_iter):
-        return self.height * (1 + math.cos(math.pi * (n_iter - self.start) / self.length)) / 2

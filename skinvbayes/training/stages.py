@@ -1,11 +1,10 @@
 """Training in stages, each of which minimises the mean of one loss."""
 
+import copy
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
 from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
@@ -17,6 +16,10 @@ from ..problem.inverse_problem import InverseProblem
 from .objective import PRECISION, drawn_from, learns_rest, objective_of, tensor
 from .optimize import History, minimize
 from .progress import progress_bar
+from .set_aside import ALL
+from .specification import Pairs
+
+_JUDGED_DRAWS = 2000  # of noise, at least, that early stopping judges with
 
 __all__ = [
     "Continuation",
@@ -43,11 +46,22 @@ class Continuation:
         That of the last pass; None after a complete fit.
     n_seen : float
         Number of pairs seen so far.
+    n_passes : int
+        Passes so far; a complete fit counts as ``max_iter``.
     """
 
     generator: torch.Generator
     optimizer: torch.optim.Optimizer | None
     n_seen: float
+    n_passes: int = 0
+
+    def copy_for(self, old, new):
+        """A copy whose optimizer works on the parameters of a copied network."""
+        parameters = zip(old.parameters(), new.parameters(), strict=True)
+        # deepcopy looks up here what it has copied already
+        optimizer = copy.deepcopy(self.optimizer, {id(p): q for p, q in parameters})
+        generator = copy.deepcopy(self.generator)
+        return replace(self, generator=generator, optimizer=optimizer)
 
 
 @dataclass
@@ -68,8 +82,8 @@ class Trained:
         Course of all stages in the user's units; its best loss is that of the last one.
     continuation : Continuation
         What a later pass goes on with.
-    split : tuple of two ndarrays or None
-        The rows that were trained on and those set aside; None for all and none.
+    judges : Pairs or None
+        The pairs of early stopping.
     """
 
     network: InvertibleMap
@@ -78,16 +92,31 @@ class Trained:
     bandwidth: float
     history: History
     continuation: Continuation
-    split: tuple = (None, None)
+    judges: Pairs | None = None
 
     def in_double_precision(self):
         """A copy whose network can reconstruct while this one is still being trained."""
         network = rebuilt(self.network, self.network.config, self.problem)
         return replace(self, network=network)
 
+    def copy(self):
+        """A copy that can be trained on while this one stays as it is."""
+        network = rebuilt(self.network, self.network.config, self.problem)
+        state = self.continuation.copy_for(self.network, network)
+        return replace(self, network=network, continuation=state)
+
 
 def train(
-    specification, problem, pairs, rng, *, previous=None, prior=None, report=None, trial=False
+    specification,
+    problem,
+    pairs,
+    rng,
+    *,
+    previous=None,
+    prior=None,
+    set_aside=ALL,
+    report=None,
+    trial=False,
 ):
     """Train in stages, on the pairs or on draws of a smoothed prior."""
     generator = new_generator(rng)
@@ -97,13 +126,17 @@ def train(
     else:
         network = _same_network(specification, problem, previous.network)
     trained = start(specification, network, problem, generator, pairs.weight.sum())
-    trained.split = _split(specification, len(pairs.X), rng)
+    if previous is not None:
+        trained.history = previous.history
+    split = _split(specification, problem, trained, pairs, set_aside, rng)
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
         objective = objective_of(specification, trained, loss_class, pairs, solver)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         if prior is not None:
             objective, trained.bandwidth = drawn_from(objective, prior), 0.0
-        history = run(specification, trained, objective, solver, n_iter, trained.split, report)
+        judge = _judging(specification, trained, objective, split, solver)
+        part = objective.part(split[0])
+        history = run(specification, trained, part, solver, n_iter, judge=judge, report=report)
         trained.history = trained.history.followed_by(
             in_user_units(history, objective.loss, problem.coordinates)
         )
@@ -135,7 +168,7 @@ def start(specification, network, problem, generator, n_seen):
         epsilon=specification.epsilon_for(problem),
         bandwidth=problem.bandwidth,
         history=History(),
-        continuation=Continuation(generator, None, n_seen),
+        continuation=Continuation(generator, None, n_seen, specification.max_iter * (n_seen > 0)),
     )
 
 
@@ -198,17 +231,45 @@ def rebuilt(network, config, problem):
     return other.to(network.device, torch.float64)
 
 
-def _split(specification, n_samples, rng):
-    """The rows to train on and those to validate with; (None, None) for all rows and none."""
+def _split(specification, problem, trained, pairs, set_aside, rng):
+    """The rows to train on and those to validate with, None for all rows and none of them."""
     if not specification.early_stopping:
         return None, None
-    fraction = specification.validation_fraction
-    return train_test_split(np.arange(n_samples), test_size=fraction, random_state=rng)
+    if set_aside.pairs is not None:
+        trained.judges = problem.completed(set_aside.pairs)
+        return None, None
+    split = set_aside.split(len(pairs.X), specification.validation_fraction, rng)
+    trained.judges = pairs.rows(split[1])
+    return split
 
 
-def run(specification, trained, objective, solver, max_iter, split, report, optimizer=None):
-    """Minimise one objective, with progress bar, callbacks and, after a split, early stopping."""
-    training_rows, validation_rows = split
+def _judging(specification, trained, objective, split, solver):
+    """The objective of early stopping; None without it. Noise that is fresh is drawn once."""
+    if trained.judges is None:
+        return None
+    if split[1] is None:
+        loss = type(objective.loss)
+        known = specification, trained, loss, trained.judges, solver
+        objective = objective_of(*known, as_measured=True)
+    judge = replace(objective.part(split[1]), jitter=None)
+    if judge.noise is None:
+        return judge
+    copies = max(1, _JUDGED_DRAWS // len(judge.x))
+    return judge.replicated(copies).drawn(trained.continuation.generator)
+
+
+def run(
+    specification,
+    trained,
+    objective,
+    solver,
+    max_iter,
+    *,
+    judge=None,
+    report=None,
+    optimizer=None,
+):
+    """Minimise one objective, with progress bar, callbacks and, with a judge, early stopping."""
     trained.network.to(PRECISION[solver])
     rest = learns_rest(trained.network, objective.loss)
     title = f"{specification.title}: {type(objective.loss).__name__}"
@@ -226,8 +287,8 @@ def run(specification, trained, objective, solver, max_iter, split, report, opti
         try:
             return minimize(
                 trained.network.rest() if rest else trained.network,
-                objective.split(training_rows),
-                validation=None if validation_rows is None else objective.split(validation_rows),
+                objective,
+                validation=judge,
                 solver=solver,
                 max_iter=max_iter,
                 tol=specification.tol,
@@ -237,6 +298,7 @@ def run(specification, trained, objective, solver, max_iter, split, report, opti
                 optimizer=optimizer,
                 generator=trained.continuation.generator,
                 callback=callback,
+                n_before=len(trained.history.loss_curve),
             )
         finally:
             trained.network.to(torch.float64)
