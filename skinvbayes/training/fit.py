@@ -48,7 +48,8 @@ def fit(specification, pairs, *, previous=None, report=None):
     previous : Trained, default=None
         Start from the network and the coordinates of this one, and skip the first stage.
     report : callable, default=None
-        Called with the Trained so far after every iteration; training stops where it returns True.
+        Called after every iteration with a function that makes a copy of what training would give
+        if it stopped now, a Trained; training stops where it returns True.
 
     Returns
     -------

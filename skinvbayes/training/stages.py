@@ -215,8 +215,9 @@ def run(specification, trained, objective, solver, max_iter, split, report, opti
     with progress_bar(title, max_iter, specification.verbose) as progress:
 
         def callback(history):
-            progress(in_user_units(history, objective.loss, trained.problem.coordinates))
-            return report is not None and report(trained)
+            shown = in_user_units(history, objective.loss, trained.problem.coordinates)
+            progress(shown)
+            return report is not None and report(lambda: _stopped(trained, history, shown, rest))
 
         try:
             return minimize(
@@ -245,4 +246,18 @@ def in_user_units(history, loss, coordinates):
 
     (best_loss,) = convert([history.best_loss])
     curves = convert(history.loss_curve), convert(history.validation_loss_curve)
-    return History(*curves, best_loss, history.interrupted)
+    return History(*curves, best_loss, interrupted=history.interrupted)
+
+
+def _stopped(trained, history, shown, rest):
+    """A copy of what a training gives if it stops now, in the middle of a stage.
+
+    The history of the stage is given as it is and in the user's units; ``rest`` tells whether the
+    stage trains only ``network.rest()``.
+    """
+    stopped = trained.in_double_precision()
+    stopped.history = trained.history.followed_by(shown)
+    if history.validation_loss_curve:
+        network = stopped.network.rest() if rest else stopped.network
+        network.load_state_dict(history.best_weights)
+    return stopped
