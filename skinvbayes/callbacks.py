@@ -97,7 +97,7 @@ class Checkpoint:
             raise ValueError(f"every must be a number of seconds, 0 or more; got {every!r}.")
         self.path, self.every = Path(path).resolve(), every
         self._last_saved = {}  # times, by the files
-        _dump_function(self.path)
+        _format_of(self.path)
 
     def __getstate__(self):
         # another thread may begin a fit while this one is being pickled
@@ -138,18 +138,7 @@ class Checkpoint:
             return
         file = self._file_of(context)
         _check_writable(file)
-        unfitted = type(estimator)(**estimator.get_params(deep=False))
-        try:
-            with _temporary_file(file) as temporary:
-                _write(unfitted, temporary, _dump_function(file))
-        except OSError:
-            raise
-        except Exception as error:
-            raise TypeError(
-                f"Checkpoint cannot store this {type(estimator).__name__} in {file.name}: {error} "
-                "Its parameters must be ones that skops (for *.skops) or pickle can store: "
-                "functions and classes of a module, for example, and no lambdas."
-            ) from error
+        _check_storable(estimator, file)
         self._last_saved[file] = monotonic()
 
     def is_due(self, context):
@@ -186,7 +175,7 @@ class Checkpoint:
         file = self._file_of(context)
         try:
             with _temporary_file(file) as temporary:
-                _write(_without_callbacks(fitted_estimator), temporary, _dump_function(file))
+                _write(_without_callbacks(fitted_estimator), temporary, _format_of(file)[0])
                 os.replace(temporary, file)
         except OSError as error:
             warn_caller(
@@ -223,18 +212,23 @@ def _without_callbacks(estimator):
     return other
 
 
-def _dump_function(file):
-    """What writes an estimator to a stream, by the suffix of the file."""
+def _format_of(file):
+    """The functions that write an estimator to a stream and read it, by the suffix of the file."""
     if file.suffix != ".skops":
-        return pickle.dump
+        return pickle.dump, pickle.load
     try:
-        from skops.io import dump
+        from skops.io import dump, get_untrusted_types, loads
     except ImportError as error:
         raise ImportError(
             'A checkpoint *.skops is written by skops: pip install "skinvbayes[skops]", or give '
             "another suffix for pickle."
         ) from error
-    return dump
+
+    def load(stream):
+        data = stream.read()
+        return loads(data, trusted=get_untrusted_types(data=data))
+
+    return dump, load
 
 
 def _check_writable(file):
@@ -250,6 +244,25 @@ def _check_writable(file):
             "folder that exists and that this process may write to"
         )
         raise OSError(error.errno, reason, str(file)) from error
+
+
+def _check_storable(estimator, file):
+    """Raise a TypeError if the parameters of an estimator cannot be written and read again."""
+    unfitted = type(estimator)(**estimator.get_params(deep=False))
+    dump, load = _format_of(file)
+    with _temporary_file(file) as temporary:
+        try:
+            _write(unfitted, temporary, dump)
+            with open(temporary, "rb") as stream:
+                load(stream)
+        except OSError:
+            raise
+        except Exception as error:
+            raise TypeError(
+                f"Checkpoint cannot store this {type(estimator).__name__} in {file.name}: {error}. "
+                "skops (for *.skops) or pickle has to write and read its parameters: functions and "
+                "classes must be those of a module, not defined on the spot."
+            ) from error
 
 
 @contextmanager

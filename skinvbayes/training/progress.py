@@ -79,7 +79,7 @@ class FitTask:
 
 
 def _needs_estimator(callback, task):
-    """Whether a callback takes the fitted estimator after a task; ``is_due``, if any, may say no."""
+    """Whether a callback takes the fitted estimator, and its ``is_due``, if any, wants it now."""
     takes = "fitted_estimator" in signature(callback.on_fit_task_end).parameters
     return takes and (not hasattr(callback, "is_due") or callback.is_due(task))
 

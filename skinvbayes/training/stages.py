@@ -193,9 +193,9 @@ def _same_network(specification, problem, network):
 def rebuilt(network, config, problem):
     """A network of the same weights and this configuration, with the G of a problem."""
     known = problem.unit_forward if config["known_bounds"] is not None else None
-    other = build_network(config, known=known)
+    other = build_network(config, known=known).to(network.device, torch.float64)
     other.load_state_dict(network.state_dict())
-    return other.to(network.device, torch.float64)
+    return other
 
 
 def _split(specification, n_samples, rng):
