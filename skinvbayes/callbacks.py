@@ -59,14 +59,14 @@ class Checkpoint:
     Set it on the outermost estimator. scikit-learn hands it on to the estimators inside, and the
     one that trains is what is saved: from ``Reconstructor`` or a pipeline the estimator within it.
     Fits that follow one another share the file. Fits that may run side by side, as in a search,
-    each have their own: the k-th fit of a search on ``model.skops`` writes ``model-k.skops``, where
-    k = (candidate) × (number of splits) + (split) from 0 on, and the last fit, of the best
-    parameters on all data, writes ``model.skops``. Functions that are no estimators, such as
-    ``cross_validate``, do not tell their fits apart: these share the file.
+    each have their own. In a search with ``path="model.skops"`` candidate i on split j of s writes
+    ``model-k.skops`` with k = i s + j, counted from 0, and the last fit, with the best parameters
+    on all data, writes ``model.skops``. ``cross_validate`` and other functions do not tell their
+    fits apart: these share the file, and the last save stays.
 
     The short trial that precedes some trainings is not saved, nor are the callbacks: set them
-    again on a loaded estimator. ``fit`` removes the temporary file ``.<name>.<digits>.tmp``
-    unless the process is killed while writing it.
+    again on a loaded estimator. A process that is killed while it writes leaves a temporary file
+    ``.<name>.<digits>.tmp`` behind.
 
     Examples
     --------
@@ -120,8 +120,10 @@ class Checkpoint:
 
         Parameters
         ----------
-        estimator, context
-            As for :meth:`setup`.
+        estimator : estimator instance
+            The outermost estimator that fits.
+        context : sklearn.callback.CallbackContext
+            The task of its fit.
         """
 
     def on_fit_task_begin(self, estimator, context):

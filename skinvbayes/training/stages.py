@@ -217,7 +217,7 @@ def run(specification, trained, objective, solver, max_iter, split, report, opti
         def callback(history):
             shown = in_user_units(history, objective.loss, trained.problem.coordinates)
             progress(shown)
-            return report is not None and report(lambda: _stopped(trained, history, shown, rest))
+            return report is not None and report(lambda: _stopped(trained, history, shown))
 
         try:
             return minimize(
@@ -249,15 +249,13 @@ def in_user_units(history, loss, coordinates):
     return History(*curves, best_loss, interrupted=history.interrupted)
 
 
-def _stopped(trained, history, shown, rest):
-    """A copy of what a training gives if it stops now, in the middle of a stage.
+def _stopped(trained, history, shown):
+    """A copy of what a training gives if it stops now, with these histories of its stage.
 
-    The history of the stage is given as it is and in the user's units; ``rest`` tells whether the
-    stage trains only ``network.rest()``.
+    The first is that of the optimiser, the second is the same in the user's units.
     """
     stopped = trained.in_double_precision()
     stopped.history = trained.history.followed_by(shown)
     if history.validation_loss_curve:
-        network = stopped.network.rest() if rest else stopped.network
-        network.load_state_dict(history.best_weights)
+        stopped.network.load_state_dict(history.best_weights)
     return stopped
