@@ -12,7 +12,7 @@ import skinvbayes
 PACKAGE = Path(skinvbayes.__file__).parent
 FLOORS = [  # from the top; a room imports from lower floors, and within its own wing
     {"commands"},
-    {"diagnostics"},
+    {"diagnostics", "callbacks"},
     {"estimators"},
     {"training", "inference"},
     {"losses", "networks"},

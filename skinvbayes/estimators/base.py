@@ -296,8 +296,8 @@ class BaseINN(
         task = FitTask(self, self.max_iter, X=X, y=y, **metadata)
         previous = self._trained() if self.warm_start and hasattr(self, "network_") else None
 
-        def report(trained):
-            return task.iterate(lambda: fitted_attributes(trained.in_double_precision()))
+        def report(stopped):
+            return task.iterate(lambda: self._attributes(stopped()))
 
         known = {"previous": previous, "set_aside": set_aside, "report": report}
         with single_thread():
@@ -308,9 +308,12 @@ class BaseINN(
 
     def _take(self, trained):
         """Take over the result of a training as the fitted attributes."""
-        vars(self).pop("_origin", None)
-        vars(self).update(fitted_attributes(trained), _given_operator=self.operator)
+        vars(self).update(self._attributes(trained))
         return self
+
+    def _attributes(self, trained):
+        """All attributes that the result of a training gives."""
+        return fitted_attributes(trained) | {"_given_operator": self.operator, "_origin": None}
 
     def _trained(self):
         """A copy of the fitted attributes as the result of a training, to go on with."""

@@ -185,8 +185,7 @@ def check_ready(estimator):
         If its parameter ``operator`` has been changed since.
     """
     check_is_fitted(estimator)
-    given = getattr(estimator, "_given_operator", estimator.operator)  # callbacks have none
-    if not _is_same(estimator.operator, given):
+    if not _is_same(estimator.operator, estimator._given_operator):
         raise ValueError(
             f"The parameter operator of this {type(estimator).__name__} was changed after it was "
             "fitted, which does not change what was learned: fit again, or take "

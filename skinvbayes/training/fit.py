@@ -50,7 +50,8 @@ def fit(specification, pairs, *, previous=None, set_aside=ALL, report=None):
     set_aside : SetAside, default=ALL
         What is known about the pairs that are to judge the training.
     report : callable, default=None
-        Called with the Trained so far after every iteration; training stops where it returns True.
+        Called after every iteration with a function that makes a copy of what training would give
+        if it stopped now, a Trained; training stops where it returns True.
 
     Returns
     -------

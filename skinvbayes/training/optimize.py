@@ -121,6 +121,8 @@ class History:
         Mean loss after every iteration, on the training and on the validation samples.
     best_loss : float
         The lowest loss, on the validation samples where there are any.
+    best_weights : dict or None
+        The state of the network that has it.
     interrupted : bool
         Whether the keyboard or a callback ended the training.
     """
@@ -128,6 +130,7 @@ class History:
     loss_curve: list = field(default_factory=list)
     validation_loss_curve: list = field(default_factory=list)
     best_loss: float = np.inf
+    best_weights: dict | None = None
     interrupted: bool = False
 
     def still_improves(self):
@@ -260,8 +263,7 @@ class _Recorder:
     def __init__(self, network, validation, rule, callback, noisy, n_before):
         self.network, self.validation = network, validation
         self.rule, self.callback, self.noisy, self.n_before = rule, callback, noisy, n_before
-        self.history = History()
-        self.best_state = _copy_state(network)
+        self.history = History(best_weights=_copy_state(network))
 
     def __call__(self, loss, penalised):
         """Record the mean loss, and what was minimised, of one iteration; True to stop."""
@@ -278,7 +280,7 @@ class _Recorder:
             stalls = self.rule.validation_stalls(loss)
         if loss < history.best_loss:
             history.best_loss = loss
-            self.best_state = _copy_state(self.network)
+            history.best_weights = _copy_state(self.network)
         if self.callback is not None and self.callback(history):
             history.interrupted = True
         return history.interrupted or stalls
@@ -291,7 +293,7 @@ class _Recorder:
 
     def restore(self):
         """Give the network its best weights."""
-        self.network.load_state_dict(self.best_state)
+        self.network.load_state_dict(self.history.best_weights)
 
     def give_up(self, reason):
         """End the training with the best weights and a warning, or with an error."""

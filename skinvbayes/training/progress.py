@@ -1,6 +1,7 @@
 """What is told while an estimator trains: scikit-learn's callbacks, and the progress bar."""
 
 from contextlib import contextmanager, nullcontext
+from inspect import signature
 
 from ..numerics.displays import displayed
 
@@ -44,19 +45,24 @@ class FitTask:
         Parameters
         ----------
         attributes : callable
-            Gives the fitted attributes as they are now, a dict; called if a callback needs them.
+            Gives the fitted attributes as if training stopped now, a dict; called if a callback
+            needs them.
 
         Returns
         -------
         stop : bool
             Whether a callback asks to stop the training.
         """
-        if self.context is None or not getattr(self.estimator, "_skl_callbacks", None):
+        callbacks = getattr(self.estimator, "_skl_callbacks", None)
+        if self.context is None or not callbacks:
             return False
         iteration = self.context.subcontext(task_name="iteration")
         iteration.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        needed = any(_needs_estimator(callback, iteration) for callback in callbacks)
         return iteration.call_on_fit_task_end(
-            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+            estimator=self.estimator,
+            reconstruction_attributes=attributes if needed else None,
+            **self.data,
         )
 
     def end(self):
@@ -72,6 +78,12 @@ class FitTask:
             return nullcontext()
         subtask = self.context.subcontext(task_name="estimator")
         return subtask.propagate_callback_context(sub_estimator)
+
+
+def _needs_estimator(callback, task):
+    """Whether a callback takes the fitted estimator, and its ``is_due``, if any, wants it now."""
+    takes = "fitted_estimator" in signature(callback.on_fit_task_end).parameters
+    return takes and (not hasattr(callback, "is_due") or callback.is_due(task))
 
 
 @contextmanager

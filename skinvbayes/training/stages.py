@@ -226,9 +226,9 @@ def _same_network(specification, problem, network):
 def rebuilt(network, config, problem):
     """A network of the same weights and this configuration, with the G of a problem."""
     known = problem.unit_forward if config["known_bounds"] is not None else None
-    other = build_network(config, known=known)
+    other = build_network(config, known=known).to(network.device, torch.float64)
     other.load_state_dict(network.state_dict())
-    return other.to(network.device, torch.float64)
+    return other
 
 
 def _split(specification, problem, trained, pairs, set_aside, rng):
@@ -282,7 +282,7 @@ def run(
 
         def callback(history):
             progress(history)
-            return report is not None and report(trained)
+            return report is not None and report(lambda: _stopped(trained, history, objective))
 
         try:
             return minimize(
@@ -312,4 +312,14 @@ def in_user_units(history, loss, coordinates):
 
     (best_loss,) = convert([history.best_loss])
     curves = convert(history.loss_curve), convert(history.validation_loss_curve)
-    return History(*curves, best_loss, history.interrupted)
+    return History(*curves, best_loss, interrupted=history.interrupted)
+
+
+def _stopped(trained, history, objective):
+    """A copy of what a training gives if it stops now, with this history of its stage."""
+    stopped = trained.in_double_precision()
+    told = in_user_units(history, objective.loss, trained.problem.coordinates)
+    stopped.history = trained.history.followed_by(told)
+    if history.validation_loss_curve:
+        stopped.network.load_state_dict(history.best_weights)
+    return stopped
