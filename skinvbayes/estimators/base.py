@@ -4,7 +4,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import r2_score
 
-from .._version import __version__
 from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
@@ -15,7 +14,7 @@ from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
 from .architecture import CONSTRAINTS, training_specification
 from .fitted import fitted_attributes, trained_of
-from .persistence import check_version, pack_state, unpack_state
+from .persistence import StoredState
 from .posterior_methods import PosteriorMethods
 from .validation import (
     can_measure,
@@ -31,6 +30,7 @@ __all__ = ["BaseINN"]
 
 
 class BaseINN(
+    StoredState,
     AdaptMethod,
     PosteriorMethods,
     CallbackSupportMixin,
@@ -404,14 +404,3 @@ class BaseINN(
     def _caveat(self, noise_level):
         """A warning for everyone who asks for the uncertainty; empty if there is none."""
         return ""
-
-    # ---------------------------------------------------------------------------- persistence
-
-    def __getstate__(self):
-        state = pack_state(dict(super().__getstate__()))
-        return state | {"_skinvbayes_version": __version__}
-
-    def __setstate__(self, state):
-        state = dict(state)
-        check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
-        super().__setstate__(unpack_state(state))
