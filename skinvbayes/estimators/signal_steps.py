@@ -67,7 +67,7 @@ class SignalSteps:
         rounding = _LINEAR * size + 1e3 * np.finfo(float).eps * np.abs(origin).max()
         if not (np.abs(first + second - origin - total) <= rounding).all():
             return None
-        return self._slopes(mean, h, rng.choice([-1.0, 1.0], len(mean)), rounding)
+        return self._slopes(mean, h, rng.uniform(0.5, 1.5, len(mean)), rounding)
 
     def _finite(self, u):
         """The images of signals; None if they have none."""
@@ -77,15 +77,18 @@ class SignalSteps:
             return None
         return image if np.isfinite(image).all() else None
 
-    def _slopes(self, mean, h, signs, rounding):
-        """D from differences, which are exact for a linear map."""
-        plain = (self.inverse((mean + h)[None]) - self.inverse((mean - h)[None]))[0] / 2
-        step = h * signs
-        mixed = (self.inverse((mean + step)[None]) - self.inverse((mean - step)[None]))[0] / 2
-        if len(plain) == len(h) and np.allclose(plain * signs, mixed, 0, rounding):
+    def _slopes(self, mean, h, factors, rounding):
+        """D from differences, which are exact for a linear map.
+
+        D is diagonal if random factors of the features become factors of the image.
+        """
+        plain, mixed = (self._difference(mean, step[None])[0] for step in (h, h * factors))
+        if len(plain) == len(h) and np.allclose(plain * factors, mixed, 0, rounding):
             return plain / h
-        points = np.diag(h)
-        return ((self.inverse(mean + points) - self.inverse(mean - points)) / (2 * h[:, None])).T
+        return (self._difference(mean, np.diag(h)) / h[:, None]).T
+
+    def _difference(self, mean, steps):
+        return (self.inverse(mean + steps) - self.inverse(mean - steps)) / 2
 
 
 def _check_invertible(step):

@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from ..inference.posterior import gaussian_quantile
 from ..numerics import chunks
 from ..numerics.threads import single_thread
+from ..numerics.warn import warn_caller
 from ..operators import as_nonlinear_operator, as_operator
 from .signal_steps import SignalSteps
 
@@ -87,7 +88,7 @@ class Wrapped:
         if self._linear is not None:
             covariance = self.posterior_covariance(Y, **options)
             return np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
-        return self._of_draws(lambda draws: draws.std(axis=1), Y, _DRAWS, options)
+        return self._of_draws(lambda draws: np.nanstd(draws, axis=1), Y, _DRAWS, options)
 
     def posterior_covariance(self, Y, **options):
         """Covariances, of shape (n_samples, n_features, n_features)."""
@@ -113,7 +114,7 @@ class Wrapped:
         n_draws = min(max(_DRAWS, int(_DRAWS_BEYOND / (2 * tail))), _MOST_DRAWS)
 
         def ends(draws):
-            return np.moveaxis(np.quantile(draws, [tail, 1 - tail], axis=1), 0, 1)
+            return np.moveaxis(np.nanquantile(draws, [tail, 1 - tail], axis=1), 0, 1)
 
         found = self._of_draws(ends, Y, n_draws, options)
         return found[:, 0], found[:, 1]
@@ -188,7 +189,7 @@ class Wrapped:
         covariance = self.inner.posterior_covariance(Y, **options)
         n, d = mean.shape
         half = np.random.RandomState(0).standard_normal((max(n_draws, 4 * d) // 2, d))
-        found = []
+        found, n_lost = [], 0
         with single_thread():
             white = np.linalg.qr(half)[0] * np.sqrt(len(half))
             white = np.concatenate([white, -white])  # of mean 0 and covariance 1, exactly
@@ -196,13 +197,23 @@ class Wrapped:
                 variances, axes = np.linalg.eigh(covariance[rows].astype(np.float64))
                 roots = axes * np.sqrt(variances.clip(0))[:, None]
                 draws = mean[rows, None] + white @ roots.transpose(0, 2, 1)
-                found.append(statistic(self._inverse_of_draws(draws)))
+                with np.errstate(all="ignore"):
+                    draws = self._inverse_of_draws(draws)
+                    lost = ~np.isfinite(draws).all(axis=2)
+                    n_lost += np.count_nonzero(lost.any(axis=1))
+                    found.append(statistic(np.where(lost[:, :, None], np.nan, draws)))
+        if n_lost:
+            warn_caller(
+                f"For {n_lost} of {n} rows some draws of the posterior have no inverse under the "
+                "steps of the pipeline; they were left out, and the uncertainty is too small there."
+            )
         return np.concatenate(found).astype(mean.dtype)
 
 
 def _covariances(draws):
-    deviations = draws - draws.mean(axis=1, keepdims=True)
-    return deviations.transpose(0, 2, 1) @ deviations / draws.shape[1]
+    deviations = np.nan_to_num(draws - np.nanmean(draws, axis=1, keepdims=True))
+    n_finite = np.isfinite(draws).all(axis=2).sum(axis=1)[:, None, None]
+    return deviations.transpose(0, 2, 1) @ deviations / n_finite
 
 
 class _AfterSteps:
