@@ -98,6 +98,17 @@ def test_other_patches_load(fitted):
     assert with_state(fitted[0], _skinvbayes_version=f"{major}.{minor}.77").epsilon_
 
 
+def test_parameters_younger_than_the_file_have_their_defaults(fitted):
+    estimator, _, Y = fitted
+    state = estimator.__getstate__()
+    del state["verbose"], state["n_iter_no_change"]
+    loaded = DivergenceRegularizedINN.__new__(DivergenceRegularizedINN)
+    loaded.__setstate__(state)
+    assert (loaded.verbose, loaded.n_iter_no_change) == (False, 10)
+    assert loaded.get_params().keys() == estimator.get_params().keys()
+    np.testing.assert_allclose(loaded.predict(Y), estimator.predict(Y), rtol=1e-10)
+
+
 @pytest.mark.parametrize("stored_format", [0, persistence.FORMAT + 1, "x", None])
 def test_unknown_formats_say_so(stored_format, fitted):
     with pytest.raises(ValueError, match=f"has the format {stored_format!r}, and this version"):

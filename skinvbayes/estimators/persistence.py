@@ -1,6 +1,7 @@
 """Storing estimators as plain data, which later versions read by upgrades."""
 
 import re
+from inspect import Parameter, signature
 
 import numpy as np
 import torch
@@ -12,10 +13,8 @@ from .stored_parts import pack_parts, unpack_parts
 
 __all__ = ["FORMAT", "StoredState", "check_version", "pack_state", "unpack_state"]
 
-_OLDEST = 0, 2  # version whose states can be read
-
-
 FORMAT = 2  # of the states; whoever changes what is in them raises it, and adds to _UPGRADES
+_OLDEST = 0, 2  # version whose states can be read
 
 
 class StoredState:
@@ -23,7 +22,8 @@ class StoredState:
 
     The state holds arrays, numbers, dicts and what the user gave: no object of torch, and of this
     package only operators, so that its modules may be moved and its classes changed. Files of an
-    older format are upgraded when they are loaded.
+    older format are upgraded when they are loaded; parameters that are younger than the file get
+    their default values.
     """
 
     def __getstate__(self):
@@ -37,7 +37,14 @@ class StoredState:
         state = dict(state)
         version = state.pop("_skinvbayes_version", None)
         check_version(version, name)
-        super().__setstate__(unpack_state(state, state.pop("_skinvbayes_format", 1)))
+        unpacked = unpack_state(state, state.pop("_skinvbayes_format", 1))
+        super().__setstate__(self._default_parameters() | unpacked)
+
+    @classmethod
+    def _default_parameters(cls):
+        parameters = signature(cls.__init__).parameters
+        defaults = {name: parameters[name].default for name in cls._get_param_names()}
+        return {name: value for name, value in defaults.items() if value is not Parameter.empty}
 
 
 def pack_state(state):
@@ -79,7 +86,7 @@ def unpack_state(packed, stored_format=FORMAT):
     """
     if "network_" not in packed:
         return packed
-    if stored_format not in {*_UPGRADES, FORMAT}:
+    if stored_format not in [*_UPGRADES, FORMAT]:
         raise ValueError(
             f"The stored estimator has the format {stored_format!r}, and this version reads up to "
             f"{FORMAT}: install the version that wrote it, or fit again."

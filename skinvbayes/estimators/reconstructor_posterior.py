@@ -26,7 +26,7 @@ class ReconstructorPosterior:
 
         It is ``posterior_covariance`` of the estimator. If the steps of a pipeline before it have a
         linear inverse D (StandardScaler, PCA), it becomes ``D C Dᵀ``, exactly; what such a step has
-        left out, as PCA with fewer components does, is not in it. If they do not
+        left out, as PCA with fewer components does, is not in it. If their inverse is not linear
         (PowerTransformer, QuantileTransformer), this and :meth:`posterior_std` are the covariance
         and the deviation of 1,000 or more draws, taken through the inverse: right to some per cent.
 

@@ -43,7 +43,7 @@ def unpack_parts(packed):
     Raises
     ------
     KeyError, TypeError
-        If a kind or a field is unknown, or a field is missing.
+        If a kind or a field is unknown, or a field without a default is missing.
     """
     return _unpack(packed, {})
 
@@ -67,8 +67,5 @@ def _unpack(packed, done):
     if id(packed) not in done:
         cls = _CLASSES[packed[_KIND]]
         values = {name: _unpack(value, done) for name, value in packed.items() if name != _KIND}
-        missing = {f.name for f in fields(cls)} - values.keys()
-        if missing:
-            raise KeyError(*sorted(missing))
         done[id(packed)] = cls(**values)
     return done[id(packed)]
