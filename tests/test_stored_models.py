@@ -130,6 +130,12 @@ def test_parts_that_are_missing_are_named(part, fitted):
         with_state(fitted[0], problem_=problem)
 
 
+@pytest.mark.parametrize("name", ["network_", "_continuation", "problem_"])
+def test_arrays_in_place_of_dicts_are_damage(name, fitted):
+    with pytest.raises(ValueError, match="incomplete or damaged"):
+        with_state(fitted[0], **{name: np.zeros(3)})
+
+
 def test_files_name_no_private_class(fitted):
     """So that modules may be moved, and classes changed."""
     adapted = fitted[0].adapt(operator=np.eye(2))

@@ -98,7 +98,7 @@ def unpack_state(packed, stored_format=FORMAT):
         known = (origin[0] if origin else problem).unit_forward
         network = _unpack_network(packed["network_"], packed["device"], known)
         continuation = _unpack_continuation(packed["_continuation"], network)
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"The stored estimator is incomplete or damaged ({error!r}): store it again, or fit "
             "again."
