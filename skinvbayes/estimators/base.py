@@ -4,7 +4,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import r2_score
 
-from .._version import __version__
 from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
@@ -21,7 +20,7 @@ from .early_stopping import set_aside_for
 from .fitted import fitted_attributes, trained_of
 from .map_methods import MapMethods
 from .operator_parameter import OperatorParameter
-from .persistence import check_version, pack_state, unpack_state
+from .persistence import StoredState
 from .posterior_methods import PosteriorMethods
 from .validation import (
     can_measure,
@@ -37,6 +36,7 @@ __all__ = ["BaseINN"]
 
 class BaseINN(
     OperatorParameter,
+    StoredState,
     AdaptMethod,
     MapMethods,
     PosteriorMethods,
@@ -370,14 +370,3 @@ class BaseINN(
     def _caveat(self, noise_level):
         """A warning for everyone who asks for the uncertainty; empty if there is none."""
         return ""
-
-    # ---------------------------------------------------------------------------- persistence
-
-    def __getstate__(self):
-        state = pack_state(dict(super().__getstate__()))
-        return state | {"_skinvbayes_version": __version__}
-
-    def __setstate__(self, state):
-        state = dict(state)
-        check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
-        super().__setstate__(unpack_state(state))

@@ -342,6 +342,10 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         other._origin = self._origin or (self.problem_, self.epsilon_)
         return other
 
+    def _shifted(self, offset):
+        """A fitted copy for measurements to which a constant is added."""
+        return self._measured_by(replace(self.problem_.measurement, offset=offset))
+
     def _map(self, noise_level=None):
         """The trained map, adapted to other measurements or another noise level."""
         trained = super()._map()

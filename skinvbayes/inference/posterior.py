@@ -17,7 +17,7 @@ from ..numerics.warn import warn_caller
 from .error_model import ErrorModel
 from .trained_map import TrainedMap, named_rows
 
-__all__ = ["N_PROBES", "Posterior"]
+__all__ = ["N_PROBES", "Posterior", "gaussian_quantile"]
 
 N_PROBES = 64  # random signs that the diagonal of a covariance is estimated from
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
@@ -122,9 +122,7 @@ class Posterior:
         lower, upper : ndarrays of shape (n_samples, n_features)
             In the units of the signals.
         """
-        if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
-            raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
-        half = float(norm.ppf((1 + coverage) / 2)) * self.std()[0]
+        half = gaussian_quantile(coverage) * self.std()[0]
         return self.mean - half, self.mean + half
 
     def sample(self, n_samples=1, random_state=None, method="auto"):
@@ -263,6 +261,13 @@ class Posterior:
                 function = getattr(error_model, name)
                 image, residual = function(product, v.to(map_.network.device))
         return image.cpu().numpy(), float(residual.max())
+
+
+def gaussian_quantile(coverage):
+    """Half the length of the interval that holds a standard Gaussian with this probability."""
+    if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
+        raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
+    return float(norm.ppf((1 + coverage) / 2))
 
 
 def _positive(variance):
