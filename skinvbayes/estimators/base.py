@@ -1,7 +1,7 @@
 """The base of the estimators: scikit-learn's contract around a trained network."""
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 from sklearn.metrics import r2_score
 
 from ..inference.error_model import ErrorModel
@@ -42,7 +42,6 @@ class BaseINN(
     PosteriorMethods,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass names its ``loss``.

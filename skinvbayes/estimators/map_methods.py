@@ -1,6 +1,7 @@
 """The methods that evaluate the trained map in the space of signals, and its inverse."""
 
 import numpy as np
+from sklearn.base import TransformerMixin
 
 from ..numerics.progress import reporting
 from .validation import check_signals, check_targets
@@ -8,7 +9,7 @@ from .validation import check_signals, check_targets
 __all__ = ["MapMethods"]
 
 
-class MapMethods:
+class MapMethods(TransformerMixin):
     """The trained map φ for estimators; needs their ``_map()`` and ``_z_map()``."""
 
     def transform(self, X):

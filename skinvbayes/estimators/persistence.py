@@ -114,7 +114,12 @@ def _pack_parts(state):
     return state | {name: part for name, part in zip(names, parts, strict=True) if name in state}
 
 
-_UPGRADES = {1: _pack_parts}  # from each format to the next one
+def _second_format(state):
+    """Format 1 had objects of this package, and did not count the passes of ``partial_fit``."""
+    return _pack_parts(state) | {"_continuation": state["_continuation"] | {"n_passes": 0}}
+
+
+_UPGRADES = {1: _second_format}  # from each format to the next one
 
 
 def check_version(stored, name):
