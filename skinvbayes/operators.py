@@ -331,7 +331,7 @@ class NonlinearOperator:
         if self.derivative is not None:
             return self._checked("forward", self.function(X), X)
         with torch.inference_mode(False), torch.no_grad():
-            return self._checked("forward", self._image(torch.tensor(X)), X)
+            return self._checked("forward", self._image(torch.tensor(X, device="cpu")), X)
 
     def jacobian(self, X):
         """DF(x) for every row, of shape (n_samples, n_measurements, n_features)."""
@@ -339,7 +339,7 @@ class NonlinearOperator:
         if self.derivative is not None:
             return self._checked("jacobian", self.derivative(X), X, X.shape[1:])
         with torch.inference_mode(False), torch.enable_grad():
-            x = torch.tensor(X, requires_grad=True)
+            x = torch.tensor(X, device="cpu", requires_grad=True)
             image = self._image(x)
             self._checked("forward", image.detach(), X)
             options = {"retain_graph": True, "materialize_grads": True}

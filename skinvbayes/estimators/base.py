@@ -9,6 +9,7 @@ from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
+from ..numerics.modes import OwnModes
 from ..numerics.threads import single_thread
 from ..training.fit import fit, partial_fit
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
@@ -36,6 +37,7 @@ class BaseINN(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    OwnModes,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass names its ``loss``.

@@ -114,7 +114,8 @@ def _measured(estimator, signals, previous):
         rng = check_random_state(estimator.random_state)
     else:
         measurement, generator = previous.problem.measurement, previous.continuation.generator
-        rng = check_random_state(int(torch.randint(2**31 - 1, (), generator=generator)))
+        seed = torch.randint(2**31 - 1, (), generator=generator, device="cpu")
+        rng = check_random_state(int(seed))
     return signals._replace(Y=measurement.drawn(signals.X, rng))
 
 

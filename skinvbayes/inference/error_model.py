@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from ..numerics.krylov import conjugate_gradients, matrix_power
+from ..numerics.tensors import as_tensor
 from ..operators import Operator
 
 __all__ = ["ErrorModel"]
@@ -123,7 +124,7 @@ class ErrorModel:
 
     def _informed(self, v):
         """``AᵀA v``."""
-        return torch.from_numpy(self.information.forward(v.cpu().numpy())).to(v)
+        return as_tensor(self.information.forward(v.cpu().numpy())).to(v)
 
 
 def _roots(P):
@@ -153,5 +154,5 @@ def _raised(matrices, least):
 
 def _cholesky(matrices):
     """Lower triangular factors, and which of the matrices have one: the positive definite ones."""
-    lower, info = torch.linalg.cholesky_ex(torch.from_numpy(matrices))
+    lower, info = torch.linalg.cholesky_ex(as_tensor(matrices))
     return lower.numpy(), (info == 0).numpy()
