@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array
 
 from .noise.model import NoiseModel
 from .numerics import chunks
+from .numerics.modes import own_modes
 from .operators import as_operator
 from .priors import EmpiricalPrior, GaussianMixturePrior
 
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 
+@own_modes()
 def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior mean ``E[x | y]``.
 
@@ -74,6 +76,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covarianc
     return np.einsum("nk,nkd->nd", weights, means)
 
 
+@own_modes()
 def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior covariance ``Cov[x | y]`` under a Gaussian mixture prior, in closed form.
 
@@ -96,6 +99,7 @@ def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_cov
     return within + np.einsum("nk,nki,nkj->nij", weights, spread, spread)
 
 
+@own_modes()
 def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior of a Gaussian mixture prior: for each measurement a Gaussian mixture.
 
@@ -120,6 +124,7 @@ def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=Non
     return _mixture_posterior(prior, Y, A, noise_level)
 
 
+@own_modes()
 def measurement_distribution(prior, *, operator=None, noise_level=None, noise_covariance=None):
     """Distribution of the measurements under a Gaussian mixture prior: a Gaussian mixture too.
 
@@ -161,6 +166,7 @@ def measurement_distribution(prior, *, operator=None, noise_level=None, noise_co
     return GaussianMixturePrior(prior.means @ A.T, covariances, prior.weights)
 
 
+@own_modes()
 def map_estimate(
     prior,
     Y,

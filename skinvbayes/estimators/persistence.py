@@ -5,6 +5,7 @@ import torch
 
 from .._version import __version__
 from ..networks.explicit_inverse import build_network
+from ..numerics.devices import is_usable
 from ..training.stages import Continuation
 
 __all__ = ["check_version", "pack_state", "unpack_state"]
@@ -92,7 +93,7 @@ def _unpack_network(packed, device, known):
         network.load_state_dict(arrays)
     except RuntimeError as error:
         raise ValueError(f"The stored network does not fit its configuration: {error}") from error
-    return network.to(device if _is_here(device) else "cpu")
+    return network.to(device if is_usable(device) else "cpu")
 
 
 def _pack_continuation(continuation):
@@ -140,11 +141,3 @@ def _to_array(tensor):
 
 def _to_tensor(array):
     return torch.from_numpy(np.array(array))
-
-
-def _is_here(device):
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, NotImplementedError, RuntimeError):
-        return False
-    return True

@@ -111,16 +111,11 @@ class IResNet(InvertibleMap):
             "known_bounds": known_bounds,
             "block_options": block_options or {},
         }
-        self.block_list = nn.ModuleList(
-            block(
-                n_features,
-                tuple(hidden_layer_sizes),
-                lipschitz,
-                generator,
-                **self.config["block_options"],
+        sizes, options = tuple(hidden_layer_sizes), self.config["block_options"]
+        with torch.device("cpu"):  # where the generator is, whatever the default device
+            self.block_list = nn.ModuleList(
+                block(n_features, sizes, lipschitz, generator, **options) for _ in range(n_blocks)
             )
-            for _ in range(n_blocks)
-        )
         if known_bounds is not None:
             (only,) = self.blocks
             only.known, only.known_bounds = known, tuple(known_bounds)
