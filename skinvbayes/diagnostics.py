@@ -21,6 +21,7 @@ import numpy as np
 from .estimators.validation import check_measurements, check_pairs, check_signals
 from .inference.trained_map import TrainedMap
 from .losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
+from .numerics.modes import own_modes
 from .operators import as_operator
 from .oracles import measurement_distribution, measurement_rows, posterior, posterior_mean
 
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@own_modes()
 def optimal_prior_term(estimator, X, prior):
     """The term t(x) by which the loss's optimum φ(x) = G x − t(x) differs from the forward map.
 
@@ -84,6 +86,7 @@ def optimal_prior_term(estimator, X, prior):
     return _prior_term(loss, _without_names(estimator), X, prior)
 
 
+@own_modes()
 def stationarity(estimator, Y, prior):
     """Relative residual of the first-order condition, ``‖G x̂ − z − t(x̂)‖ / ‖z‖``.
 
@@ -127,6 +130,7 @@ def stationarity(estimator, Y, prior):
     return np.linalg.norm(residual, axis=1) / np.linalg.norm(Z, axis=1)
 
 
+@own_modes()
 def pushforward_score(estimator, X, prior):
     """Score ``∇log q`` of the density q of φ(X), at φ(x), by change of variables.
 
@@ -154,6 +158,7 @@ def pushforward_score(estimator, X, prior):
     return np.linalg.solve(J.transpose(0, 2, 1), gradient[:, :, None])[:, :, 0]
 
 
+@own_modes()
 def score_error(estimator, X, prior):
     """Relative L² error of the learned prior score, ``(Σ‖ŝ(x) − s(x)‖² / Σ‖s(x)‖²)^½``.
 
@@ -181,6 +186,7 @@ def score_error(estimator, X, prior):
     return float(np.linalg.norm(learned - score) / np.linalg.norm(score))
 
 
+@own_modes()
 def recovered_forward(estimator, X, prior):
     """The forward map with the prior's term taken out, ``φ(x) + t(x)``.
 
@@ -205,6 +211,7 @@ def recovered_forward(estimator, X, prior):
     return _forward(estimator, X) + optimal_prior_term(estimator, X, prior)
 
 
+@own_modes()
 def recovered_operator(estimator, X, Y):
     """The matrix G of the forward map, recovered from the network without knowing the prior.
 
@@ -255,6 +262,7 @@ def recovered_operator(estimator, X, Y):
     return _recovered_operator(loss, _without_names(estimator), X, Y)
 
 
+@own_modes()
 def tweedie_gap(prior, Y, *, operator=None, noise_level):
     """The residual of Tweedie's formula, ``‖A E[x|y] − y − δ² ∇log p(y)‖``.
 
@@ -299,6 +307,7 @@ def tweedie_gap(prior, Y, *, operator=None, noise_level):
     return np.linalg.norm(predicted - tweedie, axis=1)
 
 
+@own_modes()
 def sufficiency_gap(prior, Y, *, operator, noise_level):
     """The difference of ``p(x | y)`` and ``p(x | Aᵀ y)``, which are equal by Lemma 1 of the paper.
 

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array
 
 from .noise.model import NoiseModel
 from .numerics import chunks
+from .numerics.modes import own_modes
 from .operators import as_operator
 from .operators.real import refuse_complex_data
 from .priors import EmpiricalPrior, GaussianMixturePrior
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 
+@own_modes()
 def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior mean ``E[x | y]``.
 
@@ -75,6 +77,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covarianc
     return np.einsum("nk,nkd->nd", weights, means)
 
 
+@own_modes()
 def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior covariance ``Cov[x | y]`` under a Gaussian mixture prior, in closed form.
 
@@ -97,6 +100,7 @@ def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_cov
     return within + np.einsum("nk,nki,nkj->nij", weights, spread, spread)
 
 
+@own_modes()
 def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior of a Gaussian mixture prior: for each measurement a Gaussian mixture.
 
@@ -121,6 +125,7 @@ def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=Non
     return _mixture_posterior(prior, Y, A, noise_level)
 
 
+@own_modes()
 def measurement_distribution(prior, *, operator=None, noise_level=None, noise_covariance=None):
     """Distribution of the measurements under a Gaussian mixture prior: a Gaussian mixture too.
 
@@ -162,6 +167,7 @@ def measurement_distribution(prior, *, operator=None, noise_level=None, noise_co
     return GaussianMixturePrior(prior.means @ A.T, covariances, prior.weights)
 
 
+@own_modes()
 def map_estimate(
     prior,
     Y,

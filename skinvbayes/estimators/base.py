@@ -8,6 +8,7 @@ from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
+from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
 from ..numerics.threads import single_thread
 from ..training.fit import fit
@@ -42,6 +43,7 @@ class BaseINN(
     PosteriorMethods,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
+    OwnModes,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass names its ``loss``.

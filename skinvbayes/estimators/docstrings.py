@@ -103,7 +103,9 @@ n_iter_no_change : int, default=10
 warm_start : bool, default=False
     Start the next fit from the weights of the last one; ``loss_curve_`` and ``n_iter_`` go on.
 device : str or torch.device, default="cpu"
-    Where to compute.
+    Where to train and to compute, as torch names it: "cpu", "cuda", "cuda:1". It must have double
+    precision, in which all but Adam computes; "mps" has none. Arrays come and go on the CPU. A
+    stored estimator whose device is not there when it is loaded computes on the CPU.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batches and jitter. The same seed gives the same model.
 verbose : bool or int, default=False

@@ -3,13 +3,14 @@
 import numpy as np
 from sklearn.base import TransformerMixin
 
+from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
 from .validation import check_signals, check_targets
 
 __all__ = ["MapMethods"]
 
 
-class MapMethods(TransformerMixin):
+class MapMethods(TransformerMixin, OwnModes):
     """The trained map φ for estimators; needs their ``_map()`` and ``_z_map()``."""
 
     def transform(self, X):

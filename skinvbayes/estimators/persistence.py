@@ -8,6 +8,8 @@ import torch
 
 from .._version import __version__
 from ..networks.explicit_inverse import build_network
+from ..numerics.devices import is_usable
+from ..numerics.modes import OwnModes
 from ..training.adam import new_adam
 from ..training.stages import Continuation
 from .stored_parts import pack_parts, unpack_parts
@@ -18,7 +20,7 @@ FORMAT = 2  # of the states; whoever changes what is in them raises it, and adds
 _OLDEST = 0, 2  # version whose states can be read
 
 
-class StoredState:
+class StoredState(OwnModes):
     """Pickling of an estimator with the version and the format of its state.
 
     The state holds arrays, numbers, dicts and what the user gave: no object of torch, and of this
@@ -178,7 +180,7 @@ def _unpack_network(packed, device, known):
         network.load_state_dict(arrays)
     except RuntimeError as error:
         raise ValueError(f"The stored network does not fit its configuration: {error}") from error
-    return network.to(device if _is_here(device) else "cpu")
+    return network.to(device if is_usable(device) else "cpu")
 
 
 def _pack_continuation(continuation):
@@ -227,11 +229,3 @@ def _to_array(tensor):
 
 def _to_tensor(array):
     return torch.from_numpy(np.array(array))
-
-
-def _is_here(device):
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, NotImplementedError, RuntimeError):
-        return False
-    return True

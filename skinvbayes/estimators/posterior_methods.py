@@ -1,12 +1,13 @@
 """The estimators' methods that say how sure a reconstruction is."""
 
 from ..inference.posterior import N_PROBES
+from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
 
 __all__ = ["PosteriorMethods"]
 
 
-class PosteriorMethods:
+class PosteriorMethods(OwnModes):
     """Methods that ask the posterior; see :class:`skinvbayes.inference.posterior.Posterior`.
 
     The class that inherits them defines ``_posterior(Y, noise_level)``, which gives a Posterior.

@@ -98,7 +98,8 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
             rng = check_random_state(estimator.random_state)
         else:
             measurement, generator = previous.problem.measurement, previous.continuation.generator
-            rng = check_random_state(int(torch.randint(2**31 - 1, (), generator=generator)))
+            seed = torch.randint(2**31 - 1, (), generator=generator, device="cpu")
+            rng = check_random_state(int(seed))
         pairs = pairs._replace(Y=measurement.drawn(pairs.X, rng))
     return pairs, groups
 

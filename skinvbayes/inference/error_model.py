@@ -23,6 +23,7 @@ import torch
 
 from ..numerics.krylov import conjugate_gradients, matrix_power
 from ..numerics.progress import portion, report_residuals
+from ..numerics.tensors import as_tensor
 from ..operators import Operator
 
 __all__ = ["ErrorModel"]
@@ -130,7 +131,7 @@ class ErrorModel:
 
     def _informed(self, v):
         """``AᵀA v``."""
-        return torch.from_numpy(self.information.forward(v.cpu().numpy())).to(v)
+        return as_tensor(self.information.forward(v.cpu().numpy())).to(v)
 
 
 def _solve(product, b):
@@ -164,5 +165,5 @@ def _raised(matrices, least):
 
 def _cholesky(matrices):
     """Lower triangular factors, and which of the matrices have one: the positive definite ones."""
-    lower, info = torch.linalg.cholesky_ex(torch.from_numpy(matrices))
+    lower, info = torch.linalg.cholesky_ex(as_tensor(matrices))
     return lower.numpy(), (info == 0).numpy()

@@ -16,6 +16,7 @@ from ..inversion import InvertibleMap
 from ..noise.missing import ObservedPrecision
 from ..numerics import chunks
 from ..numerics.progress import tracked
+from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..operators import Operator
@@ -81,11 +82,12 @@ class LearnedPrior:
         c = self.coordinates
         if c.isotropic_norm is not None:
             return (self.signal_std * c.inverse_basis / c.scale) ** 2
-        informed = self.forward.matrix(torch.empty(0, dtype=torch.float64)).diagonal().numpy()
+        like = torch.empty(0, dtype=torch.float64, device="cpu")
+        informed = self.forward.matrix(like).diagonal().numpy()
         return c.unit_weight(self.epsilon) / np.maximum(1 - informed, np.finfo(np.float32).eps)
 
     def _tensor(self, u):
-        return torch.from_numpy(u).to(self.network.device)
+        return as_tensor(u).to(self.network.device)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from ..numerics import chunks
 from ..numerics.progress import tracked
+from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from .error_model import ErrorModel
@@ -253,7 +254,7 @@ class Posterior:
 
     def _apply(self, name, vectors, rows):
         """A method of the error model applied to vectors at rows; its largest residual."""
-        points, v = self.mean[rows].astype(np.float64), torch.from_numpy(vectors)
+        points, v = self.mean[rows].astype(np.float64), as_tensor(vectors)
         map_, error_model = self._of(self.Y[rows])
         with single_thread():
             product = map_.precision_product(points, error_model.factor)

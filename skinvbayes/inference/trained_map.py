@@ -10,6 +10,7 @@ from torch.func import vjp
 from ..inversion import InvertibleMap, invert
 from ..numerics import chunks
 from ..numerics.progress import tracked
+from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..problem.coordinates import Coordinates
@@ -72,7 +73,7 @@ class TrainedMap:
                 unit = network.jacobian(u)
             else:
                 w = self.coordinates.from_targets(rows[:, X.shape[1] :])
-                unit = network.jacobian_at_image(u, torch.from_numpy(w).to(u))
+                unit = network.jacobian_at_image(u, as_tensor(w).to(u))
             return self.coordinates.to_jacobian(unit.cpu().numpy())
 
         rows = X if Z is None else np.hstack([X, Z])
@@ -109,7 +110,7 @@ class TrainedMap:
             return self.coordinates.to_product(network.adjoint_product(u))
         if network.explicit_inverse is not None or not self._is_isotropic:
             return self._dense_product(X, factor)
-        A = None if factor is None else torch.from_numpy(factor.to_dense()).to(u)
+        A = None if factor is None else as_tensor(factor.to_dense()).to(u)
         _, pull_back = vjp(network, u)
         # the adjoint of the adjoint is the product with Dφ itself
         _, push_forward = vjp(lambda v: pull_back(v)[0], torch.zeros_like(u))
@@ -126,7 +127,7 @@ class TrainedMap:
         """The same by matrices."""
         J = self.jacobian(X)
         J = J if factor is None else factor.to_dense().T @ J
-        J = torch.from_numpy((J + J.transpose(0, 2, 1)) / 2)
+        J = as_tensor((J + J.transpose(0, 2, 1)) / 2)
         return lambda v: torch.einsum("nij,nj->ni", J.to(v), v)
 
     def inverse(self, rows, targets):
@@ -151,7 +152,7 @@ class TrainedMap:
         residuals, converged = [], []
 
         def inverse(part):
-            unit = torch.from_numpy(self.coordinates.from_targets(targets(part)))
+            unit = as_tensor(self.coordinates.from_targets(targets(part)))
             found = self.for_rows(part)._invert(unit.to(self.network.device))
             residuals.append(self._residual_scale * found.residual.cpu().numpy())
             converged.append(found.converged.cpu().numpy())
@@ -217,7 +218,7 @@ class TrainedMap:
         return chunks.chunk_size(self.coordinates.n_features**2)
 
     def _unit_signals(self, rows):
-        return torch.from_numpy(self.coordinates.from_signals(rows)).to(self.network.device)
+        return as_tensor(self.coordinates.from_signals(rows)).to(self.network.device)
 
     def _rows(self, function, rows, shape, size=None, *, what):
         """Apply a map of rows, whose results have this shape each, to chunks of them.

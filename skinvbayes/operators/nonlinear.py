@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from ..numerics.modes import OwnModes
+
 __all__ = ["NonlinearOperator", "as_nonlinear_operator", "check_jacobian"]
 
 _DIFFERENCE = 6e-6  # step of central differences relative to signals: the cube root of rounding
@@ -13,7 +15,7 @@ _NO_DERIVATIVE = (
 )
 
 
-class NonlinearOperator:
+class NonlinearOperator(OwnModes):
     """A differentiable map F of signals to measurements, which acts on the rows of arrays.
 
     Parameters
@@ -47,16 +49,15 @@ class NonlinearOperator:
         X = np.asarray(X, dtype=np.float64)
         if self.derivative is not None:
             return self._checked("forward", self.function(X), X)
-        with torch.inference_mode(False), torch.no_grad():
-            return self._checked("forward", self._image(torch.tensor(X)), X)
+        return self._checked("forward", self._image(torch.tensor(X, device="cpu")), X)
 
     def jacobian(self, X):
         """DF(x) for every row, of shape (n_samples, n_measurements, n_features)."""
         X = np.asarray(X, dtype=np.float64)
         if self.derivative is not None:
             return self._checked("jacobian", self.derivative(X), X, X.shape[1:])
-        with torch.inference_mode(False), torch.enable_grad():
-            x = torch.tensor(X, requires_grad=True)
+        with torch.enable_grad():
+            x = torch.tensor(X, device="cpu", requires_grad=True)
             image = self._image(x)
             self._checked("forward", image.detach(), X)
             options = {"retain_graph": True, "materialize_grads": True}

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from sklearn.utils import check_random_state
 
+from ..numerics.devices import check_device
 from ..numerics.warn import warn_caller
 from .calibration import calibrate_null_space
 from .guard import (
@@ -58,6 +59,8 @@ def fit(specification, pairs, *, previous=None, set_aside=ALL, report=None):
     trained : Trained
         The network, in double precision, and all that belongs to it.
     """
+    if previous is None:
+        check_device(specification.device)
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
     if specification.is_natural:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ..numerics.tensors import as_tensor
 from ..problem.coordinates import rounded_number, rounded_rows
 from .kernel_draws import KernelDraws
 from .optimize import Objective
@@ -84,4 +85,4 @@ def _factor(matrix, device, dtype):
 
 
 def tensor(values, device, dtype):
-    return torch.from_numpy(values).to(device=device, dtype=dtype)
+    return as_tensor(values).to(device=device, dtype=dtype)

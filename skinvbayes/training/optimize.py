@@ -7,6 +7,7 @@ import torch
 from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
+from ..numerics.tensors import as_tensor, white_like
 from ..numerics.warn import warn_caller
 from .adam import Annealing, new_adam
 from .interrupts import is_one_of_many
@@ -107,7 +108,7 @@ class Objective:
 
 def _white(like, generator, factor):
     """White noise times a matrix or a number, a row for each row of a tensor."""
-    white = torch.randn(like.shape, dtype=like.dtype, generator=generator).to(like.device)
+    white = white_like(like.shape, like, generator)
     return white @ factor if factor.ndim else white * factor
 
 
@@ -193,6 +194,7 @@ class StoppingRule:
         return now > before - self.tol * abs(before)
 
 
+@torch.enable_grad()
 def minimize(
     network,
     objective,
@@ -368,7 +370,7 @@ def _lbfgs(network, objective, recorder, max_iter, generator):
 
 def _assign(parameters, vector):
     with torch.no_grad():
-        pieces = torch.from_numpy(vector.copy()).split([p.numel() for p in parameters])
+        pieces = as_tensor(vector.copy()).split([p.numel() for p in parameters])
         for parameter, piece in zip(parameters, pieces, strict=True):
             parameter.copy_(piece.view_as(parameter))
 
@@ -415,7 +417,8 @@ def _iteration(objective, batch_size, generator):
     """
     n = len(objective.x)
     if objective.noise is None:
-        rows = torch.randperm(n, generator=generator)
+        rows = torch.randperm(n, generator=generator, device="cpu")
         return objective, rows.tensor_split(max(1, n // batch_size))
-    rows = torch.randint(n, (_FRESH_STEPS * batch_size,), generator=generator)
-    return objective.split(rows).drawn(generator), torch.arange(len(rows)).split(batch_size)
+    rows = torch.randint(n, (_FRESH_STEPS * batch_size,), generator=generator, device="cpu")
+    order = torch.arange(len(rows), device="cpu")
+    return objective.split(rows).drawn(generator), order.split(batch_size)

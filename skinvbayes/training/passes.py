@@ -6,6 +6,7 @@ from dataclasses import replace
 import torch
 from sklearn.utils import check_random_state
 
+from ..numerics.devices import check_device
 from .adam import new_adam
 from .objective import learns_rest, objective_of
 from .stages import in_user_units, new_generator, new_network, run, start
@@ -58,6 +59,7 @@ def partial_fit(specification, pairs, *, previous=None):
 
 def _begin(specification, pairs):
     """A problem and an untrained network, before the first pass, and the pairs to begin with."""
+    check_device(specification.device)
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
     generator = new_generator(rng)

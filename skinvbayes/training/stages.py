@@ -8,6 +8,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
+from ..numerics.tensors import as_tensor, identity_like
 from ..numerics.warn import warn_caller
 from ..problem.clusters import ClusterPosterior
 from ..problem.coordinates import rounded_rows
@@ -184,7 +185,7 @@ def new_network(specification, problem, pairs, dtype, generator):
     mean = weight @ u
     deviations = weight.sqrt()[:, None] * (u - mean)
     if specification.is_natural:
-        slope = torch.eye(u.shape[1]).to(u)  # where losses regularise, the optimum for Gaussians
+        slope = identity_like(u.shape[1], u)  # where losses regularise, the optimum for Gaussians
     else:
         condition = specification.architecture.max_condition
         slope = unit_optimum(problem, deviations, whole=not knows_forward, max_condition=condition)
@@ -208,7 +209,7 @@ def _start_from_clusters(block, problem, u, weight):
         random_state=0,
     )
     *arrays, sharpness = found
-    block.start_from(*(torch.from_numpy(array).to(u) for array in arrays), sharpness)
+    block.start_from(*(as_tensor(array).to(u) for array in arrays), sharpness)
 
 
 def _same_network(specification, problem, network):
