@@ -1,11 +1,9 @@
 """What the theory promises of a trained network, as numbers.
 
 Each of the four losses has an optimum φ(x) = G x − t(x), with a term t that depends on the
-prior. The functions here compare the t that was learned with the one of the theory,
-for a prior that is known in closed form or through samples
-(:class:`skinvbayes.priors.KernelDensityPrior`), and check the two identities on which the theory
-rests. A residual, gap or error should be close to zero, and a recovered quantity close to the true
-one.
+prior. The functions here compare the t that was learned with the one of the theory, for a prior
+known in closed form or through samples (:class:`skinvbayes.priors.KernelDensityPrior`), and check
+the two identities on which the theory rests. A residual, gap or error should be close to zero.
 
 References
 ----------

@@ -18,7 +18,8 @@ FLOORS = [  # from the top; a room imports from lower floors, and within its own
     {"losses", "networks"},
     {"problem", "inversion"},
     {"oracles", "datasets", "plotting"},
-    {"operators", "priors", "noise", "numerics", "_version", "units"},
+    {"operators", "priors", "noise"},
+    {"numerics", "_version", "units"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
