@@ -16,8 +16,9 @@ from skinvbayes.oracles import posterior_covariance, posterior_mean
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
 from skinvbayes.training.guard import best_share, blend
+from skinvbayes.training.mean_loss import Objective
 from skinvbayes.training.objective import drawn_from
-from skinvbayes.training.optimize import History, Objective, _Annealing
+from skinvbayes.training.optimize import History, _Annealing
 
 
 def lmmse(data, noise_level):

@@ -15,6 +15,7 @@ from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
 from .architecture import CONSTRAINTS, training_specification
 from .fitted import fitted_attributes, trained_of
+from .many_pairs import sampled_pairs
 from .persistence import check_version, pack_state, unpack_state
 from .posterior_methods import PosteriorMethods
 from .validation import (
@@ -173,7 +174,7 @@ class BaseINN(
             error (LMMSE) estimator, which is then what the estimator is.
             If ``operator=None`` falls back to "estimate": see the parameter.
         """
-        pairs = training_pairs(self, X, y, sample_weight)
+        pairs, chunks = sampled_pairs(self, X, y, sample_weight)
         metadata = {} if sample_weight is None else {"metadata": {"sample_weight": sample_weight}}
         task = FitTask(self, self.max_iter, X=X, y=y, **metadata)
         previous = self._trained() if self.warm_start and hasattr(self, "network_") else None
@@ -182,7 +183,8 @@ class BaseINN(
             return task.iterate(lambda: fitted_attributes(trained.in_double_precision()))
 
         with single_thread():
-            trained = fit(training_specification(self), pairs, previous=previous, report=report)
+            settings = {"chunks": chunks, "previous": previous, "report": report}
+            trained = fit(training_specification(self), pairs, **settings)
         self._take(trained)
         task.end()
         return self

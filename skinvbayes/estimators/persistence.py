@@ -5,7 +5,7 @@ import torch
 
 from .._version import __version__
 from ..networks.explicit_inverse import build_network
-from ..training.stages import Continuation
+from ..training.trained import Continuation
 
 __all__ = ["check_version", "pack_state", "unpack_state"]
 

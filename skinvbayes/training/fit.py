@@ -12,31 +12,30 @@ from sklearn.utils import check_random_state
 
 from ..numerics.warn import warn_caller
 from .calibration import calibrate_null_space
-from .guard import (
-    blend,
-)
+from .guard import blend
 from .objective import objective_of
 from .optimize import History
 from .prior import refitted_prior
 from .stages import (
-    Continuation,
     in_user_units,
     new_generator,
     new_network,
-    rebuilt,
     run,
     start,
     train,
 )
+from .trained import Continuation, rebuilt
 from .trial import judge, share_of_linear
 
 __all__ = ["fit", "partial_fit", "resized"]
+
+_TRIAL_SAMPLE = 20_000  # pairs of a sample that a trial is made with
 
 
 # ------------------------------------------------------------------------------------- training
 
 
-def fit(specification, pairs, *, previous=None, report=None):
+def fit(specification, pairs, *, chunks=None, previous=None, report=None):
     """Train a network on pairs.
 
     Parameters
@@ -45,6 +44,8 @@ def fit(specification, pairs, *, previous=None, report=None):
         What is to be trained and how.
     pairs : Pairs
         Distinct pairs.
+    chunks : PairChunks, default=None
+        All pairs, where those are a sample of them.
     previous : Trained, default=None
         Start from the network and the coordinates of this one, and skip the first stage.
     report : callable, default=None
@@ -61,27 +62,36 @@ def fit(specification, pairs, *, previous=None, report=None):
         pairs = pairs.rows(problem.order(pairs.Y))
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
-        return train(specification, problem, pairs, rng, previous=previous, report=report)
-    share, prior = 0.0, None
-    if specification.has_trial(problem, len(pairs.X)):
-        verdict = judge(specification, problem, pairs, rng)
+        return train(
+            specification, problem, pairs, rng, chunks=chunks, previous=previous, report=report
+        )
+    share, prior, few = 0.0, None, pairs
+    if chunks is not None:
+        few = pairs.rows(slice(None, None, -(-len(pairs.X) // _TRIAL_SAMPLE)))
+    if specification.has_trial(problem, len(few.X)):
+        verdict = judge(specification, problem, few, rng)
         if verdict.interrupted:
             return verdict.trained
         share, prior = verdict.share, verdict.prior
     if share == 1:
         return _linear(specification, problem, pairs, rng)
+    if specification.solver_for(problem, few.X) == "adam":
+        share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
-    trained = train(specification, problem, pairs, rng, prior=prior, report=report)
+    trained = train(specification, problem, pairs, rng, chunks=chunks, prior=prior, report=report)
     if specification.is_guarded(problem):
-        if trained.network.explicit_inverse is None or trained.split[1] is not None:
-            # a short trial by Adam has not learned enough to judge more than the linear estimator
-            share = share if specification.solver_for(problem, pairs.X) == "lbfgs" else 0.0
-            share = max(share, _share_after(specification, trained, pairs))
-        blend(trained.network, share)
-        if prior is None or not prior.is_mixture:
-            _calibrate(specification, trained, pairs)
+        _guard(specification, trained, pairs, share, prior)
     return trained
+
+
+def _guard(specification, trained, pairs, share, prior):
+    """Let pairs decide how much of what was learned counts; in place."""
+    if trained.network.explicit_inverse is None or trained.split[1] is not None:
+        share = max(share, _share_after(specification, trained, pairs))
+    blend(trained.network, share)
+    if prior is None or not prior.is_mixture:
+        _calibrate(specification, trained, pairs)
 
 
 def _calibrate(specification, trained, pairs):

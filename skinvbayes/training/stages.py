@@ -1,109 +1,66 @@
 """Training in stages, each of which minimises the mean of one loss."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
-from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
 from ..numerics.warn import warn_caller
 from ..problem.clusters import ClusterPosterior
 from ..problem.coordinates import rounded_rows
 from ..problem.gaussian import unit_optimum
-from ..problem.inverse_problem import InverseProblem
+from .chunked_objective import ChunkedObjective
 from .objective import PRECISION, drawn_from, learns_rest, objective_of, tensor
 from .optimize import History, minimize
 from .progress import progress_bar
+from .trained import Continuation, Trained, rebuilt
 
 __all__ = [
-    "Continuation",
-    "Trained",
     "in_user_units",
     "new_generator",
     "new_network",
-    "rebuilt",
     "run",
     "start",
     "train",
 ]
 
 
-@dataclass
-class Continuation:
-    """What a later pass of training goes on with.
-
-    Attributes
-    ----------
-    generator : torch.Generator
-        Source of batches and jitter.
-    optimizer : torch.optim.Adam or None
-        That of the last pass; None after a complete fit.
-    n_seen : float
-        Number of pairs seen so far.
-    """
-
-    generator: torch.Generator
-    optimizer: torch.optim.Optimizer | None
-    n_seen: float
-
-
-@dataclass
-class Trained:
-    """The result of a training.
-
-    Attributes
-    ----------
-    network : IResNet or ExplicitInverse
-        The network ψ, in unit scale.
-    problem : InverseProblem
-        The problem and its coordinates.
-    epsilon : float
-        Weight of the penalty in the user's units.
-    bandwidth : float
-        Bandwidth of the last stage.
-    history : History
-        Course of all stages in the user's units; its best loss is that of the last one.
-    continuation : Continuation
-        What a later pass goes on with.
-    split : tuple of two ndarrays or None
-        The rows that were trained on and those set aside; None for all and none.
-    """
-
-    network: InvertibleMap
-    problem: InverseProblem
-    epsilon: float
-    bandwidth: float
-    history: History
-    continuation: Continuation
-    split: tuple = (None, None)
-
-    def in_double_precision(self):
-        """A copy whose network can reconstruct while this one is still being trained."""
-        network = rebuilt(self.network, self.network.config, self.problem)
-        return replace(self, network=network)
-
-
 def train(
-    specification, problem, pairs, rng, *, previous=None, prior=None, report=None, trial=False
+    specification,
+    problem,
+    pairs,
+    rng,
+    *,
+    chunks=None,
+    previous=None,
+    prior=None,
+    report=None,
+    trial=False,
 ):
-    """Train in stages, on the pairs or on draws of a smoothed prior."""
+    """Train in stages: on the pairs, on chunks of more pairs, or on draws of a smoothed prior."""
+    chunks = None if prior is not None else chunks
     generator = new_generator(rng)
-    solver = specification.solver_for(problem, pairs.X)
+    solver = specification.solver_for(problem, pairs.X, chunked=chunks is not None)
     if previous is None:
         network = new_network(specification, problem, pairs, PRECISION[solver], generator)
     else:
         network = _same_network(specification, problem, previous.network)
-    trained = start(specification, network, problem, generator, pairs.weight.sum())
-    trained.split = _split(specification, len(pairs.X), rng)
+    n_seen = pairs.weight.sum() if chunks is None else chunks.totals.weight
+    trained = start(specification, network, problem, generator, n_seen)
+    split = _split(specification, len(pairs.X if chunks is None else chunks), rng)
+    if chunks is None:
+        trained.split = split
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
-        objective = objective_of(specification, trained, loss_class, pairs, solver)
+        if chunks is None:
+            objective = objective_of(specification, trained, loss_class, pairs, solver)
+        else:
+            settings = specification, trained, loss_class, solver
+            objective = ChunkedObjective.of(chunks, *settings, sample=pairs)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         if prior is not None:
             objective, trained.bandwidth = drawn_from(objective, prior), 0.0
-        history = run(specification, trained, objective, solver, n_iter, trained.split, report)
+        history = run(specification, trained, objective, solver, n_iter, split, report)
         trained.history = trained.history.followed_by(
             in_user_units(history, objective.loss, problem.coordinates)
         )
@@ -188,14 +145,6 @@ def _same_network(specification, problem, network):
             "warm_start=False, or keep them."
         )
     return rebuilt(network, config, problem) if network.knows_forward else network
-
-
-def rebuilt(network, config, problem):
-    """A network of the same weights and this configuration, with the G of a problem."""
-    known = problem.unit_forward if config["known_bounds"] is not None else None
-    other = build_network(config, known=known)
-    other.load_state_dict(network.state_dict())
-    return other.to(network.device, torch.float64)
 
 
 def _split(specification, n_samples, rng):
