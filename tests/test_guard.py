@@ -17,8 +17,9 @@ from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
 from skinvbayes.training.adam import Annealing
 from skinvbayes.training.guard import best_share, blend
+from skinvbayes.training.mean_loss import Objective
 from skinvbayes.training.objective import drawn_from
-from skinvbayes.training.optimize import History, Objective
+from skinvbayes.training.optimize import History
 
 
 def lmmse(data, noise_level):

@@ -19,6 +19,7 @@ from .all_or_nothing import all_or_nothing
 from .architecture import CONSTRAINTS, training_specification
 from .early_stopping import set_aside_for
 from .fitted import fitted_attributes, trained_of
+from .many_pairs import sampled_pairs
 from .map_methods import MapMethods
 from .operator_parameter import OperatorParameter
 from .persistence import StoredState
@@ -291,7 +292,7 @@ class BaseINN(
     # ------------------------------------------------------------------------- what is fitted
 
     def _fit(self, X, y, sample_weight, validation, groups):
-        pairs, groups = training_pairs(self, X, y, sample_weight, groups=groups)
+        pairs, groups, chunks = sampled_pairs(self, X, y, sample_weight, groups)
         set_aside = set_aside_for(self, *validation, groups)
         metadata = {} if sample_weight is None else {"metadata": {"sample_weight": sample_weight}}
         task = FitTask(self, self.max_iter, X=X, y=y, **metadata)
@@ -300,7 +301,8 @@ class BaseINN(
         def report(stopped):
             return task.iterate(lambda: self._attributes(stopped()))
 
-        known = {"previous": previous, "set_aside": set_aside, "report": report}
+        known = {"chunks": chunks, "previous": previous}
+        known |= {"set_aside": set_aside, "report": report}
         with single_thread():
             trained = fit(training_specification(self), pairs, **known)
         self._take(trained)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..training.optimize import History
-from ..training.stages import Trained
+from ..training.trained import Trained
 
 __all__ = ["fitted_attributes", "trained_of"]
 

@@ -11,7 +11,7 @@ from ..networks.explicit_inverse import build_network
 from ..numerics.devices import is_usable
 from ..numerics.modes import OwnModes
 from ..training.adam import new_adam
-from ..training.stages import Continuation
+from ..training.trained import Continuation
 from .stored_parts import pack_parts, unpack_parts
 
 __all__ = ["FORMAT", "StoredState", "check_version", "pack_state", "unpack_state"]

@@ -13,30 +13,24 @@ from sklearn.utils import check_random_state
 from ..numerics.devices import check_device
 from ..numerics.warn import warn_caller
 from .calibration import calibrate_null_space
-from .guard import (
-    blend,
-)
+from .guard import blend
 from .objective import objective_of
 from .optimize import History
 from .prior import refitted_prior
 from .set_aside import ALL
-from .stages import (
-    in_user_units,
-    new_generator,
-    new_network,
-    rebuilt,
-    start,
-    train,
-)
+from .stages import in_user_units, new_generator, new_network, start, train
+from .trained import rebuilt
 from .trial import judge, share_of_linear
 
 __all__ = ["fit", "resized"]
+
+_TRIAL_SAMPLE = 20_000  # pairs of a sample that a trial is made with
 
 
 # ------------------------------------------------------------------------------------- training
 
 
-def fit(specification, pairs, *, previous=None, set_aside=ALL, report=None):
+def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, report=None):
     """Train a network on pairs.
 
     Parameters
@@ -45,6 +39,8 @@ def fit(specification, pairs, *, previous=None, set_aside=ALL, report=None):
         What is to be trained and how.
     pairs : Pairs
         Distinct pairs.
+    chunks : PairChunks, default=None
+        All pairs, where those are a sample of them.
     previous : Trained, default=None
         Start from the network and the coordinates of this one, skip the first stage, and continue
         its history. It is trained on.
@@ -66,30 +62,37 @@ def fit(specification, pairs, *, previous=None, set_aside=ALL, report=None):
     if specification.is_natural:
         order = problem.order(pairs.Y)
         pairs, set_aside = pairs.rows(order), set_aside.ordered(order)
-    known = {"set_aside": set_aside, "report": report}
+    known = {"chunks": chunks, "set_aside": set_aside, "report": report}
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
         return train(specification, problem, pairs, rng, previous=previous, **known)
-    share, prior = 0.0, None
-    if specification.has_trial(problem, len(pairs.X)):
-        verdict = judge(specification, problem, pairs, set_aside, rng)
+    share, prior, few = 0.0, None, pairs
+    if chunks is not None:
+        few = pairs.rows(slice(None, None, -(-len(pairs.X) // _TRIAL_SAMPLE)))
+    if specification.has_trial(problem, len(few.X)):
+        verdict = judge(specification, problem, few, set_aside, rng)
         if verdict.interrupted:
             return verdict.trained
         share, prior = verdict.share, verdict.prior
     if share == 1:
         return _linear(specification, problem, pairs, rng)
+    if specification.solver_for(problem, few.X) == "adam":
+        share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, **known)
     if specification.is_guarded(problem):
-        if trained.network.explicit_inverse is None or trained.judges is not None:
-            # a short trial by Adam has not learned enough to judge more than the linear estimator
-            share = share if specification.solver_for(problem, pairs.X) == "lbfgs" else 0.0
-            share = max(share, _share_after(specification, trained, pairs))
-        blend(trained.network, share)
-        if prior is None or not prior.is_mixture:
-            _calibrate(specification, trained, pairs)
+        _guard(specification, trained, pairs, share, prior)
     return trained
+
+
+def _guard(specification, trained, pairs, share, prior):
+    """Let pairs decide how much of what was learned counts; in place."""
+    if trained.network.explicit_inverse is None or trained.judges is not None:
+        share = max(share, _share_after(specification, trained, pairs))
+    blend(trained.network, share)
+    if prior is None or not prior.is_mixture:
+        _calibrate(specification, trained, pairs)
 
 
 def _calibrate(specification, trained, pairs):

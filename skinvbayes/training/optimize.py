@@ -7,109 +7,16 @@ import torch
 from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
-from ..numerics.tensors import as_tensor, white_like
 from ..numerics.warn import warn_caller
 from .adam import Annealing, new_adam
 from .interrupts import is_one_of_many
-from .kernel_draws import KernelDraws
+from .mean_loss import assign, flat_gradient, flat_values
 
-__all__ = ["History", "Objective", "StoppingRule", "minimize"]
+__all__ = ["History", "StoppingRule", "minimize"]
 
 _MEMORY = 30  # pairs that L-BFGS remembers
-_FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
 _NOTICEABLE = 0.05  # share of all that was gained
-_REPLICATED = 20_000  # samples with their own noise that full batches are made of
 _FIRST_STEP = 0.02  # length of its first step: short, for networks that start near their optimum
-
-
-@dataclass
-class Objective:
-    """The mean of a loss over weighted pairs, as a function of the network.
-
-    Attributes
-    ----------
-    loss : callable
-        ``loss(network, x, z)`` → Tensor of shape (n_samples,).
-    x, z : Tensors of shape (n_samples, n_features)
-        Signals and targets.
-    weight : Tensor of shape (n_samples,)
-        Weights of the samples, of mean one.
-    jitter : Tensor of shape (n_features, n_features) or (), or None
-        What rows of white noise are multiplied with to give the jitter of x, fresh at every step of
-        Adam; None for no jitter.
-    forward : callable or None
-        The linear map of rows that carries the jitter over to z; None where z stays.
-    noise : Tensor of shape (n_features, n_features) or (), or None
-        The same for fresh noise of z; None where z is as it was measured.
-    kernels : KernelDraws or None
-        What is drawn in place of the pairs; None for the pairs themselves.
-    constant : float
-        What is added to the mean loss.
-    decay : float
-        Weight of ``network.weight_penalty()``, which is minimised too but left out of histories.
-    """
-
-    loss: object
-    x: torch.Tensor
-    z: torch.Tensor
-    weight: torch.Tensor
-    jitter: torch.Tensor | None = None
-    forward: object = None
-    noise: torch.Tensor | None = None
-    kernels: KernelDraws | None = None
-    constant: float = 0.0
-    decay: float = 0.0
-
-    @property
-    def is_random(self):
-        """Whether jitter or noise is drawn in every step."""
-        return self.jitter is not None or self.noise is not None
-
-    def split(self, rows):
-        """The same objective on some of its samples; all of them for None."""
-        if rows is None:
-            return self
-        return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
-
-    def part(self, rows):
-        """The objective of some of its samples, all of them for None; weights of mean one."""
-        part = self.split(rows)
-        return replace(part, weight=part.weight / part.weight.mean())
-
-    def drawn(self, generator):
-        """The same objective with all that is random drawn."""
-        if self.kernels is not None:
-            z, x = self.kernels.draw(self.kernels.rows(len(self.x), generator), generator)
-            weight = torch.ones_like(x[:, 0])
-            return replace(self, x=x, z=z, weight=weight, kernels=None, noise=None)
-        x, z = self.x, self.z
-        if self.jitter is not None:
-            jitter = _white(x, generator, self.jitter)
-            x = x + jitter
-            z = z if self.forward is None else z + self.forward(jitter)
-        if self.noise is not None:
-            z = z + _white(z, generator, self.noise)
-        return replace(self, x=x, z=z, jitter=None, noise=None)
-
-    def replicated(self, n_copies):
-        """The same objective with every sample several times, for as many draws of noise."""
-        copies = (tensor.repeat_interleave(n_copies, 0) for tensor in (self.x, self.z, self.weight))
-        return replace(self, **dict(zip(("x", "z", "weight"), copies, strict=True)))
-
-    def mean_loss(self, network):
-        """The mean loss, a Tensor of shape ()."""
-        return (self.weight * self.loss(network, self.x, self.z)).mean() + self.constant
-
-    def loss_and_penalised(self, network):
-        """The mean loss, and what is minimised: the mean loss with the weight penalty."""
-        loss = self.mean_loss(network)
-        return loss, loss + self.decay * network.weight_penalty() if self.decay else loss
-
-
-def _white(like, generator, factor):
-    """White noise times a matrix or a number, a row for each row of a tensor."""
-    white = white_like(like.shape, like, generator)
-    return white @ factor if factor.ndim else white * factor
 
 
 @dataclass
@@ -217,7 +124,7 @@ def minimize(
     ----------
     network : Module
         It ends with its last weights; after early stopping, an interrupt or divergence the best.
-    objective, validation : Objective
+    objective, validation : Objective or ChunkedObjective
         Loss and pairs, those of the training and those of early stopping.
     solver, max_iter, batch_size, learning_rate_init, tol, n_iter_no_change
         As the parameters of the estimators; the last two are for the :class:`StoppingRule`.
@@ -331,25 +238,22 @@ def _copy_state(network):
 def _lbfgs(network, objective, recorder, max_iter, generator):
     """SciPy's L-BFGS with its Wolfe line search; the jitter, if any, is drawn once."""
     parameters = list(network.parameters())
-    n_copies = max(1, _REPLICATED // len(objective.x)) if objective.noise is not None else 1
-    objective = objective.replicated(n_copies).drawn(generator)
+    objective = objective.fixed(generator)
     losses = {}  # of the points of the last line search, by their bytes
 
-    start = torch.cat([p.detach().cpu().double().ravel() for p in parameters]).numpy()
+    start = flat_values(parameters)
 
     def value_and_gradient(vector):
-        _assign(parameters, start + _FIRST_STEP * vector)
+        assign(parameters, start + _FIRST_STEP * vector)
         network.zero_grad()
-        loss, penalised = objective.loss_and_penalised(network)
-        penalised.backward()
-        if not torch.isfinite(penalised):
+        losses[vector.tobytes()] = loss, penalised = objective.backward(network)
+        if not np.isfinite(penalised):
             raise _NotFinite
-        losses[vector.tobytes()] = values = loss.item(), penalised.item()
-        return values[1], _FIRST_STEP * _gradient(parameters)
+        return penalised, _FIRST_STEP * flat_gradient(parameters)
 
     def after_iteration(intermediate_result):
         vector = intermediate_result.x
-        _assign(parameters, start + _FIRST_STEP * vector)
+        assign(parameters, start + _FIRST_STEP * vector)
         values = losses[vector.tobytes()]
         losses.clear()
         if recorder(*values):
@@ -365,19 +269,7 @@ def _lbfgs(network, objective, recorder, max_iter, generator):
         callback=after_iteration,
         options=options,
     )
-    _assign(parameters, start + _FIRST_STEP * result.x)
-
-
-def _assign(parameters, vector):
-    with torch.no_grad():
-        pieces = as_tensor(vector.copy()).split([p.numel() for p in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.copy_(piece.view_as(parameter))
-
-
-def _gradient(parameters):
-    gradients = (torch.zeros_like(p) if p.grad is None else p.grad for p in parameters)
-    return torch.cat([g.cpu().double().ravel() for g in gradients]).numpy()
+    assign(parameters, start + _FIRST_STEP * result.x)
 
 
 def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, optimizer, generator):
@@ -389,13 +281,13 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
     for _ in range(max_iter):
         network.train()
         losses, sizes = [], []
-        drawn, batches = _iteration(objective, batch_size, generator)
-        for n_done, rows in enumerate(batches):
+        n_batches, batches = objective.iteration(batch_size, generator)
+        for n_done, batch in enumerate(batches):
             if schedule is not None:
-                schedule.set_step(n_done / len(batches))
-            values = drawn.split(rows).drawn(generator).loss_and_penalised(network)
+                schedule.set_step(n_done / n_batches)
+            values = batch.loss_and_penalised(network)
             losses.append([value.item() for value in values])
-            sizes.append(len(rows))
+            sizes.append(len(batch.x))
             if not np.isfinite(losses[-1]).all():
                 raise _NotFinite
             optimizer.zero_grad()
@@ -407,18 +299,3 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
             stalls = schedule.ends_after(stalls)
         if stalls:
             break
-
-
-def _iteration(objective, batch_size, generator):
-    """What one iteration minimises, and the rows of each step: a pass, or steps of fresh noise.
-
-    With fresh noise a pair is never seen twice, and neither few nor many of them decide how long
-    training has to last.
-    """
-    n = len(objective.x)
-    if objective.noise is None:
-        rows = torch.randperm(n, generator=generator, device="cpu")
-        return objective, rows.tensor_split(max(1, n // batch_size))
-    rows = torch.randint(n, (_FRESH_STEPS * batch_size,), generator=generator, device="cpu")
-    order = torch.arange(len(rows), device="cpu")
-    return objective.split(rows).drawn(generator), order.split(batch_size)

@@ -1,110 +1,33 @@
 """Training in stages, each of which minimises the mean of one loss."""
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
 from ..numerics.tensors import as_tensor, identity_like
 from ..numerics.warn import warn_caller
 from ..problem.clusters import ClusterPosterior
 from ..problem.coordinates import rounded_rows
 from ..problem.gaussian import unit_optimum
-from ..problem.inverse_problem import InverseProblem
+from .chunked_objective import ChunkedObjective
 from .objective import PRECISION, drawn_from, learns_rest, objective_of, tensor
 from .optimize import History, minimize
 from .progress import progress_bar
 from .set_aside import ALL
-from .specification import Pairs
-
-_JUDGED_DRAWS = 2000  # of noise, at least, that early stopping judges with
+from .trained import Continuation, Trained, rebuilt
 
 __all__ = [
-    "Continuation",
-    "Trained",
     "in_user_units",
     "new_generator",
     "new_network",
-    "rebuilt",
     "run",
     "start",
     "train",
 ]
 
-
-@dataclass
-class Continuation:
-    """What a later pass of training goes on with.
-
-    Attributes
-    ----------
-    generator : torch.Generator
-        Source of batches and jitter.
-    optimizer : torch.optim.Adam or None
-        That of the last pass; None after a complete fit.
-    n_seen : float
-        Number of pairs seen so far.
-    n_passes : int
-        Passes so far; a complete fit counts as ``max_iter``.
-    """
-
-    generator: torch.Generator
-    optimizer: torch.optim.Optimizer | None
-    n_seen: float
-    n_passes: int = 0
-
-    def copy_for(self, old, new):
-        """A copy whose optimizer works on the parameters of a copied network."""
-        parameters = zip(old.parameters(), new.parameters(), strict=True)
-        # deepcopy looks up here what it has copied already
-        optimizer = copy.deepcopy(self.optimizer, {id(p): q for p, q in parameters})
-        generator = copy.deepcopy(self.generator)
-        return replace(self, generator=generator, optimizer=optimizer)
-
-
-@dataclass
-class Trained:
-    """The result of a training.
-
-    Attributes
-    ----------
-    network : IResNet or ExplicitInverse
-        The network ψ, in unit scale.
-    problem : InverseProblem
-        The problem and its coordinates.
-    epsilon : float
-        Weight of the penalty in the user's units.
-    bandwidth : float
-        Bandwidth of the last stage.
-    history : History
-        Course of all stages in the user's units; its best loss is that of the last one.
-    continuation : Continuation
-        What a later pass goes on with.
-    judges : Pairs or None
-        The pairs of early stopping.
-    """
-
-    network: InvertibleMap
-    problem: InverseProblem
-    epsilon: float
-    bandwidth: float
-    history: History
-    continuation: Continuation
-    judges: Pairs | None = None
-
-    def in_double_precision(self):
-        """A copy whose network can reconstruct while this one is still being trained."""
-        network = rebuilt(self.network, self.network.config, self.problem)
-        return replace(self, network=network)
-
-    def copy(self):
-        """A copy that can be trained on while this one stays as it is."""
-        network = rebuilt(self.network, self.network.config, self.problem)
-        state = self.continuation.copy_for(self.network, network)
-        return replace(self, network=network, continuation=state)
+_JUDGED_DRAWS = 2000  # of noise, at least, that early stopping judges with
 
 
 def train(
@@ -113,25 +36,32 @@ def train(
     pairs,
     rng,
     *,
+    chunks=None,
     previous=None,
     prior=None,
     set_aside=ALL,
     report=None,
     trial=False,
 ):
-    """Train in stages, on the pairs or on draws of a smoothed prior."""
+    """Train in stages: on the pairs, on chunks of more pairs, or on draws of a smoothed prior."""
+    chunks = None if prior is not None else chunks
     generator = new_generator(rng)
-    solver = specification.solver_for(problem, pairs.X)
+    solver = specification.solver_for(problem, pairs.X, chunked=chunks is not None)
     if previous is None:
         network = new_network(specification, problem, pairs, PRECISION[solver], generator)
     else:
         network = _same_network(specification, problem, previous.network)
-    trained = start(specification, network, problem, generator, pairs.weight.sum())
+    n_seen = pairs.weight.sum() if chunks is None else chunks.totals.n_effective
+    trained = start(specification, network, problem, generator, n_seen)
     if previous is not None:
         trained.history = previous.history
-    split = _split(specification, problem, trained, pairs, set_aside, rng)
+    split = _split(specification, problem, trained, pairs, chunks, set_aside, rng)
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
-        objective = objective_of(specification, trained, loss_class, pairs, solver)
+        if chunks is None:
+            objective = objective_of(specification, trained, loss_class, pairs, solver)
+        else:
+            settings = specification, trained, loss_class, solver
+            objective = ChunkedObjective.of(chunks, *settings, sample=pairs)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         if prior is not None:
             objective, trained.bandwidth = drawn_from(objective, prior), 0.0
@@ -224,21 +154,18 @@ def _same_network(specification, problem, network):
     return rebuilt(network, config, problem) if network.knows_forward else network
 
 
-def rebuilt(network, config, problem):
-    """A network of the same weights and this configuration, with the G of a problem."""
-    known = problem.unit_forward if config["known_bounds"] is not None else None
-    other = build_network(config, known=known).to(network.device, torch.float64)
-    other.load_state_dict(network.state_dict())
-    return other
+def _split(specification, problem, trained, pairs, chunks, set_aside, rng):
+    """The rows to train on and those to validate with, None for all rows and none of them.
 
-
-def _split(specification, problem, trained, pairs, set_aside, rng):
-    """The rows to train on and those to validate with, None for all rows and none of them."""
+    Of chunks, whole ones are set aside.
+    """
     if not specification.early_stopping:
         return None, None
     if set_aside.pairs is not None:
         trained.judges = problem.completed(set_aside.pairs)
         return None, None
+    if chunks is not None:
+        return set_aside.split(len(chunks), specification.validation_fraction, rng)
     split = set_aside.split(len(pairs.X), specification.validation_fraction, rng)
     trained.judges = pairs.rows(split[1])
     return split
@@ -247,7 +174,7 @@ def _split(specification, problem, trained, pairs, set_aside, rng):
 def _judging(specification, trained, objective, split, solver):
     """The objective of early stopping; None without it. Noise that is fresh is drawn once."""
     if trained.judges is None:
-        return None
+        return None if split[1] is None else objective.part(split[1])
     if split[1] is None:
         loss = type(objective.loss)
         known = specification, trained, loss, trained.judges, solver

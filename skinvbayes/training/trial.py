@@ -13,7 +13,8 @@ import numpy as np
 from ..problem.smoothed_prior import SmoothedPrior
 from .guard import best_share, linear_errors, prior_errors, reconstruction_errors, surely_positive
 from .prior import chosen_prior
-from .stages import Trained, train
+from .stages import train
+from .trained import Trained
 
 __all__ = ["Verdict", "judge", "share_of_linear"]
 
@@ -96,7 +97,7 @@ def _held_out(specification, problem, pairs, set_aside, rng):
     if specification.fresh_noise(problem, specification.loss) is None:
         return kept, held, problem.targets(pairs.Y[held])[None]
     copies = max(2, _MOST_HELD_OUT // len(held))
-    return kept, held, problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
+    return kept, held, problem.noisy_targets(problem.clean_targets(pairs.X[held]), copies, rng)
 
 
 def share_of_linear(specification, trained, X, targets):
