@@ -16,8 +16,7 @@ FLOORS = [  # from the top; a room imports from lower floors, and within its own
     {"estimators"},
     {"training", "inference"},
     {"losses", "networks"},
-    {"problem", "inversion"},
-    {"oracles", "datasets", "plotting"},
+    {"problem", "inversion", "oracles", "datasets", "plotting"},
     {"operators", "priors", "noise"},
     {"numerics", "_version", "units"},
 ]

@@ -23,7 +23,7 @@ def objective_of(
 ):
     """What one stage minimises, in unit scale.
 
-    If it is asked for, with the noise of the pairs. The mean weight is that of the pairs by default.
+    If asked for, with the noise of the pairs. The mean weight is that of the pairs by default.
     """
     problem, coordinates = trained.problem, trained.problem.coordinates
     X, Y, weight = pairs
