@@ -1,6 +1,6 @@
 """What does training over chunks cost, in one process and on the workers of a cluster?
 
-``DivergenceRegularizedINN`` by L-BFGS on pairs of 16 features that lie in memory-mapped arrays: in one
+``DivergenceRegularizedINN`` by L-BFGS on pairs of 16 features in memory-mapped arrays: in one
 process, and as dask arrays on a LocalCluster of one and of two processes with one thread each.
 Seconds of an evaluation of loss and gradient over all pairs (the median), the speed beside one
 worker, peak memory beyond the imports of the client and of the largest worker, and megabytes

@@ -3,8 +3,8 @@ What if the pairs do not fit into memory?
 =========================================
 
 Pairs lie on the disk. ``partial_fit`` learns from one part after the other; ``fit`` takes
-memory-mapped arrays, and dask arrays on the workers of a cluster, as they are; and ``predict`` works
-through both. How close does the network come to the exact posterior mean?
+memory-mapped arrays, and dask arrays on the workers of a cluster, as they are; and ``predict``
+works through both. How close does the network come to the exact posterior mean?
 """
 
 import os
@@ -53,19 +53,18 @@ error = np.linalg.norm(whole.predict(test.Y) - test.X)
 print(f"after fit: {100 * (error / smallest_error - 1):.2f} % above")
 
 # %%
-# The same on a cluster, here of two processes: chunks stay on the workers, to which the weights of the
-# network are sent. The model is the same.
+# The same on a cluster, here of two workers: the chunks stay on them, and they are sent the weights
+# of the network. The model is the same.
 try:
     import dask.array as da
     from dask.distributed import Client, LocalCluster
 except ImportError:
     print('for dask arrays: pip install "skinvbayes[dask]"')
 else:
-    with LocalCluster(n_workers=2, processes=False, dashboard_address=None) as cluster:
-        with Client(cluster):
-            rows = (part, -1)
-            pairs_of_dask = da.from_array(X, chunks=rows), da.from_array(Y, chunks=rows)
-            other = ReconstructionINN(random_state=0, verbose=True).fit(*pairs_of_dask)
+    options = {"n_workers": 2, "processes": False, "dashboard_address": None}
+    with LocalCluster(**options) as cluster, Client(cluster):
+        lazy = [da.from_array(array, chunks=(part, -1)) for array in (X, Y)]
+        other = ReconstructionINN(random_state=0, verbose=True).fit(*lazy)
     difference = abs(other.predict(test.Y) - whole.predict(test.Y)).max()
     print(f"largest difference of the reconstructions: {difference:.1e}")
 
