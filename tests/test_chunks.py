@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
 from helpers import every
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
@@ -29,14 +30,14 @@ def data():
 def few_at_once(monkeypatch):
     """A sample of 1,000 pairs, and chunks of 375."""
     monkeypatch.setattr(many_pairs, "MOST_ENTRIES", 4000)
-    monkeypatch.setattr(pair_chunks, "MOST_ENTRIES", 4000)
+    monkeypatch.setattr(pair_chunks, "_SAMPLE_ENTRIES", 4000)
     monkeypatch.setattr(pair_chunks, "_CHUNK_ENTRIES", 1500)
 
 
 @pytest.fixture
 def whole_sample(few_at_once, monkeypatch):
     """Chunks too, but all pairs are the sample."""
-    monkeypatch.setattr(pair_chunks, "MOST_ENTRIES", 2**22)
+    monkeypatch.setattr(pair_chunks, "_SAMPLE_ENTRIES", 2**22)
 
 
 def lazy(*arrays):
@@ -105,6 +106,54 @@ def test_missing_measurements(cls, data, few_at_once):
     plain = cls(**options).fit(data.X_train, Y)
     other = cls(**options).fit(*lazy(data.X_train, Y))
     np.testing.assert_allclose(parameters(other), parameters(plain), rtol=1e-9, atol=1e-12)
+
+
+@every
+def test_measurements_are_drawn_chunk_by_chunk(cls, data, few_at_once):
+    options = {"operator": data.operator, "noise_level": data.noise_level, **OPTIONS}
+    X = np.tile(data.X_train, (2, 1)) + 1e-3 * np.arange(6000)[:, None] / 6000
+    plain = cls(**options).fit(X)
+    other = cls(**options).fit(*lazy(X))
+    np.testing.assert_allclose(parameters(other), parameters(plain), rtol=1e-9, atol=1e-12)
+
+
+def test_nonlinear_operators(data, few_at_once):
+    def forward(x):
+        return torch.tanh(x / 2)
+
+    Y = np.tanh(data.X_train / 2) + 0.1 * np.random.RandomState(0).standard_normal((3000, 2))
+    estimator = DivergenceRegularizedINN(operator=forward, **OPTIONS)
+    plain = clone(estimator).fit(data.X_train, Y).predict(Y[:5])
+    other = clone(estimator).fit(*lazy(data.X_train, Y)).predict(Y[:5])
+    np.testing.assert_allclose(other, plain, rtol=1e-6, atol=1e-8)
+
+
+def test_groups_stay_together_in_memory(data, few_at_once):
+    groups = np.arange(3000) // 2
+    options = {"operator": data.operator, "early_stopping": True, **OPTIONS}
+    plain = DivergenceRegularizedINN(**options)
+    plain.fit(data.X_train, data.Y_train, groups=groups)
+    other = DivergenceRegularizedINN(**options)
+    other.fit(*lazy(data.X_train, data.Y_train), groups=groups)
+    np.testing.assert_array_equal(parameters(other), parameters(plain))
+
+
+def test_early_stopping_by_pairs_of_its_own(data, few_at_once):
+    options = {"operator": data.operator, "early_stopping": True, **OPTIONS}
+    own = {"X_val": data.X_test, "y_val": data.Y_test}
+    plain = ReconstructionINN(**options).fit(data.X_train, data.Y_train, **own)
+    other = ReconstructionINN(**options).fit(*lazy(data.X_train, data.Y_train), **own)
+    np.testing.assert_array_equal(parameters(other), parameters(plain))
+    assert other.validation_loss_curve_ == plain.validation_loss_curve_
+
+
+def test_warm_start(data, few_at_once):
+    options = {"operator": data.operator, "warm_start": True, "prior_bandwidth": 0.0, **OPTIONS}
+    estimator = DivergenceRegularizedINN(**options).fit(data.X_train, data.Y_train)
+    first = estimator.best_loss_
+    estimator.fit(*lazy(data.X_train, data.Y_train))
+    assert estimator.n_iter_ == 2 * OPTIONS["max_iter"]
+    assert estimator.best_loss_ < first
 
 
 def test_few_pairs_are_gathered(data):

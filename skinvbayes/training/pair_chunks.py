@@ -27,7 +27,9 @@ __all__ = [
     "width_of",
 ]
 
-MOST_ENTRIES = 2**22  # numbers in pairs that are taken as a whole, and in a sample of more
+MOST_ENTRIES = 2**22  # numbers in pairs that are taken as a whole
+_SAMPLE_ENTRIES = 2**21  # numbers in a sample of more pairs,
+_ROWS_PER_COLUMN = 10  # of which there are at least so many for each column
 _CHUNK_ENTRIES = 2**19  # numbers in the pairs of a chunk
 _FAN_IN = 16  # chunks whose sums are added at once
 
@@ -173,8 +175,8 @@ def chunk_rows(width):
 
 def sample_rows(n_samples, width):
     """The rows of a random sample, always the same one, in ascending order."""
-    n = min(n_samples, max(2, MOST_ENTRIES // width))
-    return np.sort(sample_without_replacement(n_samples, n, random_state=0))
+    n = max(_SAMPLE_ENTRIES // width, _ROWS_PER_COLUMN * width)
+    return np.sort(sample_without_replacement(n_samples, min(n, n_samples), random_state=0))
 
 
 def width_of(array):
