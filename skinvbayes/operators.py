@@ -3,11 +3,15 @@
 import numpy as np
 import torch
 from scipy.sparse import issparse
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, aslinearoperator, eigsh, svds
+from scipy.sparse.linalg import (
+    ArpackNoConvergence,
+    LinearOperator,
+    aslinearoperator,
+    eigsh,
+    svds,
+)
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_array, check_random_state
-
-from .numerics.modes import OwnModes
 
 __all__ = [
     *("GramOperator", "NonlinearOperator", "Operator", "as_nonlinear_operator", "as_operator"),
@@ -292,7 +296,7 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
         )
 
 
-class NonlinearOperator(OwnModes):
+class NonlinearOperator:
     """A differentiable map F of signals to measurements, which acts on the rows of arrays.
 
     Parameters
@@ -326,14 +330,15 @@ class NonlinearOperator(OwnModes):
         X = np.asarray(X, dtype=np.float64)
         if self.derivative is not None:
             return self._checked("forward", self.function(X), X)
-        return self._checked("forward", self._image(torch.tensor(X, device="cpu")), X)
+        with torch.inference_mode(False), torch.no_grad():
+            return self._checked("forward", self._image(torch.tensor(X, device="cpu")), X)
 
     def jacobian(self, X):
         """DF(x) for every row, of shape (n_samples, n_measurements, n_features)."""
         X = np.asarray(X, dtype=np.float64)
         if self.derivative is not None:
             return self._checked("jacobian", self.derivative(X), X, X.shape[1:])
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             x = torch.tensor(X, device="cpu", requires_grad=True)
             image = self._image(x)
             self._checked("forward", image.detach(), X)

@@ -221,7 +221,8 @@ def test_theory():
             sufficiency_gap(data.prior, far, operator=np.eye(2), noise_level=0.02),
             oracles.posterior_mean(data.prior, far, noise_level=0.02),
             oracles.map_estimate(data.prior, far, noise_level=0.02),
-            *(data.prior.score(far), kernels.score(far), kernels.log_density(far)),
+            *(data.prior.score(far), data.prior.hessian(far), data.prior.log_density(far)),
+            *(kernels.score(far), kernels.log_density(far)),
         ]
 
     same_in_all_modes(run)
