@@ -12,8 +12,6 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
-from .numerics.modes import OwnModes
-
 __all__ = [
     "EmpiricalPrior",
     "GaussianMixturePrior",
@@ -25,7 +23,7 @@ _MOST_AXES = 2000
 _CHUNK_ENTRIES = 2**22  # entries of the largest table of squared distances
 
 
-class GaussianMixturePrior(OwnModes):
+class GaussianMixturePrior:
     """Mixture of Gaussians with any means and covariances.
 
     Parameters
@@ -101,7 +99,8 @@ class GaussianMixturePrior(OwnModes):
         log_density : ndarray of shape (n_samples,)
             ``log p(x)``, in nats.
         """
-        return logsumexp(self._joint_log_density(X)[0], axis=1)
+        with np.errstate(under="ignore"):  # weights may be too small for a number
+            return logsumexp(self._joint_log_density(X)[0], axis=1)
 
     def score(self, X):
         """Gradient of the log density, ``∇log p(x)``.
@@ -117,7 +116,8 @@ class GaussianMixturePrior(OwnModes):
             Score, in inverse units of the signals.
         """
         joint, pull = self._joint_log_density(X)
-        return np.einsum("nk,nkd->nd", softmax(joint, axis=1), pull)
+        with np.errstate(under="ignore"):  # weights may be too small for a number
+            return np.einsum("nk,nkd->nd", softmax(joint, axis=1), pull)
 
     def hessian(self, X):
         """Second derivative of the log density.
@@ -133,12 +133,13 @@ class GaussianMixturePrior(OwnModes):
             ``∇²log p(x)``.
         """
         joint, pull = self._joint_log_density(X)
-        responsibility = softmax(joint, axis=1)
         precisions = np.linalg.inv(self.covariances)
-        score = np.einsum("nk,nkd->nd", responsibility, pull)
-        second = np.einsum("nk,nki,nkj->nij", responsibility, pull, pull)
-        second -= np.einsum("nk,kij->nij", responsibility, precisions)
-        return second - score[:, :, None] * score[:, None, :]
+        with np.errstate(under="ignore"):  # weights may be too small for a number
+            responsibility = softmax(joint, axis=1)
+            score = np.einsum("nk,nkd->nd", responsibility, pull)
+            second = np.einsum("nk,nki,nkj->nij", responsibility, pull, pull)
+            second -= np.einsum("nk,kij->nij", responsibility, precisions)
+            return second - score[:, :, None] * score[:, None, :]
 
     def _joint_log_density(self, X):
         """``log w_k N(x; μ_k, Σ_k)`` and ``Σ_k⁻¹(μ_k − x)`` for all samples and components."""
@@ -154,7 +155,7 @@ class GaussianMixturePrior(OwnModes):
         return constant - 0.5 * np.einsum("nkd,nkd->nk", offset, pull), pull
 
 
-class EmpiricalPrior(OwnModes):
+class EmpiricalPrior:
     """The uniform distribution over given signals, for problems known only through samples.
 
     It has no density, and therefore neither ``log_density`` nor ``score``;
@@ -194,7 +195,7 @@ class EmpiricalPrior(OwnModes):
         return self.samples[rng.randint(len(self.samples), size=n_samples)]
 
 
-class KernelDensityPrior(OwnModes):
+class KernelDensityPrior:
     """A kernel density estimate from given signals: a prior with a density and a score.
 
     Parameters
@@ -264,7 +265,8 @@ class KernelDensityPrior(OwnModes):
         log_density : ndarray of shape (n_samples,)
             ``log p(x)``.
         """
-        return self.density.score_samples(_check_signals(X, self.n_features))
+        with np.errstate(under="ignore"):  # weights may be too small for a number
+            return self.density.score_samples(_check_signals(X, self.n_features))
 
     def score(self, X):
         """Gradient of the log density: the mean shift over the squared bandwidth.
@@ -292,7 +294,8 @@ class KernelDensityPrior(OwnModes):
 
     def _mean_shift(self, X):
         squared = cdist(X, self.samples, "sqeuclidean")
-        return softmax(-0.5 * squared / self.bandwidth**2, axis=1) @ self.samples - X
+        with np.errstate(under="ignore"):  # weights may be too small for a number
+            return softmax(-0.5 * squared / self.bandwidth**2, axis=1) @ self.samples - X
 
 
 def principal_axes(X, weight=None):

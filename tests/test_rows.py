@@ -128,3 +128,19 @@ def test_single_precision(digits):
     ).fit(digits.X_train[:50], digits.X_train[:50] + 0.1)
     Y = digits.Y_test[:5].astype(np.float32)
     assert_same_rows(lambda Y: [estimator.predict(Y)], Y, 65_535, 1e-6)
+
+
+def test_the_same_row_gets_the_same_bits_every_time():
+    """Also with an operator of its own, where the linear first guess is solved for."""
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((40, 8))
+    options = {"operator": np.eye(8), "noise_level": 0.3, "max_iter": 2, "random_state": 0}
+    estimator = DivergenceRegularizedINN(**options).fit(X)
+    other = estimator.adapt(operator=np.triu(np.ones((8, 8))), noise_level=0.2)
+    incomplete = np.where(np.arange(8) == 1, np.nan, X[:5])
+    for one, Y in (estimator, X[:5]), (estimator, incomplete), (other, X[:5]):
+        first = one.predict(Y)
+        for n in range(10):
+            kept = np.empty(n)  # moves what is allocated next
+            np.testing.assert_array_equal(one.predict(Y), first)
+            del kept

@@ -1,5 +1,6 @@
 """Threads that share an estimator, and the number of threads of torch."""
 
+import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -179,3 +180,30 @@ def test_linear_algebra_has_one_thread_inside_every_thread():
             assert blas_threads() == {2}
             both_in.reset()
             first_out.clear()
+
+
+@pytest.mark.filterwarnings("ignore:.*still falling")
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_many_predictions_beside_a_training(cls, pairs):
+    """Eight threads predict while a copy is trained on; all have the bits of a single thread."""
+    X, Y = pairs
+    estimator = cls(max_iter=2, random_state=0).fit(X, Y)
+    parts = np.array_split(Y, 8)
+    expected = [estimator.predict(part) for part in parts]
+    other = copy.deepcopy(estimator)
+    trained = copy.deepcopy(estimator).partial_fit(X, Y).predict(Y)
+    start = threading.Barrier(9)
+
+    def predict(part, expected):
+        start.wait(20)
+        return all(np.array_equal(estimator.predict(part), expected) for _ in range(100))
+
+    def train():
+        start.wait(20)
+        return other.partial_fit(X, Y).predict(Y)
+
+    with ThreadPoolExecutor(9) as pool:
+        training = pool.submit(train)
+        predictions = [pool.submit(predict, *both) for both in zip(parts, expected, strict=True)]
+        assert all(prediction.result(120) for prediction in predictions)
+        np.testing.assert_array_equal(training.result(120), trained)

@@ -27,6 +27,7 @@ _MOST_STEPS = 200  # of Lanczos' method
 _STATIONARY = 1e-6  # residual of a row whose inversion has ended
 _DRAWS, _DRAWS_OF_MANY = 8, 2  # signals from which minima are looked for, of few and many features
 _FEW_FEATURES = 16
+_DEFINITE = 1e-12  # added to the slope for Gaussian signals, relative to its size
 _FLATTEST = 1e-6  # slope for Gaussian signals, below which draws go no farther
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
@@ -65,7 +66,11 @@ class AdaptedNetwork(InvertibleMap):
 
     def linear_guess(self, w):
         """ψ_r⁻¹(w) for Gaussian signals, for which ψ is the identity in natural coordinates."""
-        return torch.linalg.lstsq(self._linear(w), w[:, :, None]).solution[:, :, 0]
+        matrix = self._linear(w)
+        # a little more makes it definite: torch.linalg.lstsq differs in its last bits every time
+        size = matrix.diagonal(dim1=1, dim2=2).abs().mean(dim=1)
+        matrix = matrix + (_DEFINITE * size)[:, None, None] * identity_like(w.shape[1], w)
+        return torch.linalg.solve_ex(matrix, w)[0]
 
     def likely_signals(self, w, variance):
         """Points to look for minima from: that of Gaussian signals, and draws from around it.
