@@ -2,7 +2,6 @@
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.metrics import r2_score
 
 from .._version import __version__
 from ..inference.error_model import ErrorModel
@@ -15,12 +14,13 @@ from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
 from .architecture import CONSTRAINTS, training_specification
 from .fitted import fitted_attributes, trained_of
+from .lazy import chunkwise
 from .persistence import check_version, pack_state, unpack_state
 from .posterior_methods import PosteriorMethods
+from .score_method import ScoreMethod
 from .validation import (
     can_measure,
     check_measurements,
-    check_pairs,
     check_ready,
     check_signals,
     check_targets,
@@ -33,6 +33,7 @@ __all__ = ["BaseINN"]
 class BaseINN(
     AdaptMethod,
     PosteriorMethods,
+    ScoreMethod,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -221,7 +222,7 @@ class BaseINN(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns
@@ -232,12 +233,13 @@ class BaseINN(
         X = check_signals(self, X)
         return self._z_map().forward(X)
 
+    @chunkwise
     def jacobian(self, X):
         """The Jacobian Dφ of :meth:`transform`.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns
@@ -249,6 +251,7 @@ class BaseINN(
         X = check_signals(self, X)
         return self._z_map().jacobian(X)
 
+    @chunkwise
     def prior_term(self, X):
         """What training has added to the forward map, ``G x − φ(x)``.
 
@@ -258,7 +261,7 @@ class BaseINN(
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns
@@ -270,12 +273,13 @@ class BaseINN(
         double = X.astype(np.float64)
         return (self.problem_.forward_targets(double) - self._map().forward(double)).astype(X.dtype)
 
+    @chunkwise
     def inverse_transform(self, X):
         """The inverse φ⁻¹ of :meth:`transform`.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Points of z-space: ``Aᵀ y``, or y without an operator.
 
         Returns
@@ -291,12 +295,13 @@ class BaseINN(
         Z = check_targets(self, X)
         return self._z_map().reconstruct(Z, lambda rows: rows)
 
+    @chunkwise
     def predict(self, X, return_std=False):
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
         return_std : bool, default=False
             Whether to return the standard deviation too; see :meth:`posterior_std`.
@@ -314,33 +319,6 @@ class BaseINN(
             If the inversion of some rows did not converge, with their number and residual.
         """
         return self._predict(X, return_std, None)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Variance-weighted R² of the reconstruction ``predict(y)`` against the signals X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            True signals.
-        y : array-like of shape (n_samples, n_measurements) or (n_samples,), default=None
-            Measurements. None, where operator and noise are given, draws them: always the same
-            ones.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-
-        Returns
-        -------
-        score : float
-            1 for perfect reconstruction, 0 for that of the mean signal.
-        """
-        check_ready(self)
-        if y is None and can_measure(self):
-            X = check_signals(self, X)
-            Y = self.problem_.measurement.drawn(X, np.random.RandomState(0))
-        else:
-            X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
-        found = self._checked_posterior(Y).mean
-        return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
     # ------------------------------------------------------------------------- what is fitted
 
@@ -415,3 +393,7 @@ class BaseINN(
         state = dict(state)
         check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
         super().__setstate__(unpack_state(state))
+
+
+# outside of what scikit-learn puts around it for set_output, which would load all rows into memory
+BaseINN.transform = chunkwise(BaseINN.transform)

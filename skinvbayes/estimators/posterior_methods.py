@@ -1,6 +1,7 @@
 """The estimators' methods that say how sure a reconstruction is."""
 
 from ..inference.posterior import N_PROBES
+from .lazy import chunkwise
 
 __all__ = ["PosteriorMethods"]
 
@@ -11,6 +12,7 @@ class PosteriorMethods:
     The class that inherits them defines ``_posterior(Y, noise_level)``, which gives a Posterior.
     """
 
+    @chunkwise
     def posterior_covariance(self, Y, *, noise_level=None):
         """Covariance of the reconstruction's error given the measurement.
 
@@ -25,7 +27,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements)
+        Y : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         noise_level : float, default=None
             The noise level of these measurements, where it is not that of the training; only with
@@ -56,6 +58,7 @@ class PosteriorMethods:
         """
         return self._posterior(Y, noise_level).covariance()
 
+    @chunkwise
     def posterior_std(
         self,
         Y,
@@ -74,7 +77,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements)
+        Y : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
@@ -103,6 +106,7 @@ class PosteriorMethods:
         std, error = self._posterior(Y, noise_level).std(method, n_probes, seed)
         return (std, error) if return_error else std
 
+    @chunkwise
     def posterior_interval(self, Y, coverage=0.9, *, noise_level=None):
         """Intervals that hold each coordinate of the signal with a given probability.
 
@@ -110,7 +114,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements)
+        Y : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         coverage : float, default=0.9
             Probability, between 0 and 1, for each coordinate by itself.

@@ -10,7 +10,7 @@ from sklearn.base import (
     clone,
     is_regressor,
 )
-from sklearn.metrics import get_scorer, r2_score
+from sklearn.metrics import get_scorer
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
@@ -25,7 +25,9 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .base import BaseINN
+from .lazy import chunkwise
 from .point_estimators import DivergenceRegularizedINN
+from .r2 import variance_weighted_r2
 from .validation import is_given
 
 __all__ = ["Reconstructor", "reconstruction_scorer"]
@@ -149,12 +151,13 @@ class Reconstructor(
         task.end()
         return self
 
+    @chunkwise
     def predict(self, X, **predict_params):
         """Reconstruct signals.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         **predict_params : dict
             Metadata and options for the estimator's ``predict``, such as ``return_std``.
@@ -173,13 +176,15 @@ class Reconstructor(
     def score(self, X, y, sample_weight=None):
         """Variance-weighted R² of the reconstruction.
 
+        With dask arrays it is computed at once, in one pass over the chunks.
+
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
-        y : array-like of shape (n_samples, n_features) or (n_samples,)
+        y : array-like or dask array of shape (n_samples, n_features) or (n_samples,)
             True signals.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask array of shape (n_samples,), default=None
             Weights of the samples.
 
         Returns
@@ -187,16 +192,16 @@ class Reconstructor(
         score : float
             1 for perfect reconstruction, 0 for that of the mean signal.
         """
-        found = self.predict(X)
-        return r2_score(y, found, sample_weight=sample_weight, multioutput="variance_weighted")
+        return variance_weighted_r2(y, self.predict(X), sample_weight)
 
     @available_if(_inner_has("posterior_covariance"))
+    @chunkwise
     def posterior_covariance(self, X, **options):
         """Covariance of the error, ``estimator_.posterior_covariance``.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         **options : dict
             As for the estimator.
@@ -209,12 +214,13 @@ class Reconstructor(
         return self.estimator_.posterior_covariance(self._check_measurements(X), **options)
 
     @available_if(_inner_has("posterior_interval"))
+    @chunkwise
     def posterior_interval(self, X, coverage=0.9, **options):
         """Intervals for each coordinate, ``estimator_.posterior_interval``.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         coverage : float, default=0.9
             Probability for each coordinate by itself.
@@ -249,12 +255,13 @@ class Reconstructor(
         return self.estimator_.sample_posterior(self._check_measurements(X), n_samples, **options)
 
     @available_if(_inner_has("transform"))
+    @chunkwise
     def forward(self, X):
         """The learned forward map of signals, ``estimator_.transform``.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns

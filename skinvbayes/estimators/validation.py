@@ -164,10 +164,10 @@ def check_signals(estimator, X):
     return validate_data(estimator, X, reset=False, dtype=_DTYPES)
 
 
-def check_measurements(estimator, Y, *, allow_missing=False):
+def check_measurements(estimator, Y, *, ensure_2d=True, allow_missing=False):
     """Measurements for a fitted estimator, with NaN where one is missing, if that is allowed."""
     check_ready(estimator)
-    return _measurements(estimator, Y, estimator.n_measurements_in_, True, allow_missing)
+    return _measurements(estimator, Y, estimator.n_measurements_in_, ensure_2d, allow_missing)
 
 
 def check_targets(estimator, Z):
