@@ -103,6 +103,7 @@ def test_arrays_in_memory_need_no_dask(estimator, regressor, data, monkeypatch):
 
 def test_rows_by_keyword(estimator, data):
     found = estimator.posterior_interval(coverage=0.5, Y=data[3])
+    assert all(isinstance(part, da.Array) for part in found)
     da.utils.assert_eq(found[1], estimator.posterior_interval(data[1], 0.5)[1])
 
 
@@ -182,15 +183,18 @@ def test_other_collections_are_refused(estimator):
 def test_what_a_chunk_says_comes_with_the_result(data, monkeypatch):
     """Warnings, and errors of values."""
     estimator = ReconstructionINN(operator=A, residual="mlp", **OPTIONS).fit(*data[:2])
+    tempered = DivergenceRegularizedINN(epsilon=0.02, operator=A, **OPTIONS).fit(*data[:2])
     invert = trained_map.invert
     monkeypatch.setattr(
         trained_map, "invert", lambda network, z: invert(network, z, max_iter=1, tol=1e-15)
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        lazy = estimator.predict(3 * data[3])
+        lazy, std = estimator.predict(3 * data[3]), tempered.posterior_std(data[3])
     with pytest.warns(ConvergenceWarning, match="did not converge"):
         lazy.compute()
+    with pytest.warns(UserWarning, match="times the squared noise level"):
+        std.compute()
     lazy = estimator.transform(data[2] / 0)
     with pytest.raises(ValueError, match="infinity"), np.errstate(all="ignore"):
         lazy.compute()

@@ -82,7 +82,6 @@ def _r2(parts):
     weight, center, deviation, squares, errors = (
         np.stack(sums) for sums in list(zip(*parts, strict=True))[1:]
     )
-    center = center - center[0]
     mean = (weight @ center + deviation.sum(axis=0)) / weight.sum()
     offset = center - mean
     variation = squares + 2 * offset * deviation + weight[:, None] * offset**2
