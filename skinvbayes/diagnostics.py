@@ -1,11 +1,9 @@
 """What the theory promises of a trained network, as numbers.
 
 Each of the four losses has an optimum φ(x) = G x − t(x), with a term t that depends on the
-prior. The functions here compare the t that was learned with the one of the theory,
-for a prior that is known in closed form or through samples
-(:class:`skinvbayes.priors.KernelDensityPrior`), and check the two identities on which the theory
-rests. A residual, gap or error should be close to zero, and a recovered quantity close to the true
-one.
+prior. The functions here compare the t that was learned with the one of the theory, for a prior
+known in closed form or through samples (:class:`skinvbayes.priors.KernelDensityPrior`), and check
+the two identities on which the theory rests. A residual, gap or error should be close to zero.
 
 References
 ----------
@@ -18,11 +16,12 @@ from functools import singledispatch
 
 import numpy as np
 
-from .estimators.validation import check_pairs
+from .estimators.validation import check_measurements, check_pairs, check_signals
 from .inference.trained_map import TrainedMap
 from .losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
+from .numerics.modes import own_modes
 from .operators import as_operator
-from .oracles import measurement_distribution, posterior, posterior_mean
+from .oracles import measurement_distribution, measurement_rows, posterior, posterior_mean
 
 __all__ = [
     "optimal_prior_term",
@@ -36,6 +35,7 @@ __all__ = [
 ]
 
 
+@own_modes()
 def optimal_prior_term(estimator, X, prior):
     """The term t(x) by which the loss's optimum φ(x) = G x − t(x) differs from the forward map.
 
@@ -80,9 +80,11 @@ def optimal_prior_term(estimator, X, prior):
     >>> bool(abs(estimator.prior_term(data.X) - theory).mean() < 0.15 * abs(theory).mean())
     True
     """
-    return _prior_term(_loss_of(estimator), estimator, X, prior)
+    loss, X = _loss_of(estimator), _signals(estimator, X)
+    return _prior_term(loss, _without_names(estimator), X, prior)
 
 
+@own_modes()
 def stationarity(estimator, Y, prior):
     """Relative residual of the first-order condition, ``‖G x̂ − z − t(x̂)‖ / ‖z‖``.
 
@@ -98,7 +100,7 @@ def stationarity(estimator, Y, prior):
     ----------
     estimator : fitted estimator
         One of the four estimators.
-    Y : array-like of shape (n_samples, n_measurements)
+    Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
         Measurements.
     prior : object
         As in :func:`optimal_prior_term`.
@@ -119,13 +121,14 @@ def stationarity(estimator, Y, prior):
     >>> bool(np.median(stationarity(estimator, data.Y, data.prior)) < 0.05)
     True
     """
-    X = np.asarray(estimator.predict(Y), dtype=np.float64)
-    Z = estimator.problem_.targets(np.asarray(Y, dtype=np.float64))
-    estimator = _without_names(estimator)
+    Y = check_measurements(estimator, Y).astype(np.float64)
+    Z, estimator = estimator.problem_.targets(Y), _without_names(estimator)
+    X = estimator.predict(Y)
     residual = estimator.problem_.forward_targets(X) - Z - optimal_prior_term(estimator, X, prior)
     return np.linalg.norm(residual, axis=1) / np.linalg.norm(Z, axis=1)
 
 
+@own_modes()
 def pushforward_score(estimator, X, prior):
     """Score ``∇log q`` of the density q of φ(X), at φ(x), by change of variables.
 
@@ -146,13 +149,14 @@ def pushforward_score(estimator, X, prior):
     score : ndarray of shape (n_samples, n_features)
         The score, in inverse units of z.
     """
-    X = np.asarray(X, dtype=np.float64)
-    J = estimator.jacobian(X)
+    X = _signals(estimator, X)
+    J = _without_names(estimator).jacobian(X)
     trained = TrainedMap(estimator.network_, estimator.problem_.coordinates)
     gradient = prior.score(X) - trained.logabsdet_gradient(X)
     return np.linalg.solve(J.transpose(0, 2, 1), gradient[:, :, None])[:, :, 0]
 
 
+@own_modes()
 def score_error(estimator, X, prior):
     """Relative L² error of the learned prior score, ``(Σ‖ŝ(x) − s(x)‖² / Σ‖s(x)‖²)^½``.
 
@@ -175,10 +179,12 @@ def score_error(estimator, X, prior):
     error : float
         The relative error.
     """
-    score = prior.score(X)
-    return float(np.linalg.norm(estimator.prior_score(X) - score) / np.linalg.norm(score))
+    X = _signals(estimator, X)
+    learned, score = _without_names(estimator).prior_score(X), prior.score(X)
+    return float(np.linalg.norm(learned - score) / np.linalg.norm(score))
 
 
+@own_modes()
 def recovered_forward(estimator, X, prior):
     """The forward map with the prior's term taken out, ``φ(x) + t(x)``.
 
@@ -199,9 +205,11 @@ def recovered_forward(estimator, X, prior):
     Z : ndarray of shape (n_samples, n_features)
         The recovered forward map of the signals, in the units of z.
     """
-    return estimator.transform(X) + optimal_prior_term(estimator, X, prior)
+    X, estimator = _signals(estimator, X), _without_names(estimator)
+    return _forward(estimator, X) + optimal_prior_term(estimator, X, prior)
 
 
+@own_modes()
 def recovered_operator(estimator, X, Y):
     """The matrix G of the forward map, recovered from the network without knowing the prior.
 
@@ -222,7 +230,7 @@ def recovered_operator(estimator, X, Y):
         One of the four estimators.
     X : array-like of shape (n_samples, n_features)
         Signals, drawn from the prior.
-    Y : array-like of shape (n_samples, n_measurements)
+    Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
         Measurements; used for the reconstruction loss only.
 
     Returns
@@ -252,6 +260,7 @@ def recovered_operator(estimator, X, Y):
     return _recovered_operator(loss, _without_names(estimator), X, Y)
 
 
+@own_modes()
 def tweedie_gap(prior, Y, *, operator=None, noise_level):
     """The residual of Tweedie's formula, ``‖A E[x|y] − y − δ² ∇log p(y)‖``.
 
@@ -261,7 +270,7 @@ def tweedie_gap(prior, Y, *, operator=None, noise_level):
     ----------
     prior : GaussianMixturePrior
         Distribution of the signals.
-    Y : array-like of shape (n_samples, n_measurements)
+    Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
         Measurements.
     operator : array-like, sparse matrix or LinearOperator of shape \
             (n_measurements, n_features), default=None
@@ -288,7 +297,7 @@ def tweedie_gap(prior, Y, *, operator=None, noise_level):
     >>> bool(gap.max() < 1e-12)
     True
     """
-    Y = np.asarray(Y, dtype=np.float64)
+    Y = measurement_rows(prior, Y, operator)
     known = {"operator": operator, "noise_level": noise_level}
     mean = posterior_mean(prior, Y, **known)
     predicted = mean if operator is None else as_operator(operator).forward(mean)
@@ -296,6 +305,7 @@ def tweedie_gap(prior, Y, *, operator=None, noise_level):
     return np.linalg.norm(predicted - tweedie, axis=1)
 
 
+@own_modes()
 def sufficiency_gap(prior, Y, *, operator, noise_level):
     """The difference of ``p(x | y)`` and ``p(x | Aᵀ y)``, which are equal by Lemma 1 of the paper.
 
@@ -322,8 +332,8 @@ def sufficiency_gap(prior, Y, *, operator, noise_level):
     >>> bool(gap.max() < 1e-12)
     True
     """
-    A = as_operator(operator).to_dense()
-    Z = np.asarray(Y, dtype=np.float64) @ A
+    A, Y = as_operator(operator).to_dense(), measurement_rows(prior, Y, operator)
+    Z = Y @ A
     _, singular, axes = np.linalg.svd(A, full_matrices=False)
     kept = singular > 1e-12 * singular[0]
     singular, axes = singular[kept], axes[kept]
@@ -353,7 +363,7 @@ def _(loss: ApproximationLoss, estimator, X, prior):
 
 @_prior_term.register
 def _(loss: ReconstructionLoss, estimator, X, prior):
-    Z = np.asarray(estimator.transform(X), dtype=np.float64)
+    Z = _forward(estimator, X)
     problem = estimator.problem_
     if problem.operator is None:
         A, Y = problem.forward, Z - problem.forward_targets(np.zeros((1, Z.shape[1])))
@@ -382,7 +392,7 @@ def _recovered_operator(loss, estimator, X, Y):
 
 @_recovered_operator.register
 def _(loss: ApproximationLoss, estimator, X, Y):
-    return _covariance(estimator.transform(X), X) @ np.linalg.pinv(_covariance(X, X))
+    return _covariance(_forward(estimator, X), X) @ np.linalg.pinv(_covariance(X, X))
 
 
 @_recovered_operator.register
@@ -397,7 +407,7 @@ def _(loss: ReconstructionLoss, estimator, X, Y):
 
 @_recovered_operator.register
 def _(loss: LogDetLoss, estimator, X, Y):
-    Z = estimator.transform(X)
+    Z = _forward(estimator, X)
     prior = estimator.epsilon_ * loss.inverse_metric(estimator.problem_)
     return (_covariance(Z, Z) - prior) @ np.linalg.pinv(_covariance(X, Z))
 
@@ -405,8 +415,18 @@ def _(loss: LogDetLoss, estimator, X, Y):
 @_recovered_operator.register
 def _(loss: DivergenceLoss, estimator, X, Y):
     prior = estimator.epsilon_ * np.eye(X.shape[1])
-    mixed = _covariance(estimator.transform(X), X)
+    mixed = _covariance(_forward(estimator, X), X)
     return (mixed - prior) @ np.linalg.pinv(_covariance(X, X))
+
+
+def _signals(estimator, X):
+    """Checked signals in double precision."""
+    return check_signals(estimator, X).astype(np.float64)
+
+
+def _forward(estimator, X):
+    """φ(x) as an array, whatever ``set_output`` makes ``transform`` return."""
+    return np.ascontiguousarray(estimator.transform(X))
 
 
 def _covariance(first, second):

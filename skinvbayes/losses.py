@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .inversion import implicit_inverse
+from .numerics.tensors import as_tensor
 from .problem.coordinates import Coordinates, rounded_number
 from .problem.inverse_problem import InverseProblem
 
@@ -183,7 +184,7 @@ class LogDetLoss(Loss):
     def for_problem(cls, epsilon, problem):
         loss = super().for_problem(epsilon, problem)
         if not cls.is_natural(problem):
-            loss.root = torch.as_tensor(problem.coordinates.inverse_basis, dtype=torch.float32)
+            loss.root = as_tensor(np.asarray(problem.coordinates.inverse_basis)).float()
         return loss
 
     @classmethod

@@ -13,7 +13,9 @@ from sklearn.utils.validation import check_array
 
 from .noise.model import NoiseModel
 from .numerics import chunks
+from .numerics.modes import own_modes
 from .operators import as_operator
+from .operators.real import refuse_complex_data
 from .priors import EmpiricalPrior, GaussianMixturePrior
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 
+@own_modes()
 def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior mean ``E[x | y]``.
 
@@ -35,7 +38,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covarianc
     ----------
     prior : GaussianMixturePrior or EmpiricalPrior
         Distribution of the signals.
-    Y : array-like of shape (n_samples, n_measurements)
+    Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
         Measurements.
     operator : array-like, sparse matrix or LinearOperator of shape \
             (n_measurements, n_features), default=None
@@ -74,6 +77,7 @@ def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covarianc
     return np.einsum("nk,nkd->nd", weights, means)
 
 
+@own_modes()
 def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior covariance ``Cov[x | y]`` under a Gaussian mixture prior, in closed form.
 
@@ -96,6 +100,7 @@ def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_cov
     return within + np.einsum("nk,nki,nkj->nij", weights, spread, spread)
 
 
+@own_modes()
 def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
     """Posterior of a Gaussian mixture prior: for each measurement a Gaussian mixture.
 
@@ -120,6 +125,7 @@ def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=Non
     return _mixture_posterior(prior, Y, A, noise_level)
 
 
+@own_modes()
 def measurement_distribution(prior, *, operator=None, noise_level=None, noise_covariance=None):
     """Distribution of the measurements under a Gaussian mixture prior: a Gaussian mixture too.
 
@@ -154,13 +160,14 @@ def measurement_distribution(prior, *, operator=None, noise_level=None, noise_co
     True
     """
     _require_mixture(prior)
-    m = prior.n_features if operator is None else as_operator(operator).shape[0]
+    m = _n_measurements(prior, operator)
     A = _matrix(prior, m, operator)
     noise = _noise(noise_level, noise_covariance, m)
     covariances = A @ prior.covariances @ A.T + noise.covariance
     return GaussianMixturePrior(prior.means @ A.T, covariances, prior.weights)
 
 
+@own_modes()
 def map_estimate(
     prior,
     Y,
@@ -280,10 +287,22 @@ def _log_posterior(prior, X, Y, A, noise_level):
 
 def _white_problem(prior, Y, operator, noise_level, noise_covariance):
     """Measurements with white noise, their operator, and the noise level."""
-    Y = check_array(Y, dtype=np.float64, input_name="Y")
+    Y = measurement_rows(prior, Y, operator)
     A = _matrix(prior, Y.shape[1], operator)
     noise = _noise(noise_level, noise_covariance, Y.shape[1])
     return noise.whiten(Y), noise.whitened_matrix(A), noise.level
+
+
+def measurement_rows(prior, Y, operator):
+    """Measurements of shape (n_samples, n_measurements); (n_samples,) is one for each signal."""
+    refuse_complex_data(Y, "Y")
+    several = _n_measurements(prior, operator) > 1
+    Y = check_array(Y, dtype=np.float64, ensure_2d=several, input_name="Y")
+    return Y.reshape(len(Y), -1)
+
+
+def _n_measurements(prior, operator):
+    return prior.n_features if operator is None else as_operator(operator).shape[0]
 
 
 def _matrix(prior, n_measurements, operator):

@@ -12,6 +12,8 @@ from sklearn.neighbors import KernelDensity
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array
 
+from .numerics.modes import OwnModes
+
 __all__ = [
     "EmpiricalPrior",
     "GaussianMixturePrior",
@@ -23,7 +25,7 @@ _MOST_AXES = 2000
 _CHUNK_ENTRIES = 2**22  # entries of the largest table of squared distances
 
 
-class GaussianMixturePrior:
+class GaussianMixturePrior(OwnModes):
     """Mixture of Gaussians with any means and covariances.
 
     Parameters
@@ -152,7 +154,7 @@ class GaussianMixturePrior:
         return constant - 0.5 * np.einsum("nkd,nkd->nk", offset, pull), pull
 
 
-class EmpiricalPrior:
+class EmpiricalPrior(OwnModes):
     """The uniform distribution over given signals, for problems known only through samples.
 
     It has no density, and therefore neither ``log_density`` nor ``score``;
@@ -192,7 +194,7 @@ class EmpiricalPrior:
         return self.samples[rng.randint(len(self.samples), size=n_samples)]
 
 
-class KernelDensityPrior:
+class KernelDensityPrior(OwnModes):
     """A kernel density estimate from given signals: a prior with a density and a score.
 
     Parameters

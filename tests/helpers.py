@@ -36,6 +36,7 @@ PREDICT_TAKES_MEASUREMENTS = {
     "check_f_contiguous_array_estimator": "calls predict(X) for X in Fortran's order",
     "check_methods_sample_order_invariance": "compares predict(X) of permuted rows",
     "check_methods_subset_invariance": "compares predict(X) of a part of the rows",
+    "check_fit2d_predict1d": "calls predict with one signal, which is rows of one measurement",
     "check_dict_unchanged": "calls predict(X) and looks for new attributes",
     "check_fit_idempotent": "compares the predict(X) of two fits",
 }

@@ -1,18 +1,16 @@
-"""Progress, scikit-learn's callbacks and interrupts."""
+"""scikit-learn's callbacks, and interrupts."""
 
 import pickle
 import warnings
 
 import numpy as np
 import pytest
-import rich
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
 from helpers import every
 from skinvbayes import (
     DivergenceRegularizedINN,
-    LogDetRegularizedINN,
     ReconstructionINN,
     Reconstructor,
     reconstruction_scorer,
@@ -124,19 +122,7 @@ def test_without_scikit_learns_callbacks(pairs, monkeypatch):
         pass
 
 
-# -------------------------------------------------------------------------------------- progress
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_progress_shows_losses_and_time_left(solver, pairs, capsys):
-    rich.reconfigure(width=160)
-    options = {"solver": solver, "early_stopping": True, "max_iter": 3, "random_state": 0}
-    LogDetRegularizedINN(verbose=True, **options).fit(*pairs)
-    printed = capsys.readouterr().out
-    assert "LogDetRegularizedINN: DivergenceLoss" in printed
-    assert "LogDetRegularizedINN: LogDetLoss" in printed
-    for part in ("loss ", "validation ", "0:00:00"):
-        assert part in printed
+# --------------------------------------------------------------------------------------- silence
 
 
 def test_silent_by_default(pairs, capsys):

@@ -11,7 +11,8 @@ from sklearn.neural_network import MLPRegressor
 from skinvbayes.__main__ import main
 from skinvbayes.commands import figures
 from skinvbayes.commands.figures import FIGURES, figure_1, figure_4
-from skinvbayes.commands.study import Run, Study
+from skinvbayes.commands.options import Run
+from skinvbayes.commands.study import Study
 
 SMALL = ["--n-train", "150", "--n-test", "100", "--quiet"]
 METHODS = {

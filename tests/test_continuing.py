@@ -27,9 +27,12 @@ def test_warm_start_continues(cls, solver, pairs):
     warm = clone(cold).set_params(warm_start=True).fit(*pairs)
     np.testing.assert_array_equal(warm.predict(pairs[1]), cold.predict(pairs[1]))
     warm.set_params(max_iter=5).fit(*pairs)
-    assert warm.n_iter_ <= 5
-    assert warm.loss_curve_[-1] < cold.loss_curve_[-1] + 0.1 * abs(cold.loss_curve_[-1])
-    assert warm.loss_curve_[0] <= cold.loss_curve_[-1] + 0.25 * abs(cold.loss_curve_[-1])
+    assert cold.n_iter_ < warm.n_iter_ <= cold.n_iter_ + 5
+    assert len(warm.loss_curve_) == warm.n_iter_
+    *before, first = warm.loss_curve_[: cold.n_iter_ + 1]
+    assert before == cold.loss_curve_
+    assert warm.loss_curve_[-1] < before[-1] + 0.1 * abs(before[-1])
+    assert first <= before[-1] + 0.25 * abs(before[-1])
 
 
 def test_warm_start_on_a_path_of_epsilon(pairs):
@@ -90,12 +93,39 @@ def test_partial_fit_is_one_pass(cls, pairs):
 @every
 def test_partial_fit_after_fit_goes_on(cls, pairs):
     estimator = cls(max_iter=5, solver="adam", random_state=0).fit(*pairs)
-    before = estimator.network_
     curve = estimator.loss_curve_
     estimator.partial_fit(*pairs)
-    assert estimator.network_ is before
     assert estimator.loss_curve_[:-1] == curve
-    assert estimator.loss_curve_[-1] < curve[-1] + 0.5 * abs(curve[-1])  # at a large step again
+    assert estimator.loss_curve_[-1] < curve[-1] + 0.1 * abs(curve[-1])
+
+
+@every
+@pytest.mark.parametrize("residual", ["gradient", "mlp"])
+def test_partial_fit_on_the_pairs_of_fit_keeps_what_was_learned(cls, residual, rng):
+    """Few signals with heavy tails, seen through a singular operator: steps are soon too long."""
+    X, operator = rng.standard_normal((60, 8)) ** 3, rng.standard_normal((5, 8))
+    Y = X @ operator.T + 0.1 * rng.standard_normal((60, 5))
+    estimator = cls(operator=operator, residual=residual, max_iter=20, random_state=0).fit(X, Y)
+    before = estimator.score(X, Y)
+    for _ in range(3):
+        assert estimator.partial_fit(X, Y).score(X, Y) > before - 0.02  # the loss is another
+
+
+OPERATORS = [None, np.array([[1, 0.5], [0.2, 1], [0.3, 0.3]])]
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@every
+def test_many_passes_converge(cls, operator, pairs, rng):
+    X, Y = (part[:100] for part in pairs)
+    if operator is not None:
+        Y = X @ operator.T + 0.3 * rng.standard_normal((len(X), 3))
+    options = {"operator": operator, "random_state": 0}
+    fitted = cls(max_iter=20, **options).fit(X, Y).score(X, Y)
+    estimator, n = cls(**options), 6 if cls is ReconstructionINN else 40
+    scores = [estimator.partial_fit(X, Y).score(X, Y) for _ in range(n)]
+    assert np.ptp(scores[-3:]) < 0.005
+    assert scores[-1] > 0.98 * fitted
 
 
 @pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])

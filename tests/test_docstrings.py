@@ -6,6 +6,7 @@ import re
 import pytest
 
 import skinvbayes
+from skinvbayes.callbacks import Checkpoint
 
 ESTIMATORS = [getattr(skinvbayes, name) for name in skinvbayes.__all__ if name.endswith("INN")]
 
@@ -29,11 +30,16 @@ def test_every_parameter_and_attribute_is_documented(cls, pairs):
     assert "{parameters}" not in doc and "{epsilon}" not in doc
 
 
-@pytest.mark.parametrize("cls", ESTIMATORS)
+@pytest.mark.parametrize("cls", [*ESTIMATORS, Checkpoint])
 def test_public_methods_have_numpydoc(cls):
     for name, method in inspect.getmembers(cls, inspect.isfunction):
         if not name.startswith("_") and method.__module__.startswith("skinvbayes"):
             doc = inspect.getdoc(method)
             for parameter in list(inspect.signature(method).parameters)[1:]:
                 assert re.search(rf"^{parameter} : ", section(doc, "Parameters"), re.MULTILINE)
-            assert "Returns" in doc
+            assert "Returns" in doc or cls is Checkpoint
+
+
+def test_every_parameter_of_the_callback_is_documented():
+    documented = re.findall(r"^(\w+) : ", section(inspect.getdoc(Checkpoint), "Parameters"), re.M)
+    assert documented == list(inspect.signature(Checkpoint).parameters)

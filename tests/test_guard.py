@@ -15,9 +15,11 @@ from skinvbayes.inversion import invert
 from skinvbayes.oracles import posterior_covariance, posterior_mean
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
+from skinvbayes.training.adam import Annealing
 from skinvbayes.training.guard import best_share, blend
+from skinvbayes.training.mean_loss import Objective
 from skinvbayes.training.objective import drawn_from
-from skinvbayes.training.optimize import History, Objective, _Annealing
+from skinvbayes.training.optimize import History
 
 
 def lmmse(data, noise_level):
@@ -193,7 +195,7 @@ def test_annealing_is_finished():
     for stalls_at in (None, 30):
         parameter = torch.nn.Parameter(torch.zeros(1))
         optimizer = torch.optim.SGD([parameter], lr=1.0)
-        schedule, sizes, ended = _Annealing(optimizer, 100), [], False
+        schedule, sizes, ended = Annealing(optimizer, 100), [], False
         while not ended:
             for share in (0.0, 0.5):
                 schedule.set_step(share)

@@ -17,6 +17,7 @@ PUBLIC = {  # names that users import; a wing may hand on more
         *("ApproximationINN", "ReconstructionINN", "LogDetRegularizedINN"),
         *("DivergenceRegularizedINN", "Reconstructor", "reconstruction_scorer"),
     ],
+    "skinvbayes.callbacks": ["Checkpoint"],
     "skinvbayes.datasets": [
         *("bimodal_prior", "load_deblurring_digits", "load_photos", "make_backward_heat"),
         *("make_bimodal", "make_saturating_sensor", "make_tomography"),

@@ -12,13 +12,13 @@ import skinvbayes
 PACKAGE = Path(skinvbayes.__file__).parent
 FLOORS = [  # from the top; a room imports from lower floors, and within its own wing
     {"commands"},
-    {"diagnostics"},
+    {"diagnostics", "callbacks", "reconstructor"},
     {"estimators"},
     {"training", "inference"},
     {"losses", "networks"},
-    {"problem", "inversion"},
-    {"oracles", "datasets", "plotting"},
-    {"operators", "priors", "noise", "numerics", "_version"},
+    {"problem", "inversion", "oracles", "datasets", "plotting"},
+    {"operators", "priors", "noise"},
+    {"numerics", "_version", "units"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

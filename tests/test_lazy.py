@@ -298,7 +298,7 @@ def test_score_of_one_measurement(data):
 
 def test_reconstructor(regressor, data):
     X, Y, lazy_X, lazy_Y = data
-    for name in ("predict", "posterior_covariance", "posterior_interval"):
+    for name in OF_MEASUREMENTS:
         assert_lazily_equal(getattr(regressor, name), Y, lazy_Y)
     assert_lazily_equal(regressor.predict, Y, lazy_Y, return_std=True)
     assert_lazily_equal(regressor.forward, X, lazy_X)

@@ -87,8 +87,8 @@ def no_matrices(monkeypatch):
 
     for cls in (Operator, GramOperator):
         monkeypatch.setattr(cls, "to_dense", refuse)
-    monkeypatch.setattr("skinvbayes.operators._DENSE_SIZE", 0)
-    monkeypatch.setattr("skinvbayes.operators._DENSE_FEATURES", 0)
+    monkeypatch.setattr("skinvbayes.operators.linear._DENSE_SIZE", 0)
+    monkeypatch.setattr("skinvbayes.operators.linear._DENSE_FEATURES", 0)
     eye = torch.eye
 
     def small_eye(n, *args, **kwargs):

@@ -6,8 +6,13 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
 from sklearn.utils import check_random_state
 
-from skinvbayes import operators
-from skinvbayes.operators import Operator, as_operator, check_adjoint, estimate_operator
+from skinvbayes.operators import (
+    Operator,
+    as_operator,
+    check_adjoint,
+    estimate_operator,
+    linear,
+)
 
 MATRIX = np.random.RandomState(5).standard_normal((3, 5))
 ROUNDING = 1e-13  # entries of a few units, sums of at most 15 products: a hundred times the error
@@ -160,7 +165,7 @@ def test_what_is_no_finite_real_matrix(case):
 def test_norm_by_lanczos(shape, form, rng, monkeypatch):
     A = rng.standard_normal(shape)
     operator = as_operator(FORMS[form](A))
-    monkeypatch.setattr(operators, "_DENSE_SIZE", 0)
+    monkeypatch.setattr(linear, "_DENSE_SIZE", 0)
     monkeypatch.setattr(Operator, "to_dense", None)  # no matrix may be formed
     # Lanczos runs to machine precision, on AᵀA
     assert operator.norm() == pytest.approx(np.linalg.norm(A, 2), rel=1e-12)
@@ -281,23 +286,23 @@ WRONG = {
 }
 
 
+class FixedRows(np.random.RandomState):
+    """A source of given rows."""
+
+    def __init__(self, *rows):
+        super().__init__(0)
+        self.rows = iter(rows)
+
+    def standard_normal(self, shape):
+        return next(self.rows).reshape(shape)
+
+
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_adjoints_fail_with_both_inner_products(case):
-    wrong, seen = WRONG[case], {}
-
-    def matvec(x):
-        seen["u"] = x.ravel()
-        return MATRIX @ x
-
-    def rmatvec(y):
-        seen["v"] = y.ravel()
-        return wrong @ y
-
-    operator = LinearOperator(MATRIX.shape, matvec=matvec, rmatvec=rmatvec, dtype=float)
+    u, v = (np.random.RandomState(0).standard_normal((2, n)) for n in MATRIX.shape[::-1])
     with pytest.raises(ValueError, match="not the adjoint") as error:
-        check_adjoint(operator, random_state=0)
-    left = MATRIX @ seen["u"] @ seen["v"]
-    right = seen["u"] @ (wrong @ seen["v"])
+        check_adjoint(matrix_free(MATRIX, WRONG[case]), random_state=FixedRows(u, v))
+    left, right = MATRIX @ u[0] @ v[0], u[0] @ (WRONG[case] @ v[0])
     assert f"= {left:.6g} but" in str(error.value)
     assert f"= {right:.6g}." in str(error.value)
 
@@ -312,7 +317,7 @@ def test_tolerance_of_the_dot_test():
 
 @pytest.mark.parametrize("matrix", [np.ones((1, 5)), np.ones((5, 1)), np.zeros((3, 4))], ids=str)
 def test_lanczos_norm_of_degenerate_operators(matrix, monkeypatch):
-    monkeypatch.setattr(operators, "_DENSE_SIZE", 0)
+    monkeypatch.setattr(linear, "_DENSE_SIZE", 0)
     assert as_operator(matrix).norm() == pytest.approx(np.linalg.norm(matrix, 2))
 
 

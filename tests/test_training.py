@@ -7,7 +7,8 @@ import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
 
-from skinvbayes.training.optimize import Objective, minimize
+from skinvbayes.training.mean_loss import Objective
+from skinvbayes.training.optimize import minimize
 
 
 class Line(torch.nn.Linear):

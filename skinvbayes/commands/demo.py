@@ -17,12 +17,12 @@ from ..datasets import load_deblurring_digits
 from ..numerics.errors import entry_rmse
 from ..plotting import ImagesDisplay
 from .figures import figure_1
-from .options import add_common_arguments
-from .study import Run
-from .tables import print_table
+from .options import Run
+from .output import prepare_folder
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["main"]
 
+_PICTURES = "grids.png", "digits.png"
 # columns of figure 1 that the table shows, with their short names and formats
 _COLUMNS = {
     "method": ("", "{}"),
@@ -81,43 +81,34 @@ def draw_digits(data, results, path, n_images=10):
     display.figure_.savefig(path, dpi=120)
 
 
-def add_arguments(parser):
-    """The options of the command."""
-    add_common_arguments(parser, n_train=4000, n_test=4000, folder="skinvbayes-demo")
-    parser.add_argument("--noise-level", type=float, default=0.4, help="δ of the 2-D problem")
-    parser.add_argument("--digits-epochs", type=int, default=200, help="epochs on the digits")
-
-
-def main(options, console):
+def main(options, printer):
     """Run the demo.
 
     Parameters
     ----------
     options : argparse.Namespace
-        As :func:`add_arguments` defines them.
-    console : rich.console.Console
+        As :func:`skinvbayes.commands.options.parse_arguments` reads them.
+    printer : Printer
         Where to print.
     """
-    options.output.mkdir(parents=True, exist_ok=True)
-    verbose = not options.quiet
-
-    run = Run(options.n_train, options.n_test, options.seed, verbose)
+    prepare_folder(options.output, _PICTURES)
+    run = Run.from_options(options)
     figure, rows = figure_1(run, noise_level=options.noise_level)
-    figure.savefig(options.output / "grids.png", dpi=120)
+    figure.savefig(options.output / _PICTURES[0], dpi=120)
     cells = [
         [style.format(row[name]) if name in row else "" for name, (_, style) in _COLUMNS.items()]
         for row in rows
     ]
     title = f"2-D, two modes, A = I, δ = {options.noise_level}: {options.n_train} training pairs"
-    print_table(console, title, [header for header, _ in _COLUMNS.values()], cells)
-    console.print(
+    printer.table(title, [header for header, _ in _COLUMNS.values()], cells)
+    printer.tell(
         "excess: RMSE above the posterior mean's; to MAP, to mean: median distance to the two\n"
         "oracles; forward error: RMSE of transform(X) against A x, which holds the prior's share."
     )
 
-    data, results, rows = digits(options.seed, verbose, options.digits_epochs)
+    data, results, rows = digits(run.seed, run.verbose, options.digits_epochs)
     title = "Deblurring 8×8 digits: 1,400 pairs to train, 397 to test"
-    print_table(console, title, ["", "RMSE", "seconds"], rows)
-    draw_digits(data, results, options.output / "digits.png")
-    for name in ("grids.png", "digits.png"):
-        console.print(f"Picture: {options.output / name}", soft_wrap=True)
+    printer.table(title, ["", "RMSE", "seconds"], rows)
+    draw_digits(data, results, options.output / _PICTURES[1])
+    for name in _PICTURES:
+        printer.tell(f"Picture: {options.output / name}")

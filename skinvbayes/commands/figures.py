@@ -19,6 +19,7 @@ import numpy as np
 from .. import DivergenceRegularizedINN, ReconstructionINN
 from ..oracles import map_estimate, measurement_distribution, posterior_mean
 from ..plotting import DeformedGridDisplay, ErrorTradeOffDisplay, VectorFieldDisplay
+from .options import FIGURE_NUMBERS
 from .study import ESTIMATORS, REGULARIZED, Study
 
 __all__ = ["FIGURES", "figure_1", "figure_3", "figure_4", "figure_5"]
@@ -131,7 +132,7 @@ def figure_5(run, *, noise_level=0.3):
     )
 
 
-FIGURES = {"1": figure_1, "3": figure_3, "4": figure_4, "5": figure_5}
+FIGURES = dict(zip(FIGURE_NUMBERS, (figure_1, figure_3, figure_4, figure_5), strict=True))
 
 
 def _grids(studies, title):

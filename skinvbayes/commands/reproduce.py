@@ -14,11 +14,10 @@ import torch
 
 from .. import __version__
 from .figures import FIGURES
-from .options import add_common_arguments
-from .study import Run
-from .tables import print_table
+from .options import Run
+from .output import prepare_folder
 
-__all__ = ["add_arguments", "main"]
+__all__ = ["main"]
 
 # the columns of the printed tables, with their headers; the files have all columns
 _PRINTED = {
@@ -56,35 +55,30 @@ def _write(folder, name, figure, rows, run):
         },
         "rows": rows,
     }
-    (folder / f"{name}.json").write_text(json.dumps(record, indent=1, ensure_ascii=False))
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    (folder / f"{name}.json").write_text(text, encoding="utf-8")
 
 
-def add_arguments(parser):
-    """The options of the command."""
-    add_common_arguments(
-        parser, n_train=Run.n_train, n_test=Run.n_test, folder="skinvbayes-figures"
-    )
-    parser.add_argument("--figure", choices=[*FIGURES, "all"], default="all", help="which figure")
-
-
-def main(options, console):
+def main(options, printer):
     """Compute figures; write pictures, CSV and JSON, print tables.
 
     Parameters
     ----------
     options : argparse.Namespace
-        As :func:`add_arguments` defines them.
-    console : rich.console.Console
+        As :func:`skinvbayes.commands.options.parse_arguments` reads them.
+    printer : Printer
         Where to print.
     """
     import matplotlib.pyplot as plt
 
-    options.output.mkdir(parents=True, exist_ok=True)
-    for number in FIGURES if options.figure == "all" else [options.figure]:
+    numbers = FIGURES if options.figure == "all" else [options.figure]
+    files = [f"figure-{number}.{kind}" for number in numbers for kind in ("png", "csv", "json")]
+    prepare_folder(options.output, files)
+    run = Run.from_options(options)
+    for number in numbers:
         compute = FIGURES[number]
         start = perf_counter()
-        console.print(f"Figure {number}: {compute.__doc__}")
-        run = Run(options.n_train, options.n_test, options.seed, not options.quiet)
+        printer.tell(f"Figure {number}: {compute.__doc__}")
         figure, rows = compute(run)
         name = f"figure-{number}"
         _write(options.output, name, figure, rows, run)
@@ -95,9 +89,9 @@ def main(options, console):
                 for row in rows
                 if row["problem"] == problem
             ]
-            print_table(console, f"Figure {number}: {problem}", list(_PRINTED.values()), cells)
+            printer.table(f"Figure {number}: {problem}", list(_PRINTED.values()), cells)
         seconds = perf_counter() - start
-        console.print(f"{options.output / name}.png, .csv, .json ({seconds:.0f} s)", soft_wrap=True)
+        printer.tell(f"{options.output / name}.png, .csv, .json ({seconds:.0f} s)")
 
 
 def _cell(value):

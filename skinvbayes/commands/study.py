@@ -16,8 +16,9 @@ from ..datasets import make_bimodal
 from ..diagnostics import recovered_forward, recovered_operator, stationarity
 from ..numerics.errors import row_rmse
 from ..oracles import map_estimate, posterior_mean
+from .options import Run
 
-__all__ = ["ESTIMATORS", "REGULARIZED", "Run", "Study"]
+__all__ = ["ESTIMATORS", "REGULARIZED", "Study"]
 
 ESTIMATORS = (
     ApproximationINN,
@@ -26,26 +27,6 @@ ESTIMATORS = (
     DivergenceRegularizedINN,
 )
 REGULARIZED = (LogDetRegularizedINN, DivergenceRegularizedINN)
-
-
-@dataclass
-class Run:
-    """How much to compute, and from which seed.
-
-    Attributes
-    ----------
-    n_train, n_test : int
-        Numbers of pairs.
-    seed : int
-        Seed of data and networks; the test pairs have the next one.
-    verbose : bool
-        Whether to show a progress bar for every training.
-    """
-
-    n_train: int = 8000
-    n_test: int = 8000
-    seed: int = 0
-    verbose: bool = False
 
 
 @dataclass

@@ -7,8 +7,9 @@ from .point_estimators import (
     LogDetRegularizedINN,
     ReconstructionINN,
 )
-from .reconstructor import Reconstructor, reconstruction_scorer
+from .reconstructor import Reconstructor
 from .regularized import BaseRegularizedINN
+from .scoring import reconstruction_scorer
 
 __all__ = [
     "ApproximationINN",

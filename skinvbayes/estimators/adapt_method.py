@@ -2,6 +2,7 @@
 
 from sklearn.base import clone
 
+from ..numerics.modes import OwnModes
 from ..training.fit import resized
 from .architecture import n_pixels, training_specification
 from .measurement_names import forget_measurement_names
@@ -10,7 +11,7 @@ from .validation import check_ready
 __all__ = ["AdaptMethod"]
 
 
-class AdaptMethod:
+class AdaptMethod(OwnModes):
     """The method ``adapt``.
 
     The class that inherits it defines ``_trained()`` and ``_take(trained)``; where its loss learns

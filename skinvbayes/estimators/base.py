@@ -1,29 +1,33 @@
 """The base of the estimators: scikit-learn's contract around a trained network."""
 
-import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 
-from .._version import __version__
 from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
+from ..numerics.modes import OwnModes
+from ..numerics.progress import reporting
 from ..numerics.threads import single_thread
-from ..training.fit import fit, partial_fit
+from ..training.fit import fit
+from ..training.passes import partial_fit
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
+from .all_or_nothing import all_or_nothing
 from .architecture import CONSTRAINTS, training_specification
+from .early_stopping import set_aside_for
 from .fitted import fitted_attributes, trained_of
 from .lazy import chunkwise
-from .persistence import check_version, pack_state, unpack_state
+from .many_pairs import sampled_pairs
+from .map_methods import MapMethods
+from .operator_parameter import OperatorParameter
+from .persistence import StoredState
 from .posterior_methods import PosteriorMethods
 from .score_method import ScoreMethod
 from .validation import (
     can_measure,
     check_measurements,
     check_ready,
-    check_signals,
-    check_targets,
     training_pairs,
 )
 
@@ -31,12 +35,15 @@ __all__ = ["BaseINN"]
 
 
 class BaseINN(
+    OperatorParameter,
+    StoredState,
     AdaptMethod,
+    MapMethods,
     PosteriorMethods,
     ScoreMethod,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
+    OwnModes,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass names its ``loss``.
@@ -133,15 +140,26 @@ class BaseINN(
     def _n_features_out(self):
         return self.n_features_in_
 
+    @all_or_nothing
     @with_callbacks
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        groups=None,
+    ):
         """Learn the forward map and the reconstruction from pairs.
 
-        Without measurements, these are drawn: signals are enough where operator and noise are
-        given.
+        Signals are enough where operator and noise are given: measurements are then drawn.
 
-        An interrupt from the keyboard ends the training and leaves a usable estimator with what
-        it had learned.
+        An interrupt from the keyboard ends the training and leaves a usable estimator with what it
+        had learned. Where joblib runs this fit as one of many, in a search or an ensemble, it is
+        raised and ends them all. A fit that raises leaves the estimator as it was.
 
         Parameters
         ----------
@@ -151,7 +169,17 @@ class BaseINN(
             Measurements, in the units of ``A`` times those of X; with an operator that is given,
             NaN where one is missing. None where operator and noise level (or covariance) are given.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each pair counts; once by default.
+            How much each pair counts beside the others; only ratios matter. Equal pairs count as
+            one that has the sum of their weights.
+        X_val : array-like of shape (n_val, n_features), default=None
+            Signals for early stopping, in place of a part of the others. In a Pipeline,
+            ``transform_input=["X_val"]`` scales them as X.
+        y_val : array-like of shape (n_val, n_measurements) or (n_val,), default=None
+            Their measurements.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Their weights.
+        groups : array-like of shape (n_samples,), default=None
+            Pairs of one group, such as those of one signal, are set aside together.
 
         Returns
         -------
@@ -161,8 +189,7 @@ class BaseINN(
         Raises
         ------
         ValueError
-            If shapes, values or parameters do not fit, or if the loss is not finite in the first
-            iteration; the message says what to change.
+            If shapes, values or parameters do not fit, or the loss is not finite at the start.
 
         Warns
         -----
@@ -174,22 +201,14 @@ class BaseINN(
             error (LMMSE) estimator, which is then what the estimator is.
             If ``operator=None`` falls back to "estimate": see the parameter.
         """
-        pairs = training_pairs(self, X, y, sample_weight)
-        metadata = {} if sample_weight is None else {"metadata": {"sample_weight": sample_weight}}
-        task = FitTask(self, self.max_iter, X=X, y=y, **metadata)
-        previous = self._trained() if self.warm_start and hasattr(self, "network_") else None
+        return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
 
-        def report(trained):
-            return task.iterate(lambda: fitted_attributes(trained.in_double_precision()))
-
-        with single_thread():
-            trained = fit(training_specification(self), pairs, previous=previous, report=report)
-        self._take(trained)
-        task.end()
-        return self
-
+    @all_or_nothing
     def partial_fit(self, X, y=None, sample_weight=None):
         """Continue training with one pass of Adam over new pairs.
+
+        The step size of the k-th pass is ``learning_rate_init / √k``, where ``fit`` counts as
+        ``max_iter`` passes, and less where it would raise the loss of the pairs.
 
         Operator, units, noise level, epsilon and bandwidth are learned from the pairs of the first
         call (or of ``fit``), which should be representative.
@@ -201,7 +220,7 @@ class BaseINN(
         y : array-like of shape (n_samples, n_measurements) or (n_samples,), default=None
             Measurements, as in :meth:`fit`.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each pair counts; once by default.
+            How much each pair counts beside the others, as in :meth:`fit`.
 
         Returns
         -------
@@ -212,88 +231,10 @@ class BaseINN(
         if hasattr(self, "network_"):
             check_ready(self)
             previous = self._trained()
-        pairs = training_pairs(self, X, y, sample_weight, previous=previous)
+        pairs, _ = training_pairs(self, X, y, sample_weight, previous=previous)
         with single_thread():
             trained = partial_fit(training_specification(self), pairs, previous=previous)
         return self._take(trained)
-
-    def transform(self, X):
-        """The learned forward map φ: signals to z-space (y-space without an operator).
-
-        Parameters
-        ----------
-        X : array-like or dask array of shape (n_samples, n_features)
-            Signals.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_features)
-            ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
-        """
-        X = check_signals(self, X)
-        return self._z_map().forward(X)
-
-    @chunkwise
-    def jacobian(self, X):
-        """The Jacobian Dφ of :meth:`transform`.
-
-        Parameters
-        ----------
-        X : array-like or dask array of shape (n_samples, n_features)
-            Signals.
-
-        Returns
-        -------
-        jacobian : ndarray of shape (n_samples, n_features, n_features)
-            ``Dφ(x)``, ``jacobian[:, i, j]`` the derivative of the i-th output by the j-th feature;
-            symmetric with ``residual="gradient"`` and one block.
-        """
-        X = check_signals(self, X)
-        return self._z_map().jacobian(X)
-
-    @chunkwise
-    def prior_term(self, X):
-        """What training has added to the forward map, ``G x − φ(x)``.
-
-        G is the forward map of z, ``AᵀA``; without an operator, the least-squares fit of y to x.
-        What this term is in theory depends on the loss; see
-        :func:`skinvbayes.diagnostics.optimal_prior_term`.
-
-        Parameters
-        ----------
-        X : array-like or dask array of shape (n_samples, n_features)
-            Signals.
-
-        Returns
-        -------
-        prior_term : ndarray of shape (n_samples, n_features)
-            The term, in the units of :meth:`transform`.
-        """
-        X = check_signals(self, X)
-        double = X.astype(np.float64)
-        return (self.problem_.forward_targets(double) - self._map().forward(double)).astype(X.dtype)
-
-    @chunkwise
-    def inverse_transform(self, X):
-        """The inverse φ⁻¹ of :meth:`transform`.
-
-        Parameters
-        ----------
-        X : array-like or dask array of shape (n_samples, n_features)
-            Points of z-space: ``Aᵀ y``, or y without an operator.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_samples, n_features)
-            Signals.
-
-        Warns
-        -----
-        ConvergenceWarning
-            If the inversion of some rows did not converge, with their number and residual.
-        """
-        Z = check_targets(self, X)
-        return self._z_map().reconstruct(Z, lambda rows: rows)
 
     @chunkwise
     def predict(self, X, return_std=False):
@@ -301,7 +242,7 @@ class BaseINN(
 
         Parameters
         ----------
-        X : array-like or dask array of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
         return_std : bool, default=False
             Whether to return the standard deviation too; see :meth:`posterior_std`.
@@ -322,14 +263,35 @@ class BaseINN(
 
     # ------------------------------------------------------------------------- what is fitted
 
-    def _take(self, trained):
-        """Take over the result of a training as the fitted attributes."""
-        vars(self).pop("_origin", None)
-        vars(self).update(fitted_attributes(trained), _given_operator=self.operator)
+    def _fit(self, X, y, sample_weight, validation, groups):
+        pairs, groups, chunks = sampled_pairs(self, X, y, sample_weight, groups)
+        set_aside = set_aside_for(self, *validation, groups)
+        metadata = {} if sample_weight is None else {"metadata": {"sample_weight": sample_weight}}
+        task = FitTask(self, self.max_iter, X=X, y=y, **metadata)
+        previous = self._trained() if self.warm_start and hasattr(self, "network_") else None
+
+        def report(stopped):
+            return task.iterate(lambda: self._attributes(stopped()))
+
+        known = {"chunks": chunks, "previous": previous}
+        known |= {"set_aside": set_aside, "report": report}
+        with single_thread():
+            trained = fit(training_specification(self), pairs, **known)
+        self._take(trained)
+        task.end()
         return self
 
+    def _take(self, trained):
+        """Take over the result of a training as the fitted attributes."""
+        vars(self).update(self._attributes(trained))
+        return self
+
+    def _attributes(self, trained):
+        """All attributes that the result of a training gives."""
+        return fitted_attributes(trained) | {"_given_operator": self.operator, "_origin": None}
+
     def _trained(self):
-        """The fitted attributes as the result of a training, to go on with."""
+        """A copy of the fitted attributes as the result of a training, to go on with."""
         return trained_of(self)
 
     def _map(self, noise_level=None):
@@ -376,24 +338,10 @@ class BaseINN(
 
     def _predict(self, Y, return_std, noise_level):
         """The reconstruction, with its standard deviation if that is asked for."""
-        posterior = self._posterior(Y, noise_level)
-        return (posterior.mean, posterior.std()[0]) if return_std else posterior.mean
+        with reporting(self):
+            posterior = self._posterior(Y, noise_level)
+            return (posterior.mean, posterior.std()[0]) if return_std else posterior.mean
 
     def _caveat(self, noise_level):
         """A warning for everyone who asks for the uncertainty; empty if there is none."""
         return ""
-
-    # ---------------------------------------------------------------------------- persistence
-
-    def __getstate__(self):
-        state = pack_state(dict(super().__getstate__()))
-        return state | {"_skinvbayes_version": __version__}
-
-    def __setstate__(self, state):
-        state = dict(state)
-        check_version(state.pop("_skinvbayes_version", None), type(self).__name__)
-        super().__setstate__(unpack_state(state))
-
-
-# outside of what scikit-learn puts around it for set_output, which would load all rows into memory
-BaseINN.transform = chunkwise(BaseINN.transform)

@@ -27,11 +27,13 @@ _SECTIONS = """
 Parameters
 ----------
 {epsilon}operator : None, "estimate" or linear operator, default=None
-    The operator A of shape (n_measurements, n_features): a matrix, a sparse matrix or a
-    LinearOperator. With it the network learns the normal equation, z = Aᵀ y. None learns from x to
-    y directly (z = y) where they have the same size and the linear fit is close to symmetric
-    positive definite. Otherwise it means "estimate", ridge least squares from the pairs, with a
-    warning where the sizes are the same. DivergenceRegularizedINN takes nonlinear ones too.
+    The operator A of shape (n_measurements, n_features): a matrix, a data frame, a sparse matrix or
+    a LinearOperator, of real numbers. Clones share an operator that cannot be copied; among the
+    values of a search, give it as ``skinvbayes.operators.as_operator(A)``. With it the network
+    learns the normal equation, z = Aᵀ y. None learns from x to y directly (z = y) where they have
+    the same size and the linear fit is close to symmetric positive definite. Otherwise it means
+    "estimate", ridge least squares from the pairs, with a warning where the sizes are the same.
+    DivergenceRegularizedINN takes nonlinear ones too.
 noise_level : "auto", float or array-like of shape (n_measurements,), default="auto"
     Standard deviation δ of the noise, in the units of y, of all measurements or of each. "auto"
     takes the root mean square residual of the pairs where it is white. Where the residuals of up to
@@ -99,13 +101,18 @@ n_iter_no_change : int, default=10
     validation loss must improve; otherwise, the mean training loss over the last
     ``n_iter_no_change`` iterations must be below the mean over those before.
 warm_start : bool, default=False
-    Start the next fit from the weights of the last one.
+    Start the next fit from the weights of the last one; ``loss_curve_`` and ``n_iter_`` go on.
 device : str or torch.device, default="cpu"
-    Where to compute.
+    Where to train and to compute, as torch names it: "cpu", "cuda", "cuda:1". It must have double
+    precision, in which all but Adam computes; "mps" has none. Arrays come and go on the CPU. A
+    stored estimator whose device is not there when it is loaded computes on the CPU.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batches and jitter. The same seed gives the same model.
-verbose : bool, default=False
-    Show a progress bar (needs rich).
+verbose : bool or int, default=False
+    Show the progress of training, and of other methods that take longer than a moment: a bar on a
+    terminal (drawn by rich, where that is installed) or in a notebook, elsewhere a line per tenth.
+    The logger "skinvbayes" gets the lines too; where its handlers write on the screen, they take
+    the place of the bar.
 
 Attributes
 ----------

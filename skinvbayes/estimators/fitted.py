@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from ..training.optimize import History
-from ..training.stages import Trained
+from ..training.trained import Trained
 
 __all__ = ["fitted_attributes", "trained_of"]
 
@@ -39,7 +39,7 @@ def fitted_attributes(trained):
 
 
 def trained_of(estimator):
-    """The result of a training from a fitted estimator."""
+    """The result of a training from a fitted estimator, a copy that can be trained on."""
     curves = estimator.loss_curve_, estimator.validation_loss_curve_ or []
     return Trained(
         network=estimator.network_,
@@ -48,7 +48,7 @@ def trained_of(estimator):
         bandwidth=estimator.prior_bandwidth_,
         history=History(*curves, estimator.best_loss_),
         continuation=estimator._continuation,
-    )
+    ).copy()
 
 
 def _certified_bounds(network):

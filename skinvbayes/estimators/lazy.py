@@ -8,6 +8,8 @@ from inspect import signature
 
 import numpy as np
 
+from ..numerics.modes import own_modes
+
 __all__ = ["chunkwise", "is_lazy", "row_of_zeros", "whole_rows"]
 
 
@@ -123,7 +125,8 @@ def _call(rows, estimator, task, arguments):
     *owner, name = task
     cls = next(c for c in type(estimator).__mro__ if [c.__module__, c.__qualname__] == owner)
     args, options = arguments
-    found = getattr(cls, name)(estimator, rows, *args, **options)
+    with own_modes():  # of the thread in which the chunk is computed
+        found = getattr(cls, name)(estimator, rows, *args, **options)
     # data frames, which transform gives after set_output, have no place in a dask array
     return tuple(map(np.asarray, found)) if isinstance(found, tuple) else np.asarray(found)
 

@@ -1,17 +1,57 @@
-"""Storing estimators: networks as plain arrays, for the version that wrote them."""
+"""Storing estimators as plain data, which later versions read by upgrades."""
+
+import re
+from inspect import Parameter, signature
 
 import numpy as np
 import torch
 
 from .._version import __version__
 from ..networks.explicit_inverse import build_network
-from ..training.stages import Continuation
+from ..numerics.devices import is_usable
+from ..numerics.modes import OwnModes
+from ..training.adam import new_adam
+from ..training.trained import Continuation
+from .stored_parts import pack_parts, unpack_parts
 
-__all__ = ["check_version", "pack_state", "unpack_state"]
+__all__ = ["FORMAT", "StoredState", "check_version", "pack_state", "unpack_state"]
+
+FORMAT = 2  # of the states; whoever changes what is in them raises it, and adds to _UPGRADES
+_OLDEST = 0, 2  # version whose states can be read
+
+
+class StoredState(OwnModes):
+    """Pickling of an estimator with the version and the format of its state.
+
+    The state holds arrays, numbers, dicts and what the user gave: no object of torch, and of this
+    package only operators, so that its modules may be moved and its classes changed. Files of an
+    older format are upgraded when they are loaded; parameters that are younger than the file get
+    their default values.
+    """
+
+    def __getstate__(self):
+        state = pack_state(dict(super().__getstate__()))
+        return state | {"_skinvbayes_version": __version__, "_skinvbayes_format": FORMAT}
+
+    def __setstate__(self, state):
+        name = type(self).__name__
+        if not isinstance(state, dict):
+            raise ValueError(f"This is no state of {name}, but {type(state).__name__}.")
+        state = dict(state)
+        version = state.pop("_skinvbayes_version", None)
+        check_version(version, name)
+        unpacked = unpack_state(state, state.pop("_skinvbayes_format", 1))
+        super().__setstate__(self._default_parameters() | unpacked)
+
+    @classmethod
+    def _default_parameters(cls):
+        parameters = signature(cls.__init__).parameters
+        defaults = {name: parameters[name].default for name in cls._get_param_names()}
+        return {name: value for name, value in defaults.items() if value is not Parameter.empty}
 
 
 def pack_state(state):
-    """The attributes of an estimator, with plain arrays for the network and its training.
+    """The attributes of an estimator, as plain arrays, numbers and dicts.
 
     Parameters
     ----------
@@ -21,19 +61,26 @@ def pack_state(state):
     Returns
     -------
     packed : dict
-        The same attributes, without objects of torch.
+        The same attributes, without objects of torch or of private classes.
     """
     if "network_" not in state:
         return state
-    packed = {
+    network = {
         "network_": _pack_network(state["network_"]),
         "_continuation": _pack_continuation(state["_continuation"]),
     }
-    return state | packed
+    return _pack_parts(state) | network
 
 
-def unpack_state(packed):
+def unpack_state(packed, stored_format=FORMAT):
     """The attributes from :func:`pack_state`, on their device if that is here, else on the CPU.
+
+    Parameters
+    ----------
+    packed : dict
+        The packed attributes.
+    stored_format : int, default=FORMAT
+        Their format; older ones are upgraded first.
 
     Raises
     ------
@@ -42,21 +89,43 @@ def unpack_state(packed):
     """
     if "network_" not in packed:
         return packed
+    if stored_format not in [*_UPGRADES, FORMAT]:
+        raise ValueError(
+            f"The stored estimator has the format {stored_format!r}, and this version reads up to "
+            f"{FORMAT}: install the version that wrote it, or fit again."
+        )
     try:
-        trained_on, _ = packed.get("_origin") or (packed["problem_"], None)
-        known = trained_on.unit_forward
+        for number in range(stored_format, FORMAT):
+            packed = _UPGRADES[number](packed)
+        problem, origin = unpack_parts([packed["problem_"], packed.get("_origin")])
+        known = (origin[0] if origin else problem).unit_forward
         network = _unpack_network(packed["network_"], packed["device"], known)
         continuation = _unpack_continuation(packed["_continuation"], network)
-    except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"The stored estimator is incomplete or damaged ({error!r}): store it again, or fit "
             "again."
         ) from error
-    return packed | {"network_": network, "_continuation": continuation}
+    unpacked = {"network_": network, "problem_": problem, "_continuation": continuation}
+    return packed | unpacked | ({"_origin": origin} if origin else {})
+
+
+def _pack_parts(state):
+    parts = pack_parts([state["problem_"], state.get("_origin")])
+    names = "problem_", "_origin"
+    return state | {name: part for name, part in zip(names, parts, strict=True) if name in state}
+
+
+def _second_format(state):
+    """Format 1 had objects of this package, and did not count the passes of ``partial_fit``."""
+    return _pack_parts(state) | {"_continuation": state["_continuation"] | {"n_passes": 0}}
+
+
+_UPGRADES = {1: _second_format}  # from each format to the next one
 
 
 def check_version(stored, name):
-    """Refuse a state that another version wrote.
+    """Refuse a state that this version cannot read.
 
     Parameters
     ----------
@@ -68,13 +137,32 @@ def check_version(stored, name):
     Raises
     ------
     ValueError
-        If major or minor version differ, or there is none.
+        If it is older than the first one whose states can be upgraded, newer than this version, or
+        no version; the message says what to do.
     """
-    if not isinstance(stored, str) or stored.split(".")[:2] != __version__.split(".")[:2]:
+    start = f"This state of {name} was written by version {stored} of skinvbayes"
+    number = _minor(stored)
+    if number is None:
         raise ValueError(
-            f"This state of {name} was written by version {stored} of skinvbayes, and this is "
-            f"{__version__}. Install that version to load it, or fit again."
+            f"{start}: it is damaged, or no state of this package. Store it again, or fit again."
         )
+    minor = ".".join(map(str, number))
+    if number > _minor(__version__):
+        raise ValueError(
+            f"{start}, which is newer than this one, {__version__}. Install version {minor} or a "
+            "later one to load it."
+        )
+    if number < _OLDEST:
+        raise ValueError(
+            f"{start}, whose networks this one, {__version__}, cannot read. Fit again, or install "
+            f"version {minor} to load it."
+        )
+
+
+def _minor(version):
+    """Major and minor version as numbers, None if there are none."""
+    found = re.match(r"(\d+)\.(\d+)", version) if isinstance(version, str) else None
+    return tuple(map(int, found.groups())) if found else None
 
 
 def _pack_network(network):
@@ -92,7 +180,7 @@ def _unpack_network(packed, device, known):
         network.load_state_dict(arrays)
     except RuntimeError as error:
         raise ValueError(f"The stored network does not fit its configuration: {error}") from error
-    return network.to(device if _is_here(device) else "cpu")
+    return network.to(device if is_usable(device) else "cpu")
 
 
 def _pack_continuation(continuation):
@@ -101,6 +189,7 @@ def _pack_continuation(continuation):
         "generator": _to_array(continuation.generator.get_state()),
         "optimizer": None if optimizer is None else _pack_optimizer(optimizer),
         "n_seen": continuation.n_seen,
+        "n_passes": continuation.n_passes,
     }
 
 
@@ -109,7 +198,7 @@ def _unpack_continuation(packed, network):
     generator.set_state(_to_tensor(packed["generator"]))
     if optimizer is not None:
         optimizer = _unpack_optimizer(optimizer, network)
-    return Continuation(generator, optimizer, packed["n_seen"])
+    return Continuation(generator, optimizer, packed["n_seen"], packed["n_passes"])
 
 
 def _pack_optimizer(optimizer):
@@ -125,7 +214,7 @@ def _pack_optimizer(optimizer):
 def _unpack_optimizer(packed, network):
     """Adam from :func:`_pack_optimizer`, for the parameters of a network."""
     parameters = list(network.parameters())
-    optimizer = torch.optim.Adam(parameters, lr=packed["learning_rate"])
+    optimizer = new_adam(parameters, packed["learning_rate"])
     for parameter, moments in zip(parameters, packed["moments"], strict=True):
         on_device = {name: _to_tensor(value) for name, value in moments.items()}
         for name in on_device.keys() - {"step"}:
@@ -140,11 +229,3 @@ def _to_array(tensor):
 
 def _to_tensor(array):
     return torch.from_numpy(np.array(array))
-
-
-def _is_here(device):
-    try:
-        torch.empty(0, device=device)
-    except (AssertionError, NotImplementedError, RuntimeError):
-        return False
-    return True

@@ -23,7 +23,6 @@ from .docstrings import documented
 from .lazy import chunkwise
 from .nonlinear import NonlinearMeasurements
 from .regularized import BaseRegularizedINN
-from .validation import check_signals
 
 __all__ = [
     "ApproximationINN",
@@ -218,7 +217,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
 
         Parameters
         ----------
-        X : array-like or dask array of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y, with NaN where one is missing. The name X is scikit-learn's for what
             ``predict`` takes.
         return_std : bool, default=False
@@ -283,10 +282,10 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         >>> float(abs(error).mean()) < 0.3
         True
         """
-        X = check_signals(self, X)
+        term = self.prior_term(X)
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to show.")
-        return self.prior_term(X) / self.epsilon_
+        return term / self.epsilon_
 
     def _measuring(self, operator, noise_level, noise_covariance):
         """A fitted copy for another operator or other noise."""
@@ -345,6 +344,10 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         other.noise_std_, other.noise_covariance_ = noise.std, noise.matrix
         other._origin = self._origin or (self.problem_, self.epsilon_)
         return other
+
+    def _shifted(self, offset):
+        """A fitted copy for measurements to which a constant is added."""
+        return self._measured_by(replace(self.problem_.measurement, offset=offset))
 
     def _map(self, noise_level=None):
         """The trained map, adapted to other measurements or another noise level."""

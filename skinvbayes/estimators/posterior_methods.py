@@ -1,12 +1,14 @@
 """The estimators' methods that say how sure a reconstruction is."""
 
 from ..inference.posterior import N_PROBES
+from ..numerics.modes import OwnModes
+from ..numerics.progress import reporting
 from .lazy import chunkwise
 
 __all__ = ["PosteriorMethods"]
 
 
-class PosteriorMethods:
+class PosteriorMethods(OwnModes):
     """Methods that ask the posterior; see :class:`skinvbayes.inference.posterior.Posterior`.
 
     The class that inherits them defines ``_posterior(Y, noise_level)``, which gives a Posterior.
@@ -27,7 +29,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like or dask array of shape (n_samples, n_measurements)
+        Y : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         noise_level : float, default=None
             The noise level of these measurements, where it is not that of the training; only with
@@ -56,7 +58,8 @@ class PosteriorMethods:
         >>> estimator.posterior_covariance([[1.0, 0.5]]).shape
         (1, 2, 2)
         """
-        return self._posterior(Y, noise_level).covariance()
+        with reporting(self):
+            return self._posterior(Y, noise_level).covariance()
 
     @chunkwise
     def posterior_std(
@@ -77,7 +80,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like or dask array of shape (n_samples, n_measurements)
+        Y : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
@@ -103,7 +106,8 @@ class PosteriorMethods:
         Applied Numerical Mathematics.
         """
         seed = 0 if random_state is None else random_state
-        std, error = self._posterior(Y, noise_level).std(method, n_probes, seed)
+        with reporting(self):
+            std, error = self._posterior(Y, noise_level).std(method, n_probes, seed)
         return (std, error) if return_error else std
 
     @chunkwise
@@ -114,7 +118,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like or dask array of shape (n_samples, n_measurements)
+        Y : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         coverage : float, default=0.9
             Probability, between 0 and 1, for each coordinate by itself.
@@ -126,7 +130,8 @@ class PosteriorMethods:
         lower, upper : ndarrays of shape (n_samples, n_features)
             Ends of the intervals, in the units of the signals.
         """
-        return self._posterior(Y, noise_level).interval(coverage)
+        with reporting(self):
+            return self._posterior(Y, noise_level).interval(coverage)
 
     def sample_posterior(
         self, Y, n_samples=1, *, random_state=None, method="auto", noise_level=None
@@ -135,7 +140,7 @@ class PosteriorMethods:
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples_Y, n_measurements)
+        Y : array-like of shape (n_samples_Y, n_measurements) or (n_samples_Y,)
             Measurements.
         n_samples : int, default=1
             Number of signals for each measurement.
@@ -152,4 +157,5 @@ class PosteriorMethods:
         samples : ndarray of shape (n_samples_Y, n_samples, n_features)
             Signals.
         """
-        return self._posterior(Y, noise_level).sample(n_samples, random_state, method)
+        with reporting(self):
+            return self._posterior(Y, noise_level).sample(n_samples, random_state, method)

@@ -1,4 +1,6 @@
-"""The usual direction, ``fit(Y, X).predict(Y)``, and scorers for the estimators' own direction."""
+"""The usual direction, ``fit(Y, X).predict(Y)``."""
+
+import copy
 
 import numpy as np
 from sklearn import get_config
@@ -8,11 +10,7 @@ from sklearn.base import (
     MultiOutputMixin,
     RegressorMixin,
     clone,
-    is_regressor,
 )
-from sklearn.metrics import get_scorer
-from sklearn.metrics._scorer import _BaseScorer
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import (
     UNUSED,
@@ -21,44 +19,56 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..operators.real import refuse_complex_data
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
+from .all_or_nothing import all_or_nothing
 from .base import BaseINN
 from .lazy import chunkwise
+from .operator_parameter import ShortRepr
+from .persistence import StoredState
 from .point_estimators import DivergenceRegularizedINN
 from .r2 import variance_weighted_r2
+from .reconstructor_posterior import ReconstructorPosterior, inner_has
 from .validation import is_given
+from .wrapped import Wrapped, inner_estimator
 
-__all__ = ["Reconstructor", "reconstruction_scorer"]
+__all__ = ["Reconstructor"]
 
 _CHECKED = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
 
 
-def _inner_has(name):
-    def check(self):
-        inner = getattr(self, "estimator_", None) or self._template()
-        getattr(inner, name)  # raises AttributeError where it is missing
-        return True
-
-    return check
+def _estimator_has(name):
+    return lambda self: hasattr(self._current, name)
 
 
 class Reconstructor(
-    CallbackSupportMixin, RegressorMixin, MultiOutputMixin, MetaEstimatorMixin, BaseEstimator
+    ShortRepr,
+    StoredState,
+    ReconstructorPosterior,
+    CallbackSupportMixin,
+    RegressorMixin,
+    MultiOutputMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
 ):
     """Regressor from measurements to signals: an estimator of this package in the usual direction.
 
     ``Reconstructor(estimator).fit(Y, X).predict(Y)`` is ``estimator.fit(X, Y).predict(Y)``. Every
     scorer, pipeline, search and ensemble of scikit-learn works with it. It also reconstructs
-    through a pipeline, by the inverse of the steps before the last.
+    through a pipeline, by the inverse of the steps before the last, and what it says of the
+    uncertainty is in the units of the signals too: exactly where these steps are linear, and else
+    by draws from the posterior (:meth:`posterior_covariance`).
 
     Parameters
     ----------
     estimator : estimator, default=None
         What to wrap, with ``fit(X, Y)`` and ``predict(Y)``: an estimator of this package, or a
         pipeline that ends in one and whose other steps scale the signals and can be inverted, or
-        a search over either. :class:`DivergenceRegularizedINN` by default. It is cloned.
+        a search over either. :class:`DivergenceRegularizedINN` by default. It is cloned. With its
+        ``warm_start=True`` another ``fit`` goes on from the last one, but not through a pipeline or
+        a search.
     random_state : int, RandomState instance or None, default=None
         Source of the estimator's ``random_state``. None leaves that as it is.
 
@@ -87,7 +97,9 @@ class Reconstructor(
     True
     """
 
-    __metadata_request__fit = {"sample_weight": UNUSED}  # it is the estimator's
+    # these are the estimator's
+    __metadata_request__fit = dict.fromkeys(["sample_weight", "X_val", "y_val"], UNUSED)
+    __metadata_request__partial_fit = {"sample_weight": UNUSED}
 
     def __init__(self, estimator=None, *, random_state=None):
         self.estimator = estimator
@@ -100,7 +112,7 @@ class Reconstructor(
         return tags
 
     def get_metadata_routing(self):
-        """Route the metadata of ``fit`` and ``predict`` to the estimator.
+        """Route the metadata of ``fit``, ``partial_fit`` and ``predict`` to the estimator.
 
         Returns
         -------
@@ -108,13 +120,14 @@ class Reconstructor(
             The routing.
         """
         mapping = MethodMapping()
-        for method in ("fit", "predict"):
+        for method in ("fit", "partial_fit", "predict"):
             mapping.add(caller=method, callee=method)
         router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
         return router.add(estimator=self._template(), method_mapping=mapping)
 
+    @all_or_nothing
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, **fit_params):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, **fit_params):
         """Learn to reconstruct.
 
         Parameters
@@ -124,31 +137,61 @@ class Reconstructor(
         y : array-like of shape (n_samples, n_features) or (n_samples,)
             Signals.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each pair counts; handed to the estimator.
+            How much each pair counts; handed to the estimator.
+        X_val, y_val : array-likes, default=None
+            Measurements and signals for early stopping; the estimator gets them as its ``y_val``
+            and ``X_val``.
         **fit_params : dict
-            Further metadata for the estimator's ``fit``.
+            Further metadata for the estimator's ``fit``, such as ``sample_weight_val`` and
+            ``groups``.
 
         Returns
         -------
         self : Reconstructor
             The fitted regressor.
         """
-        Y, signals = validate_data(
-            self, X, y, multi_output=True, y_numeric=True, ensure_min_samples=2, **_CHECKED
-        )
-        self._refuse_missing(Y, self._trains_missing)
-        self._signal_ndim = signals.ndim
-        named = hasattr(y, "columns")  # their names are for the estimator
-        signals = y if named else signals.reshape(len(Y), -1)
+        estimator = self._to_be_fitted()
+        signals, Y, ndim = self._checked_pairs(X, y, reset=True)
         if sample_weight is not None:
             fit_params["sample_weight"] = sample_weight
+        fit_params |= self._validation(X_val, y_val)
         routed = self._routed("fit", fit_params)
         task = FitTask(self, 1, X=X, y=y)
-        self.estimator_ = clone(self._template())
-        self._seed(self.estimator_)
-        with task.propagate(self.estimator_):
-            self.estimator_.fit(signals, Y, **routed)
+        with task.propagate(estimator):
+            estimator.fit(signals, Y, **routed)
+        self.estimator_, self._signal_ndim = estimator, ndim
         task.end()
+        return self
+
+    @available_if(_estimator_has("partial_fit"))
+    def partial_fit(self, X, y, sample_weight=None, **fit_params):
+        """Go on with one pass over new pairs, ``estimator_.partial_fit``.
+
+        It is there where the estimator has it: pipelines and searches do not.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_measurements)
+            Measurements.
+        y : array-like of shape (n_samples, n_features) or (n_samples,)
+            Signals.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each pair counts; handed to the estimator.
+        **fit_params : dict
+            Further metadata for the estimator's ``partial_fit``.
+
+        Returns
+        -------
+        self : Reconstructor
+            The regressor.
+        """
+        first = not hasattr(self, "estimator_")
+        signals, Y, ndim = self._checked_pairs(X, y, reset=first)
+        if sample_weight is not None:
+            fit_params["sample_weight"] = sample_weight
+        estimator = self._seeded(clone(self._template())) if first else self.estimator_
+        estimator.partial_fit(signals, Y, **self._routed("partial_fit", fit_params))
+        self.estimator_, self._signal_ndim = estimator, ndim
         return self
 
     @chunkwise
@@ -168,10 +211,7 @@ class Reconstructor(
             Reconstructions, one-dimensional if the signals given to ``fit`` were.
         """
         Y = self._check_measurements(X)
-        found = _reconstruct(self.estimator_, Y, **self._routed("predict", predict_params))
-        if isinstance(found, tuple):  # with return_std
-            return tuple(self._shaped(part) for part in found)
-        return self._shaped(found)
+        return self._shaped(self._wrapped.predict(Y, **self._routed("predict", predict_params)))
 
     def score(self, X, y, sample_weight=None):
         """Variance-weighted R² of the reconstruction.
@@ -194,67 +234,33 @@ class Reconstructor(
         """
         return variance_weighted_r2(y, self.predict(X), sample_weight)
 
-    @available_if(_inner_has("posterior_covariance"))
-    @chunkwise
-    def posterior_covariance(self, X, **options):
-        """Covariance of the error, ``estimator_.posterior_covariance``.
+    @available_if(inner_has("adapt"))
+    def adapt(self, *, operator=None, **options):
+        """The same prior for other measurements, ``adapt`` of the estimator; nothing is trained.
 
         Parameters
         ----------
-        X : array-like or dask array of shape (n_samples, n_measurements)
-            Measurements.
+        operator : linear operator of shape (n_measurements, n_features), default=None
+            The operator for signals in your units, perhaps nonlinear, also where the steps of a
+            pipeline scale the signals: these steps have to be linear then.
         **options : dict
-            As for the estimator.
+            As for the estimator: ``noise_level``, ``noise_covariance`` and, without steps,
+            ``image_shape``.
 
         Returns
         -------
-        covariance : ndarray of shape (n_samples, n_features, n_features)
-            Symmetric positive definite matrices.
+        regressor : Reconstructor
+            A fitted copy, for predictions.
         """
-        return self.estimator_.posterior_covariance(self._check_measurements(X), **options)
+        check_is_fitted(self)
+        other = copy.copy(self)
+        other.estimator_ = self._wrapped.adapt(operator=operator, **options)
+        other.n_features_in_ = inner_estimator(other.estimator_).n_measurements_in_
+        if operator is not None:
+            vars(other).pop("feature_names_in_", None)
+        return other
 
-    @available_if(_inner_has("posterior_interval"))
-    @chunkwise
-    def posterior_interval(self, X, coverage=0.9, **options):
-        """Intervals for each coordinate, ``estimator_.posterior_interval``.
-
-        Parameters
-        ----------
-        X : array-like or dask array of shape (n_samples, n_measurements)
-            Measurements.
-        coverage : float, default=0.9
-            Probability for each coordinate by itself.
-        **options : dict
-            As for the estimator.
-
-        Returns
-        -------
-        lower, upper : ndarrays of shape (n_samples, n_features)
-            Ends of the intervals.
-        """
-        return self.estimator_.posterior_interval(self._check_measurements(X), coverage, **options)
-
-    @available_if(_inner_has("sample_posterior"))
-    def sample_posterior(self, X, n_samples=1, **options):
-        """Signals that could have led to the measurements, ``estimator_.sample_posterior``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples_X, n_measurements)
-            Measurements.
-        n_samples : int, default=1
-            Number of signals for each measurement.
-        **options : dict
-            As for the estimator.
-
-        Returns
-        -------
-        samples : ndarray of shape (n_samples_X, n_samples, n_features)
-            Signals.
-        """
-        return self.estimator_.sample_posterior(self._check_measurements(X), n_samples, **options)
-
-    @available_if(_inner_has("transform"))
+    @available_if(inner_has("transform"))
     @chunkwise
     def forward(self, X):
         """The learned forward map of signals, ``estimator_.transform``.
@@ -272,22 +278,64 @@ class Reconstructor(
         check_is_fitted(self)
         return self.estimator_.transform(X)
 
+    def __setstate__(self, state):
+        # formats before the second one had the version in the estimator alone, which is checked
+        known = isinstance(state, dict) and "_skinvbayes_version" not in state
+        super().__setstate__({"_skinvbayes_version": "0.2"} | state if known else state)
+
     def _check_measurements(self, X):
         check_is_fitted(self)
+        refuse_complex_data(X, "X")
         Y = validate_data(self, X, reset=False, **_CHECKED)
         self._refuse_missing(Y, self._reads_missing)
         return Y
 
+    def _checked_pairs(self, X, y, *, reset):
+        """Signals for the estimator, measurements, and the number of dimensions of the signals."""
+        refuse_complex_data(X, "X"), refuse_complex_data(y, "y")
+        least = {"ensure_min_samples": 2 if reset else 1}
+        Y, signals = validate_data(
+            self, X, y, reset=reset, multi_output=True, y_numeric=True, **least, **_CHECKED
+        )
+        self._refuse_missing(Y, self._trains_missing)
+        return _as_rows(y, signals), Y, signals.ndim
+
+    def _to_be_fitted(self):
+        """A clone of the estimator, or the last fit of it to go on from."""
+        template = self._template()
+        Wrapped(template)  # refuses what could not be inverted later
+        estimator = self._seeded(clone(template))
+        warm = getattr(inner_estimator(template), "warm_start", False)
+        if not warm or not hasattr(self, "estimator_"):
+            return estimator
+        if not isinstance(template, BaseINN):
+            raise ValueError(
+                f"warm_start=True does not go on through {type(template).__name__}, which fits its "
+                "steps anew: set warm_start=False, or wrap the estimator itself."
+            )
+        if type(self.estimator_) is not type(template):
+            return estimator
+        return copy.copy(self.estimator_).set_params(**estimator.get_params(deep=False))
+
+    @property
+    def _current(self):
+        """The estimator: fitted, if there is a fit."""
+        return getattr(self, "estimator_", self._template())
+
+    @property
+    def _wrapped(self):
+        return Wrapped(self.estimator_)
+
     @property
     def _trains_missing(self):
         """Whether ``fit`` takes NaN for a missing measurement."""
-        return is_given(getattr(_learner(self._template()), "operator", None))
+        return _has_operator(inner_estimator(self._template()))
 
     @property
     def _reads_missing(self):
         """Whether ``predict`` does so too; scikit-learn has one tag for both."""
-        learner = _learner(self._template())
-        return self._trains_missing and getattr(learner, "_reads_missing", False)
+        inner = inner_estimator(self._current)
+        return _has_operator(inner) and inner._reads_missing
 
     def _refuse_missing(self, Y, allowed):
         missing = np.isnan(Y)
@@ -298,8 +346,20 @@ class Reconstructor(
                 "given, reads rows with missing measurements; take it, or impute them."
             )
 
-    def _shaped(self, signals):
-        return signals.ravel() if self._signal_ndim == 1 else signals
+    def _validation(self, X_val, y_val):
+        """The pairs of early stopping as the estimator takes them."""
+        if X_val is None and y_val is None:
+            return {}
+        if X_val is None or y_val is None:
+            raise ValueError("Only one of X_val and y_val is given: give both.")
+        Y = validate_data(self, X_val, reset=False, **_CHECKED)
+        return {"X_val": _as_rows(y_val, np.asarray(y_val)), "y_val": Y}
+
+    def _shaped(self, found):
+        """Signals, or a tuple of arrays like them, with as many dimensions as in the fit."""
+        if isinstance(found, tuple):
+            return tuple(map(self._shaped, found))
+        return found.ravel() if self._signal_ndim == 1 else found
 
     def _template(self):
         return DivergenceRegularizedINN() if self.estimator is None else self.estimator
@@ -310,102 +370,22 @@ class Reconstructor(
             return process_routing(self, method, **params)["estimator"][method]
         return params
 
-    def _seed(self, estimator):
+    def _seeded(self, estimator):
+        """The estimator, with random states from that of this regressor."""
         if self.random_state is None:
-            return
+            return estimator
         rng = check_random_state(self.random_state)
         for name in sorted(estimator.get_params()):
             if name == "random_state" or name.endswith("__random_state"):
                 estimator.set_params(**{name: rng.randint(2**31 - 1)})
-
-
-class _ReconstructionScorer(_BaseScorer):
-    """A scorer of scikit-learn in which signals and measurements change places."""
-
-    def _score(self, method_caller, estimator, X, y_true, **kwargs):
-        if is_regressor(estimator):
-            raise ValueError(
-                f"{type(estimator).__name__} predicts y from X: use scikit-learn's own scorers "
-                "with it. reconstruction_scorer is for estimators with fit(X, Y) and predict(Y)."
-            )
-        signals = check_array(X, dtype=None, input_name="X")
-        found = _reconstruct(estimator, y_true)
-        return self._sign * self._score_func(signals, found, **self._kwargs | kwargs)
-
-    def __repr__(self):
-        return super().__repr__().replace("make_scorer", "reconstruction_scorer")
-
-
-def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
-    """Make a scorer that compares ``estimator.predict(Y)`` with the signals X.
-
-    For searches and cross-validation of estimators with ``fit(X, Y)`` and ``predict(Y)``, for which
-    scikit-learn's own scorers would compare ``predict(X)`` with Y. In a pipeline the last step
-    reconstructs, and the steps before it are inverted.
-
-    Parameters
-    ----------
-    metric : str or callable, default="r2"
-        The name of one of scikit-learn's scorers, or ``metric(X_true, X_found) -> float``.
-    greater_is_better : bool, default=True
-        False for a metric that is a loss, whose sign is changed. Not used for names.
-    **kwargs : dict
-        More arguments of the metric.
-
-    Returns
-    -------
-    scorer : callable
-        ``scorer(estimator, X, Y) -> float``; greater is better. Weights of the samples and other
-        metadata as with the scorers of :func:`sklearn.metrics.make_scorer`.
-
-    Raises
-    ------
-    ValueError
-        From the scorer, if the estimator is a regressor such as :class:`Reconstructor`.
-
-    Examples
-    --------
-    >>> from sklearn.model_selection import GridSearchCV
-    >>> from skinvbayes import DivergenceRegularizedINN, reconstruction_scorer
-    >>> from skinvbayes.datasets import make_bimodal
-    >>> problem = make_bimodal(300, noise_level=0.3, random_state=0)
-    >>> search = GridSearchCV(
-    ...     DivergenceRegularizedINN(max_iter=30, random_state=0),
-    ...     {"epsilon": [0.001, 0.09, 5.0]},
-    ...     scoring=reconstruction_scorer("neg_root_mean_squared_error"),
-    ...     cv=3,
-    ... )
-    >>> search.fit(problem.X, problem.Y).best_params_
-    {'epsilon': 0.09}
-    """
-    if isinstance(metric, str):
-        scorer = get_scorer(metric)
-        return _ReconstructionScorer(scorer._score_func, scorer._sign, scorer._kwargs | kwargs)
-    if not callable(metric):
-        raise TypeError(f"metric must be a name or a callable; got {metric!r}.")
-    return _ReconstructionScorer(metric, 1 if greater_is_better else -1, kwargs)
-
-
-def _learner(estimator):
-    """The estimator of this package in a pipeline or a search; None if there is none."""
-    if estimator is None or isinstance(estimator, BaseINN):
         return estimator
-    last = isinstance(estimator, Pipeline)
-    return _learner(estimator[-1] if last else getattr(estimator, "estimator", None))
 
 
-def _reconstruct(estimator, Y, **params):
-    """Predict signals; of a pipeline, with its last step and the inverse of the other steps.
+def _has_operator(estimator):
+    """Whether this is an estimator of this package to which the operator was given."""
+    return isinstance(estimator, BaseINN) and is_given(estimator.operator)
 
-    ``Pipeline.predict`` would transform the measurements as if they were signals.
-    """
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if not isinstance(estimator, Pipeline):
-        return estimator.predict(Y, **params)
-    found = _reconstruct(estimator[-1], Y, **params)
-    if isinstance(found, tuple) and len(estimator) > 1:
-        raise ValueError(
-            "The standard deviation cannot be taken back through the steps of a pipeline. Wrap the "
-            "estimator without them: it scales signals and measurements by itself."
-        )
-    return estimator[:-1].inverse_transform(found) if len(estimator) > 1 else found
+
+def _as_rows(given, array):
+    """Signals as rows; a data frame as it is, since its names are for the estimator."""
+    return given if hasattr(given, "columns") else array.reshape(len(array), -1)

@@ -4,6 +4,8 @@ import zlib
 
 import numpy as np
 
+from ..numerics.modes import OwnModes
+from ..numerics.progress import reporting
 from .lazy import chunkwise, is_lazy, row_of_zeros
 from .r2 import variance_weighted_r2
 from .validation import can_measure, check_measurements, check_pairs, check_ready, check_signals
@@ -11,7 +13,7 @@ from .validation import can_measure, check_measurements, check_pairs, check_read
 __all__ = ["ScoreMethod"]
 
 
-class ScoreMethod:
+class ScoreMethod(OwnModes):
     """The method ``score``.
 
     The class that inherits it defines ``_checked_posterior(Y)`` and ``_reads_missing``.
@@ -39,22 +41,23 @@ class ScoreMethod:
             1 for perfect reconstruction, 0 for that of the mean signal.
         """
         check_ready(self)
-        if y is None and can_measure(self):
-            found = self._found_of_drawn(X)
-        elif is_lazy(X) or is_lazy(y):
-            rows = [None if part is None else row_of_zeros(part) for part in (X, y)]
-            check_pairs(self, *rows, reset=False)
-            found = self._found(y)
-        else:
-            X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
-            found = self._checked_posterior(Y).mean
+        with reporting(self):
+            if y is None and can_measure(self):
+                found = self._found_of_drawn(X)
+            elif is_lazy(X) or is_lazy(y):
+                rows = [None if part is None else row_of_zeros(part) for part in (X, y)]
+                check_pairs(self, *rows, reset=False)
+                found = self._found(y)
+            else:
+                X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
+                found = self._checked_posterior(Y).mean
         return variance_weighted_r2(X, found, sample_weight)
 
     @chunkwise
     def _found(self, y):
         """Reconstructions from measurements, which may be of shape (n_samples,)."""
-        missing = {"allow_missing": self._reads_missing}
-        return self._checked_posterior(check_measurements(self, y, ensure_2d=False, **missing)).mean
+        Y = check_measurements(self, y, allow_missing=self._reads_missing)
+        return self._checked_posterior(Y).mean
 
     @chunkwise
     def _found_of_drawn(self, X):

@@ -17,6 +17,8 @@ from sklearn.utils.validation import (
 
 from ..noise.model import NoiseModel
 from ..operators import as_nonlinear_operator
+from ..operators.real import refuse_complex_data
+from ..problem.measurement import check_size
 from ..problem.nonlinear_measurement import measurement_by
 from ..training.specification import Pairs
 from .measurement_names import check_measurement_names
@@ -30,6 +32,7 @@ __all__ = [
     "check_targets",
     "is_given",
     "training_pairs",
+    "validation_pairs",
 ]
 
 _DTYPES = [np.float64, np.float32]
@@ -46,14 +49,14 @@ def is_given(parameter):
     return parameter is not None and not isinstance(parameter, str)
 
 
-def training_pairs(estimator, X, y, sample_weight, previous=None):
+def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None):
     """Distinct pairs and their weights, in double precision.
 
     Parameters
     ----------
     estimator : BaseINN
         The estimator; it takes up sizes and names of the first pairs.
-    X, y, sample_weight
+    X, y, sample_weight, groups
         As given to ``fit``. Without y, measurements are drawn where operator and noise are given.
     previous : Trained, default=None
         What was learned from the first pairs, which these must fit.
@@ -62,6 +65,8 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
     -------
     pairs : Pairs
         Each pair that counts once, in a fixed order.
+    groups : ndarray of int of shape (n_pairs,) or None
+        The group of each, counted from zero; of equal pairs the first one.
 
     Raises
     ------
@@ -76,9 +81,61 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
             "DivergenceRegularizedINN learns the prior by itself, and takes nonlinear operators."
         )
     reset = previous is None
-    drawn = y is None and can_measure(estimator)
-    if drawn:
-        X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)
+    X, Y, weight = _checked(estimator, X, y, sample_weight, reset)
+    if reset and len(X) < 2:
+        raise ValueError(
+            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
+            f"required by {type(estimator).__name__}: give at least 2 pairs of signal and "
+            "measurement."
+        )
+    if groups is not None:
+        groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
+        check_consistent_length(X, groups)
+    pairs, groups = _distinct_pairs(X, Y, weight, groups)
+    if Y.shape[1] == 0:
+        if reset:
+            measurement = _given_measurement(estimator, pairs.X)
+            rng = check_random_state(estimator.random_state)
+        else:
+            measurement, generator = previous.problem.measurement, previous.continuation.generator
+            seed = torch.randint(2**31 - 1, (), generator=generator, device="cpu")
+            rng = check_random_state(int(seed))
+        pairs = pairs._replace(Y=measurement.drawn(pairs.X, rng))
+    return pairs, groups
+
+
+def validation_pairs(estimator, X_val, y_val, sample_weight_val):
+    """Distinct pairs that are not trained on; they must fit those that are.
+
+    Parameters
+    ----------
+    estimator : BaseINN
+        The estimator, with the sizes and names of the training's pairs.
+    X_val, y_val, sample_weight_val
+        As given to ``fit``. Without y_val, measurements are drawn where operator and noise are
+        given.
+
+    Returns
+    -------
+    pairs : Pairs
+    """
+    try:
+        X, Y, weight = _checked(estimator, X_val, y_val, sample_weight_val, False)
+        check_size("the signals X", np.abs(X).max())
+        check_size("the measurements y", np.nanmax(np.abs(Y), initial=0))
+    except ValueError as error:
+        raise ValueError(f"X_val, y_val and sample_weight_val do not fit: {error}") from error
+    pairs, _ = _distinct_pairs(X, Y, weight)
+    if Y.shape[1] > 0:
+        return pairs
+    measurement = _given_measurement(estimator, pairs.X)
+    return pairs._replace(Y=measurement.drawn(pairs.X, np.random.RandomState(len(X))))
+
+
+def _checked(estimator, X, y, sample_weight, reset):
+    """Signals, measurements and weights, in double precision; without y no measurements."""
+    if y is None and can_measure(estimator):
+        X = _signals(estimator, X, reset=reset)
         Y = np.empty((len(X), 0))
         if reset:
             check_measurement_names(estimator, Y, reset=True)
@@ -90,40 +147,28 @@ def training_pairs(estimator, X, y, sample_weight, previous=None):
             "operator that is given can missing measurements be left out; give it, or complete "
             "the rows."
         )
-    if reset and len(X) < 2:
-        raise ValueError(
-            f"Found array with {len(X)} sample(s) (shape={X.shape}) while a minimum of 2 is "
-            f"required by {type(estimator).__name__}: give at least 2 pairs of signal and "
-            "measurement."
-        )
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weight.sum() > 0:
+    if not weight.any():
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
-    pairs = _distinct_pairs(X.astype(np.float64), Y.astype(np.float64), weight)
-    return _measured(estimator, pairs, previous) if drawn else pairs
+    # sums of large weights are finite
+    return X.astype(np.float64), Y.astype(np.float64), weight / weight.max()
 
 
-def _measured(estimator, signals, previous):
-    """Pairs of signals and measurements of them, whose noise is new in every pass."""
-    if previous is None:
-        measurement = measurement_by(estimator.operator, signals.X.shape[1], lambda: signals.X)
-        estimator.n_measurements_in_ = n_measurements = measurement.noise.n_measurements
-        level = estimator.noise_level if is_given(estimator.noise_level) else None
-        noise = NoiseModel.given(level, estimator.noise_covariance, n_measurements=n_measurements)
-        measurement = replace(measurement, noise=noise)
-        rng = check_random_state(estimator.random_state)
-    else:
-        measurement, generator = previous.problem.measurement, previous.continuation.generator
-        rng = check_random_state(int(torch.randint(2**31 - 1, (), generator=generator)))
-    return signals._replace(Y=measurement.drawn(signals.X, rng))
+def _given_measurement(estimator, X):
+    """How signals are measured, where operator and noise are given."""
+    measurement = measurement_by(estimator.operator, X.shape[1], lambda: X)
+    estimator.n_measurements_in_ = n_measurements = measurement.noise.n_measurements
+    level = estimator.noise_level if is_given(estimator.noise_level) else None
+    noise = NoiseModel.given(level, estimator.noise_covariance, n_measurements=n_measurements)
+    return replace(measurement, noise=noise)
 
 
 def check_pairs(estimator, X, y, *, reset, allow_missing=False):
     """Signals of shape (n, n_features) and measurements of shape (n, n_measurements)."""
     checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
-    X = validate_data(estimator, X, y=checked, reset=reset, dtype=_DTYPES)
+    X = _signals(estimator, X, y=checked, reset=reset)
     expected = None if reset else estimator.n_measurements_in_
-    Y = _measurements(estimator, y, expected, False, allow_missing)
+    Y = _measurements(estimator, y, expected, allow_missing)
     check_consistent_length(X, Y)
     if reset:
         estimator.n_measurements_in_ = Y.shape[1]
@@ -141,8 +186,7 @@ def check_ready(estimator):
         If its parameter ``operator`` has been changed since.
     """
     check_is_fitted(estimator)
-    given = getattr(estimator, "_given_operator", estimator.operator)  # callbacks have none
-    if not _is_same(estimator.operator, given):
+    if not _is_same(estimator.operator, estimator._given_operator):
         raise ValueError(
             f"The parameter operator of this {type(estimator).__name__} was changed after it was "
             "fitted, which does not change what was learned: fit again, or take "
@@ -155,24 +199,28 @@ def _is_same(first, second):
     """Whether two operators are one object, or equal as those are that were stored and loaded."""
     if first is second:
         return True
-    return type(first) is type(second) and joblib.hash(first) == joblib.hash(second)
+    try:
+        return type(first) is type(second) and joblib.hash(first) == joblib.hash(second)
+    except Exception:  # what cannot be pickled was not loaded either
+        return False
 
 
 def check_signals(estimator, X):
     """Signals for a fitted estimator."""
     check_ready(estimator)
-    return validate_data(estimator, X, reset=False, dtype=_DTYPES)
+    return _signals(estimator, X, reset=False)
 
 
-def check_measurements(estimator, Y, *, ensure_2d=True, allow_missing=False):
+def check_measurements(estimator, Y, *, allow_missing=False):
     """Measurements for a fitted estimator, with NaN where one is missing, if that is allowed."""
     check_ready(estimator)
-    return _measurements(estimator, Y, estimator.n_measurements_in_, ensure_2d, allow_missing)
+    return _measurements(estimator, Y, estimator.n_measurements_in_, allow_missing)
 
 
 def check_targets(estimator, Z):
     """Points of z-space for a fitted estimator."""
     check_ready(estimator)
+    refuse_complex_data(Z, "Z")
     Z = check_array(Z, dtype=_DTYPES, input_name="Z")
     if Z.shape[1] != estimator.n_features_in_:
         raise ValueError(
@@ -182,13 +230,20 @@ def check_targets(estimator, Z):
     return Z
 
 
-def _measurements(estimator, Y, expected, ensure_2d, allow_missing=False):
+def _signals(estimator, X, **options):
+    refuse_complex_data(X, "X")
+    return validate_data(estimator, X, dtype=_DTYPES, **options)
+
+
+def _measurements(estimator, Y, expected, allow_missing=False):
+    """Rows of measurements; an array of shape (n_samples,) holds one measurement for each."""
+    refuse_complex_data(Y, "y")
     check_measurement_names(estimator, Y, reset=expected is None)
     # rows of another size are told by what they hold first, as scikit-learn does
     fits = expected is None or math.prod(np.shape(Y)[1:]) == expected
     finite = "allow-nan" if fits else True
     options = {"dtype": _DTYPES, "ensure_all_finite": finite, "input_name": "y"}
-    Y = check_array(Y, ensure_2d=ensure_2d, **options)
+    Y = check_array(Y, ensure_2d=expected not in (None, 1), **options)
     Y = Y.reshape(len(Y), -1)
     missing = np.isnan(Y)
     if missing.any() and not allow_missing:
@@ -212,11 +267,13 @@ def _measurements(estimator, Y, expected, ensure_2d, allow_missing=False):
     return Y
 
 
-def _distinct_pairs(X, Y, weight):
+def _distinct_pairs(X, Y, weight, groups=None):
     """The pairs that count, once each and in a fixed order, with the sums of their weights.
 
+    Their groups are counted from zero.
+
     A weight then means the same as repetition, and the order of the pairs does not matter, to the
-    last bit of the model.
+    last bit of the model. Nor do the units of the weights: see :func:`_in_pairs`.
     """
     n_features = X.shape[1]
     counted = np.flatnonzero(weight > 0)
@@ -229,8 +286,24 @@ def _distinct_pairs(X, Y, weight):
     # by a noisy number first, whose order does not depend on the units
     order = order[rows[order, -1].argsort(kind="stable")]
     rows, weight = rows[order], weight[counted][order]
+    groups = None if groups is None else groups[counted][order]
     new = np.ones(len(rows), dtype=bool)
     new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
     if not new.all():
         rows, weight = rows[new], np.add.reduceat(weight, np.flatnonzero(new))
-    return Pairs(rows[:, :n_features], rows[:, n_features:], weight)
+        groups = None if groups is None else groups[new]
+    weight = _in_pairs(weight)
+    pairs = Pairs(rows[:, :n_features], rows[:, n_features:], weight)
+    if not weight.all():
+        pairs, groups = pairs.rows(weight > 0), None if groups is None else groups[weight > 0]
+    return pairs, None if groups is None else np.unique(groups, return_inverse=True)[1]
+
+
+def _in_pairs(weight):
+    """Weights whose sum is the number of equally weighted pairs that would tell as much.
+
+    This is Kish's effective number, (Σ w)² / Σ w². The rounding makes the bits of the model
+    independent of the units of the weights; ratios below 10⁻⁴⁵ become zero.
+    """
+    weight = (weight / weight.max()).astype(np.float32).astype(np.float64)
+    return weight * (weight.sum() / (weight**2).sum())

@@ -15,6 +15,8 @@ import torch
 from ..inversion import InvertibleMap, invert
 from ..numerics import chunks
 from ..numerics.krylov import lowest_eigenvalues
+from ..numerics.progress import tracked
+from ..numerics.tensors import as_tensor, identity_like
 from .gauss_newton import line_integral, minimize
 from .row_operator import RowOperator
 from .trained_map import TrainedMap
@@ -85,13 +87,13 @@ class AdaptedNetwork(InvertibleMap):
         white = np.random.RandomState(0).standard_normal((n_draws, w.shape[1]))
         spectrum, axes = torch.linalg.eigh(self._linear(w))
         scales = (variance * self.ratio / spectrum.clamp(min=_FLATTEST)).sqrt()
-        for draw in torch.from_numpy(white).to(w):
+        for draw in as_tensor(white).to(w):
             yield guess + torch.einsum("nij,nj->ni", axes, scales * draw)
 
     def _linear(self, w):
         """The Jacobians for Gaussian signals, of shape (n_samples, n_features, n_features)."""
         G, H = self.known.matrix(w), (self.other or self.known).matrix(w)
-        matrix = H + self.ratio * (torch.eye(len(G)).to(G) - G)
+        matrix = H + self.ratio * (identity_like(len(G), G) - G)
         return matrix.expand(len(w), *G.shape)
 
     @property
@@ -132,7 +134,7 @@ class AdaptedNetwork(InvertibleMap):
     def _lowest(self, u):
         if self.matrix_free:
             start = np.random.RandomState(0).standard_normal(u.shape[1])
-            start = torch.from_numpy(start).to(u).expand(u.shape)
+            start = as_tensor(start).to(u).expand(u.shape)
             return lowest_eigenvalues(self.adjoint_product(u), start, max_iter=_MOST_STEPS)
         J = self.jacobian(u)
         return torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0]
@@ -221,7 +223,7 @@ class AdaptedMap(TrainedMap):
             found = invert(network.weighted(first), w, start=self._guess(w))
         start = found.x
         n_steps = max(1, math.ceil(math.log(ratio / first) / math.log(_GROWTH)))
-        for step in range(1, n_steps + 1):
+        for step in tracked(range(1, n_steps + 1), "reconstruction"):
             share = step / n_steps
             found = invert(network.weighted(first * (ratio / first) ** share), w, start=found.x)
         if (ratio > 1 or network.other is not None) and not network.surely_monotone():
@@ -250,9 +252,9 @@ class AdaptedMap(TrainedMap):
         lowest = torch.where(going, lowest, torch.inf)
         for start in network.likely_signals(w[rows], self.variance):
             ended = minimize(potential, start.cpu().numpy())
-            u = torch.from_numpy(ended.u).to(w)
+            u = as_tensor(ended.u).to(w)
             energy = potential.energy(u)
-            lower = torch.from_numpy(ended.converged).to(w.device) & (energy < lowest)
+            lower = as_tensor(ended.converged).to(w.device) & (energy < lowest)
             best, lowest = torch.where(lower[:, None], u, best), torch.where(lower, energy, lowest)
         found.x[rows] = best
         found.residual[rows] = torch.linalg.vector_norm(network(best) - w[rows], dim=1)
@@ -272,10 +274,10 @@ class _Potential:
         return np.zeros((len(u), 0, u.shape[1]))
 
     def gradient(self, u, rows):
-        return (self._of(rows)(torch.from_numpy(u).to(self.w)) - self.w[rows]).cpu().numpy()
+        return (self._of(rows)(as_tensor(u).to(self.w)) - self.w[rows]).cpu().numpy()
 
     def hessian(self, u, rows):
-        J = self._of(rows).jacobian(torch.from_numpy(u).to(self.w)).cpu().numpy()
+        J = self._of(rows).jacobian(as_tensor(u).to(self.w)).cpu().numpy()
         return (J + J.transpose(0, 2, 1)) / 2
 
     def energy(self, u):
@@ -283,7 +285,7 @@ class _Potential:
         rows = np.arange(len(u))
         end = u.cpu().numpy()
         integral = line_integral(lambda v: self.gradient(v, rows), np.zeros_like(end), end)
-        return torch.from_numpy(integral).to(u)
+        return as_tensor(integral).to(u)
 
     def _of(self, rows):
-        return self.network.rows(torch.from_numpy(rows))
+        return self.network.rows(as_tensor(rows))

@@ -22,6 +22,8 @@ import numpy as np
 import torch
 
 from ..numerics.krylov import conjugate_gradients, matrix_power
+from ..numerics.progress import portion, report_residuals
+from ..numerics.tensors import as_tensor
 from ..operators import Operator
 
 __all__ = ["ErrorModel"]
@@ -98,9 +100,11 @@ class ErrorModel:
         residual : Tensor of shape (n_samples,)
             The largest relative residual of the equations that were solved for a row.
         """
-        solution, residual = conjugate_gradients(precision_product, v)
+        with portion(0, 1 / 2):
+            solution, residual = _solve(precision_product, v)
         middle = self._middle(precision_product, solution)
-        result, other = conjugate_gradients(precision_product, middle)
+        with portion(1 / 2, 1):
+            result, other = _solve(precision_product, middle)
         return result, torch.maximum(residual, other)
 
     def root_product(self, precision_product, v):
@@ -108,8 +112,12 @@ class ErrorModel:
 
         Parameters and results are as in :meth:`product`.
         """
-        middle, change = matrix_power(lambda w: self._middle(precision_product, w), v, 0.5)
-        result, residual = conjugate_gradients(precision_product, middle)
+        with portion(0, 1 / 2):
+            middle, change = matrix_power(
+                lambda w: self._middle(precision_product, w), v, 0.5, report=report_residuals
+            )
+        with portion(1 / 2, 1):
+            result, residual = _solve(precision_product, middle)
         return result, torch.maximum(residual, change)
 
     def _middle(self, precision_product, v):
@@ -123,7 +131,11 @@ class ErrorModel:
 
     def _informed(self, v):
         """``AᵀA v``."""
-        return torch.from_numpy(self.information.forward(v.cpu().numpy())).to(v)
+        return as_tensor(self.information.forward(v.cpu().numpy())).to(v)
+
+
+def _solve(product, b):
+    return conjugate_gradients(product, b, report=report_residuals)
 
 
 def _roots(P):
@@ -153,5 +165,5 @@ def _raised(matrices, least):
 
 def _cholesky(matrices):
     """Lower triangular factors, and which of the matrices have one: the positive definite ones."""
-    lower, info = torch.linalg.cholesky_ex(torch.from_numpy(matrices))
+    lower, info = torch.linalg.cholesky_ex(as_tensor(matrices))
     return lower.numpy(), (info == 0).numpy()

@@ -20,6 +20,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from ..numerics.tensors import as_tensor
+
 __all__ = ["Objective", "Solution", "line_integral", "minimize", "solve_definite"]
 
 _NODES, _PATH_NODES = 4, 32  # of the quadrature along a step, and along a path between far points
@@ -166,9 +168,9 @@ def solve_definite(matrices, vectors):
     definite : ndarray of shape (n_samples,)
         Whether it is.
     """
-    lower, info = torch.linalg.cholesky_ex(torch.from_numpy(matrices))
+    lower, info = torch.linalg.cholesky_ex(as_tensor(matrices))
     definite = (info == 0).numpy() & np.isfinite(matrices).all(axis=(1, 2))
     solutions = np.zeros_like(vectors)
-    right = torch.from_numpy(vectors[definite])[:, :, None]
+    right = as_tensor(vectors[definite])[:, :, None]
     solutions[definite] = torch.cholesky_solve(right, lower[definite])[:, :, 0].numpy()
     return solutions, definite

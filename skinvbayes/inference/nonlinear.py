@@ -15,6 +15,8 @@ from sklearn.exceptions import ConvergenceWarning
 from ..inversion import InvertibleMap
 from ..noise.missing import ObservedPrecision
 from ..numerics import chunks
+from ..numerics.progress import tracked
+from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..operators import Operator
@@ -80,11 +82,12 @@ class LearnedPrior:
         c = self.coordinates
         if c.isotropic_norm is not None:
             return (self.signal_std * c.inverse_basis / c.scale) ** 2
-        informed = self.forward.matrix(torch.empty(0, dtype=torch.float64)).diagonal().numpy()
+        like = torch.empty(0, dtype=torch.float64, device="cpu")
+        informed = self.forward.matrix(like).diagonal().numpy()
         return c.unit_weight(self.epsilon) / np.maximum(1 - informed, np.finfo(np.float32).eps)
 
     def _tensor(self, u):
-        return torch.from_numpy(u).to(self.network.device)
+        return as_tensor(u).to(self.network.device)
 
 
 @dataclass
@@ -157,7 +160,7 @@ class NonlinearMap:
         decrement, converged = np.empty(len(Y)), np.empty(len(Y), dtype=bool)
         with single_thread(), torch.no_grad():
             starts, std = self._starting_points()
-            for part in chunks.slices(len(Y), self.chunk_size):
+            for part in tracked(chunks.slices(len(Y), self.chunk_size), "reconstruction"):
                 points = starts.of(Y[part] / std)
                 found = _lowest(self._objective(Y[part]), points)
                 X[part] = self.prior.coordinates.to_signals(found.u)
@@ -239,7 +242,7 @@ class NonlinearPosterior(Posterior):
 def _lowest(objective, starts):
     """The lowest of the minimisers that are reached from several starts, row by row."""
     best = lowest = None
-    for start in starts:
+    for start in tracked(starts, "reconstruction"):
         found = minimize(objective, start)
         energy = objective.energy(found.u)
         if best is None:

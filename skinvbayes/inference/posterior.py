@@ -11,12 +11,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ..numerics import chunks
+from ..numerics.progress import tracked
+from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from .error_model import ErrorModel
 from .trained_map import TrainedMap, named_rows
 
-__all__ = ["N_PROBES", "Posterior"]
+__all__ = ["N_PROBES", "Posterior", "gaussian_quantile"]
 
 N_PROBES = 64  # random signs that the diagonal of a covariance is estimated from
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
@@ -121,9 +123,7 @@ class Posterior:
         lower, upper : ndarrays of shape (n_samples, n_features)
             In the units of the signals.
         """
-        if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
-            raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
-        half = float(norm.ppf((1 + coverage) / 2)) * self.std()[0]
+        half = gaussian_quantile(coverage) * self.std()[0]
         return self.mean - half, self.mean + half
 
     def sample(self, n_samples=1, random_state=None, method="auto"):
@@ -185,7 +185,7 @@ class Posterior:
     def _covariances(self):
         """Slices of the rows and the covariances of their errors, in chunks that bound memory."""
         n, n_indefinite = len(self.mean), 0
-        for rows in chunks.slices(n, self._chunk_size):
+        for rows in tracked(chunks.slices(n, self._chunk_size), "covariances"):
             S, indefinite = self._covariance_of(rows)
             n_indefinite += indefinite.sum()
             yield rows, S
@@ -213,7 +213,8 @@ class Posterior:
         """Diagonals of the covariances from products with random signs, and standard errors."""
         X, rng = self.mean, check_random_state(random_state)
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
-        for rows in chunks.slices(len(X), chunks.MOST_VECTORS // n_probes):
+        parts = chunks.slices(len(X), chunks.MOST_VECTORS // n_probes)
+        for rows in tracked(parts, "standard deviations"):
             v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
             repeated = np.repeat(np.arange(len(X))[rows], n_probes)
             image, unsolved = self._apply("product", v.reshape(-1, X.shape[1]), repeated)
@@ -244,7 +245,7 @@ class Posterior:
             return errors
         n_samples, d = white.shape[1:]
         white, flat = white.reshape(-1, d), errors.reshape(-1, d)
-        for part in chunks.slices(len(white), chunks.BASIS_ENTRIES // d):
+        for part in tracked(chunks.slices(len(white), chunks.BASIS_ENTRIES // d), "samples"):
             repeated = np.arange(len(white))[part] // n_samples
             flat[part], unsolved = self._apply("root_product", white[part], repeated)
             residual = max(residual, unsolved)
@@ -253,7 +254,7 @@ class Posterior:
 
     def _apply(self, name, vectors, rows):
         """A method of the error model applied to vectors at rows; its largest residual."""
-        points, v = self.mean[rows].astype(np.float64), torch.from_numpy(vectors)
+        points, v = self.mean[rows].astype(np.float64), as_tensor(vectors)
         map_, error_model = self._of(self.Y[rows])
         with single_thread():
             product = map_.precision_product(points, error_model.factor)
@@ -261,6 +262,13 @@ class Posterior:
                 function = getattr(error_model, name)
                 image, residual = function(product, v.to(map_.network.device))
         return image.cpu().numpy(), float(residual.max())
+
+
+def gaussian_quantile(coverage):
+    """Half the length of the interval that holds a standard Gaussian with this probability."""
+    if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
+        raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
+    return float(norm.ppf((1 + coverage) / 2))
 
 
 def _positive(variance):

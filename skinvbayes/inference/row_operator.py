@@ -7,6 +7,8 @@ that there are in row i, among zeros, z_i = AᵀQ_i y_i and its forward map is G
 import numpy as np
 import torch
 
+from ..numerics.tensors import as_tensor
+
 __all__ = ["RowGram", "RowOperator"]
 
 
@@ -72,10 +74,10 @@ class RowOperator:
         if self.by_matrices:
             return torch.einsum("nij,nj->ni", self.matrix(u), u)
         image = self.gram.forward(u.detach().cpu().double().numpy())
-        return torch.from_numpy(image / self.coordinates.isotropic_norm).to(u)
+        return as_tensor(image / self.coordinates.isotropic_norm).to(u)
 
     def matrix(self, like):
         """The matrices, with dtype and device of a tensor."""
         if self._matrices is None:
-            self._matrices = torch.from_numpy(self.coordinates.unit_maps(self.gram.to_dense()))
+            self._matrices = as_tensor(self.coordinates.unit_maps(self.gram.to_dense()))
         return self._matrices.to(like)

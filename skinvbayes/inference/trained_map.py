@@ -9,6 +9,8 @@ from torch.func import vjp
 
 from ..inversion import InvertibleMap, invert
 from ..numerics import chunks
+from ..numerics.progress import tracked
+from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..problem.coordinates import Coordinates
@@ -51,7 +53,7 @@ class TrainedMap:
                 failed.append(~found.converged.cpu().numpy())
             return self.coordinates.to_targets(image.cpu().numpy())
 
-        Z = self._rows(forward, X, X.shape[1:])
+        Z = self._rows(forward, X, X.shape[1:], what="forward map")
         if failed and np.concatenate(failed).any():
             rows = np.flatnonzero(np.concatenate(failed))
             warn_caller(
@@ -71,11 +73,11 @@ class TrainedMap:
                 unit = network.jacobian(u)
             else:
                 w = self.coordinates.from_targets(rows[:, X.shape[1] :])
-                unit = network.jacobian_at_image(u, torch.from_numpy(w).to(u))
+                unit = network.jacobian_at_image(u, as_tensor(w).to(u))
             return self.coordinates.to_jacobian(unit.cpu().numpy())
 
         rows = X if Z is None else np.hstack([X, Z])
-        return self._rows(jacobian, rows, 2 * X.shape[1:], self._jacobian_rows)
+        return self._rows(jacobian, rows, 2 * X.shape[1:], self._jacobian_rows, what="Jacobians")
 
     def logabsdet_gradient(self, X):
         """∇log|det Dφ(x)|, of shape (n_samples, n_features)."""
@@ -86,7 +88,7 @@ class TrainedMap:
                 (unit,) = torch.autograd.grad(self.network.frozen().logabsdet(u).sum(), u)
             return self.coordinates.to_signal_gradient(unit.cpu().numpy())
 
-        return self._rows(gradient, X, X.shape[1:], self._jacobian_rows)
+        return self._rows(gradient, X, X.shape[1:], self._jacobian_rows, what="gradients")
 
     def precision_product(self, X, factor=None):
         """Multiplication by the symmetric parts of ``Aᵀ Dφ(x)``, without forming them.
@@ -108,7 +110,7 @@ class TrainedMap:
             return self.coordinates.to_product(network.adjoint_product(u))
         if network.explicit_inverse is not None or not self._is_isotropic:
             return self._dense_product(X, factor)
-        A = None if factor is None else torch.from_numpy(factor.to_dense()).to(u)
+        A = None if factor is None else as_tensor(factor.to_dense()).to(u)
         _, pull_back = vjp(network, u)
         # the adjoint of the adjoint is the product with Dφ itself
         _, push_forward = vjp(lambda v: pull_back(v)[0], torch.zeros_like(u))
@@ -125,7 +127,7 @@ class TrainedMap:
         """The same by matrices."""
         J = self.jacobian(X)
         J = J if factor is None else factor.to_dense().T @ J
-        J = torch.from_numpy((J + J.transpose(0, 2, 1)) / 2)
+        J = as_tensor((J + J.transpose(0, 2, 1)) / 2)
         return lambda v: torch.einsum("nij,nj->ni", J.to(v), v)
 
     def inverse(self, rows, targets):
@@ -150,13 +152,14 @@ class TrainedMap:
         residuals, converged = [], []
 
         def inverse(part):
-            unit = torch.from_numpy(self.coordinates.from_targets(targets(part)))
+            unit = as_tensor(self.coordinates.from_targets(targets(part)))
             found = self.for_rows(part)._invert(unit.to(self.network.device))
             residuals.append(self._residual_scale * found.residual.cpu().numpy())
             converged.append(found.converged.cpu().numpy())
             return self.coordinates.to_signals(found.x.cpu().numpy())
 
-        X = self._rows(inverse, rows, self.coordinates.signal_mean.shape, self._inversion_rows)
+        shape, size = self.coordinates.signal_mean.shape, self._inversion_rows
+        X = self._rows(inverse, rows, shape, size, what="reconstruction")
         residual = np.concatenate(residuals)
         return X, residual, np.concatenate(converged)
 
@@ -215,13 +218,16 @@ class TrainedMap:
         return chunks.chunk_size(self.coordinates.n_features**2)
 
     def _unit_signals(self, rows):
-        return torch.from_numpy(self.coordinates.from_signals(rows)).to(self.network.device)
+        return as_tensor(self.coordinates.from_signals(rows)).to(self.network.device)
 
-    def _rows(self, function, rows, shape, size=None):
-        """Apply a map of rows, whose results have this shape each, to chunks of them."""
+    def _rows(self, function, rows, shape, size=None, *, what):
+        """Apply a map of rows, whose results have this shape each, to chunks of them.
+
+        The progress display calls the results ``what``.
+        """
         result = np.empty((len(rows), *shape), dtype=rows.dtype)
         with single_thread(), torch.no_grad():
-            for part in chunks.slices(len(rows), size or chunks.MOST_ROWS):
+            for part in tracked(chunks.slices(len(rows), size or chunks.MOST_ROWS), what):
                 values = function(rows[part].astype(np.float64))
                 _check_range(values, result.dtype, part.start)
                 result[part] = values

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from ..numerics.jacobians import solve
+from ..numerics.progress import report_residuals
 from .invertible import InvertibleMap
 from .linear import solve_loosely
 from .settings import SETTINGS
@@ -203,6 +204,7 @@ def iterate_rows(
     batch = _Batch(function, target, start, threshold)
     found = start.clone(), torch.zeros_like(batch.rows), batch.size.clone()
     for n_steps in range(max_iter + 1):
+        report_residuals(batch.first, batch.size, batch.threshold, n_rows=len(start))
         going = batch.going(gain)
         n_going = int(going.sum()) if n_steps < max_iter else 0
         if n_going == 0 or (leave and 4 * n_going <= 3 * len(going)):

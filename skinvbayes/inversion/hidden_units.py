@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..numerics.tensors import identity_like
+
 __all__ = ["HiddenUnits"]
 
 
@@ -85,4 +87,4 @@ class HiddenUnits:
 
 
 def _inverse_of_one_plus(matrix):
-    return torch.linalg.inv(torch.eye(len(matrix)).to(matrix) + matrix)
+    return torch.linalg.inv(identity_like(len(matrix), matrix) + matrix)

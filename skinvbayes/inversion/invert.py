@@ -26,6 +26,7 @@ import torch
 from torch.linalg import vector_norm
 
 from ..numerics.chunks import chunk_size
+from ..numerics.progress import tracked
 from ..numerics.threads import single_thread
 from .chord import Equation
 from .newton import METHODS, polish
@@ -97,9 +98,10 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=SETTIN
     with single_thread():
         network = network.frozen()
         maps = [network.rows(slice(k * size, (k + 1) * size)) for k in range(len(parts))]
+        rows = list(zip(maps, parts, guesses, strict=True))
         found = [
             _invert_chunk(map_, part, guess, tol, METHODS[method], max_iter)
-            for map_, part, guess in zip(maps, parts, guesses, strict=True)
+            for map_, part, guess in tracked(rows, "reconstruction")
         ]
     return Inversion(*(torch.cat(field) for field in zip(*found, strict=True)))
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.func import vjp
 
 from ..numerics import jacobians
+from ..numerics.tensors import INITIAL, identity_like
 from .hidden_units import HiddenUnits
 from .settings import SETTINGS
 
@@ -91,7 +92,7 @@ class InvertibleMap(nn.Module):
 
     def magnitude(self) -> Tensor:
         """Size of the terms of φ(x) per length of x, to judge rounding by, of shape ()."""
-        return torch.ones(())
+        return torch.ones((), **INITIAL)
 
     def scale(self) -> Tensor:
         """The c of φ(x) = c (x − f(x)) + t with Lip(f) < 1, for the fixed-point iteration."""
@@ -128,7 +129,7 @@ class InvertibleMap(nn.Module):
     def jacobian_from(self, slopes: Tensor) -> Tensor:
         """A symmetric Dφ(x) from the slopes at x; here by products with the coordinates."""
         product, n_features = self.product_from(slopes), self._n_features(slopes)
-        directions = torch.eye(n_features).to(slopes)
+        directions = identity_like(n_features, slopes)
         columns = [product(d.expand(len(slopes), n_features)) for d in directions]
         return torch.stack(columns, dim=2)
 
@@ -192,4 +193,4 @@ def sample_stride(rows: Tensor) -> int:
 def reference_sample(n_features: int) -> Tensor:
     """Standard normal points, always the same, of shape (n_points, n_features)."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(SETTINGS.n_reference, n_features, generator=generator)
+    return torch.randn(SETTINGS.n_reference, n_features, generator=generator, **INITIAL)

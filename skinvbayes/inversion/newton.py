@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from torch.linalg import vector_norm
 
+from ..numerics.progress import report_residuals
 from .chord import approach, smallest_residual
 from .linear import directly, solver_for
 from .settings import SETTINGS
@@ -65,7 +66,9 @@ def _iterate(block, z, start, threshold, step, max_iter):
     stalled = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     residual = block(x) - z
     sizes = vector_norm(residual, dim=1)
+    first = sizes.clone()
     for _ in range(max_iter):
+        report_residuals(first, sizes, threshold)
         limit = torch.maximum(rounding * vector_norm(x[active], dim=1), threshold[active])
         going = ~(sizes[active] <= limit) & ~stalled
         active, residual = active[going], residual[going]

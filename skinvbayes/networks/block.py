@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..inversion import InvertibleMap
+from ..numerics.tensors import INITIAL
 from ..problem.smoothing import signal_bandwidth
 
 __all__ = ["ResidualBlock", "add_identity"]
@@ -132,8 +133,8 @@ class ResidualBlock(InvertibleMap):
     ):
         super().__init__()
         self.max_lipschitz = max_lipschitz * (1 - _MARGIN)
-        self.log_scale = nn.Parameter(torch.zeros(()))
-        self.shift = nn.Parameter(torch.zeros(n_features))
+        self.log_scale = nn.Parameter(torch.zeros((), **INITIAL))
+        self.shift = nn.Parameter(torch.zeros(n_features, **INITIAL))
         self._constants = self._memory = None
 
     def residual(self, x: Tensor) -> Tensor:

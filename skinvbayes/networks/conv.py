@@ -9,6 +9,7 @@ from torch import nn
 from torch.autograd import Function
 from torch.nn import functional as F
 
+from ..numerics.tensors import INITIAL, identity_like
 from ..problem.smoothing import noise_bandwidth
 from .image_filters import (
     Adjoint,
@@ -157,17 +158,17 @@ class ConvBlock(MonotoneBlock):
         first, signs = zip(
             *(first_filters(n, kernel_size, generator) for n in self.sizes), strict=True
         )
-        first[0].mul_(torch.linspace(0.75, 2.0, len(first[0]))[:, None, None])
+        first[0].mul_(torch.linspace(0.75, 2.0, len(first[0]), **INITIAL)[:, None, None])
         self.register_buffer("signs", torch.cat(signs))
         scales = zip(self.sizes, self.dilations, strict=True)
-        sharpness = torch.cat([torch.full((n,), 85.0 * d) for n, d in scales])
-        self.shift = nn.Parameter(torch.zeros(()))
-        self.slope = nn.Parameter(torch.zeros(()))
+        sharpness = torch.cat([torch.full((n,), 85.0 * d, **INITIAL) for n, d in scales])
+        self.shift = nn.Parameter(torch.zeros((), **INITIAL))
+        self.slope = nn.Parameter(torch.zeros((), **INITIAL))
         self.filters = nn.Parameter(torch.cat(first))
-        self.log_steep = nn.Parameter(torch.full((n_filters,), math.log(6.0)))
-        self.log_falling = nn.Parameter(torch.full((n_filters,), math.log(0.6)))
+        self.log_steep = nn.Parameter(torch.full((n_filters,), math.log(6.0), **INITIAL))
+        self.log_falling = nn.Parameter(torch.full((n_filters,), math.log(0.6), **INITIAL))
         self.log_sharpness = nn.Parameter(sharpness.log())
-        self.log_ratio = nn.Parameter(torch.full((n_filters,), math.log(7.0)))
+        self.log_ratio = nn.Parameter(torch.full((n_filters,), math.log(7.0), **INITIAL))
 
     tolerance = 1e-5  # far below the noise of usual images
     matrix_free = True
@@ -213,7 +214,7 @@ class ConvBlock(MonotoneBlock):
 
     def jacobian(self, x):
         """Dφ(x), from as many products as there are pixels; for small images."""
-        identity, matrices = torch.eye(x.shape[1]).to(x), []
+        identity, matrices = identity_like(x.shape[1], x), []
         for row in x:
             slopes = self.call_and_slopes(row[None])[1]
             matrices.append(self.product_from(slopes)(identity))

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
+from ..numerics.tensors import INITIAL, identity_like
 from .block import PENALTY
 from .log_sum_exp import Constants, hidden_units_of
 from .monotone import MonotoneBlock
@@ -76,7 +77,7 @@ class GradientBlock(MonotoneBlock):
             )
         (n_units,) = hidden_layer_sizes
         n_subtracted = n_units // 2 if n_subtracted is None else n_subtracted
-        sign = torch.ones(n_units)
+        sign = torch.ones(n_units, **INITIAL)
         sign[:n_subtracted] = -1
         self.n_pieces, self.n_subtracted = n_pieces, n_subtracted
         self.register_buffer("sign", sign)
@@ -85,12 +86,13 @@ class GradientBlock(MonotoneBlock):
         amplitude, sharpness = math.sqrt(1.35 / n_units), 0.65 * math.sqrt(n_units)
         if n_pieces > 2:
             amplitude, sharpness = 0.15 * math.sqrt(n_features / n_units), 2.0
-        direction = F.normalize(torch.randn(*shape, n_features, generator=generator), dim=-1)
-        self.register_buffer("anchor", torch.randn(shape, generator=generator))
-        self.factor = nn.Parameter(torch.eye(n_features) if dense else torch.ones(()))
-        self.weight = nn.Parameter(amplitude * direction)
-        self.bias = nn.Parameter(torch.zeros(shape))
-        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(sharpness)))
+        direction = torch.randn(*shape, n_features, generator=generator, **INITIAL)
+        self.register_buffer("anchor", torch.randn(shape, generator=generator, **INITIAL))
+        factor = torch.eye(n_features, **INITIAL) if dense else torch.ones((), **INITIAL)
+        self.factor = nn.Parameter(factor)
+        self.weight = nn.Parameter(amplitude * F.normalize(direction, dim=-1))
+        self.bias = nn.Parameter(torch.zeros(shape, **INITIAL))
+        self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(sharpness), **INITIAL))
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
@@ -157,7 +159,7 @@ class GradientBlock(MonotoneBlock):
             The τ, in [0, 1].
         """
         with torch.no_grad():
-            rest, identity = 1 - share, torch.eye(len(self.shift)).to(self.shift)
+            rest, identity = 1 - share, identity_like(len(self.shift), self.shift)
             parts = self._parts()
             square = rest * (parts.square + parts.floor * identity) + share * identity
             self.shift.mul_(rest)
@@ -275,7 +277,7 @@ class GradientBlock(MonotoneBlock):
         bias = (root[:, :, 0] ** 2 * self.bias).flatten()
         floor = parts.floor
         if self.factor.ndim:
-            floor = floor * torch.eye(len(self.factor)).to(floor)
+            floor = floor * identity_like(len(self.factor), floor)
         slope = parts.square + parts.lifted + floor
         return Constants(slope, inner, bias, outer, weight.flatten(0, 1), root[:, :, 0])
 
@@ -308,7 +310,7 @@ class GradientBlock(MonotoneBlock):
         self.factor.zero_()
         if self.factor.ndim:
             known = self.jacobian(mean[None])[0]
-            slope = slope if slope.ndim else slope * torch.eye(len(known)).to(known)
+            slope = slope if slope.ndim else slope * identity_like(len(known), known)
             self.factor.copy_(_root(slope - known))
         else:
             slope = slope.diagonal().mean() if slope.ndim else slope
@@ -319,7 +321,7 @@ class GradientBlock(MonotoneBlock):
         """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
         for _ in range(_FLOOR_STEPS):
             floor = self._parts().floor
-            self.factor.copy_(_root(matrix - floor * torch.eye(len(matrix)).to(matrix), 0.0))
+            self.factor.copy_(_root(matrix - floor * identity_like(len(matrix), matrix), 0.0))
 
     def _output(self, k, x, p):
         image = torch.addmm(k.linear(x) + self.shift, p, k.outer)

@@ -13,6 +13,8 @@ from torch.autograd import Function
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_weight
 
+from ..numerics.tensors import INITIAL
+
 __all__ = [
     "Adjoint",
     "correlation",
@@ -81,7 +83,7 @@ def _surrounded(images, reach):
 
 def smoothed(images, dilation, extend=mirrored):
     """Images smoothed by binomials for a dilated filter; ``extend`` continues them outwards."""
-    weights = torch.tensor([0.25, 0.5, 0.25]).to(images)
+    weights = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
     binomial = torch.outer(weights, weights)[None, None]
     step = 1
     while step < dilation:
@@ -130,7 +132,8 @@ def row_squares(filters, dilation, image_shape):
 
 def _lags(n_pixels, size):
     """Where a filter around each pixel meets its mirror images, of shape (2 size − 1, n_pixels)."""
-    lag, pixel = torch.arange(1 - size, size)[:, None], torch.arange(n_pixels)
+    lag = torch.arange(1 - size, size, device="cpu")[:, None]
+    pixel = torch.arange(n_pixels, device="cpu")
     return (lag == 2 * pixel + 1) | (lag == 2 * (pixel - n_pixels) + 1)
 
 
@@ -152,8 +155,8 @@ def first_filters(n_filters, size, generator):
     A filter is odd (−1) or even (1), and none is constant. The mirror images of the sums are the
     differences of the products.
     """
-    position = torch.arange(size) + 0.5
-    waves = torch.cos(math.pi / size * torch.arange(size)[:, None] * position)
+    number = torch.arange(size, **INITIAL)
+    waves = torch.cos(math.pi / size * number[:, None] * (number + 0.5))
     waves = F.normalize(waves, dim=1)
 
     def products(row, column):
@@ -170,9 +173,9 @@ def first_filters(n_filters, size, generator):
     found.sort(key=itemgetter(0))
     while len(found) < n_filters:
         sign = (-1) ** len(found)
-        noise = torch.randn(size, size, generator=generator)
+        noise = torch.randn(size, size, generator=generator, **INITIAL)
         noise = noise + sign * noise.flip(0, 1)
         noise = noise - noise.mean()
         found.append((math.inf, sign, noise / noise.norm()))
     _, signs, filters = zip(*found[:n_filters], strict=True)
-    return torch.stack(filters), torch.tensor(signs, dtype=filters[0].dtype)
+    return torch.stack(filters), torch.tensor(signs, **INITIAL)

@@ -12,6 +12,7 @@ from torch import nn
 from ..inversion import InvertibleMap
 from ..inversion.invertible import reference_sample
 from ..inversion.settings import SETTINGS
+from ..numerics.tensors import INITIAL, identity_like
 from .block import ResidualBlock
 from .conv import ConvBlock
 from .gradient import GradientBlock
@@ -110,20 +111,15 @@ class IResNet(InvertibleMap):
             "known_bounds": known_bounds,
             "block_options": block_options or {},
         }
-        self.block_list = nn.ModuleList(
-            block(
-                n_features,
-                tuple(hidden_layer_sizes),
-                lipschitz,
-                generator,
-                **self.config["block_options"],
+        sizes, options = tuple(hidden_layer_sizes), self.config["block_options"]
+        with torch.device("cpu"):  # where the generator is, whatever the default device
+            self.block_list = nn.ModuleList(
+                block(n_features, sizes, lipschitz, generator, **options) for _ in range(n_blocks)
             )
-            for _ in range(n_blocks)
-        )
         if known_bounds is not None:
             (only,) = self.blocks
             only.known, only.known_bounds = known, tuple(known_bounds)
-        points = torch.empty(0) if self.matrix_free else reference_sample(n_features)
+        points = torch.empty(0, **INITIAL) if self.matrix_free else reference_sample(n_features)
         self.register_buffer("reference", points)
         self.eval()  # norms and bounds are exact; in training mode they are approximate
 
@@ -195,7 +191,7 @@ class IResNet(InvertibleMap):
                 block.initialize(mean, deviations, slope)
                 if len(self.blocks) > 1:
                     mean, deviations = block(mean[None])[0], deviations @ slope
-                    slope = torch.eye(self.n_features).to(slope)
+                    slope = identity_like(self.n_features, slope)
 
     def forward(self, x):
         """φ(x), (n_samples, n_features) → (n_samples, n_features)."""

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..inversion.hidden_units import HiddenUnits
 from ..inversion.invertible import sample_stride
+from ..numerics.tensors import identity_like
 
 __all__ = ["Constants", "hidden_units_of"]
 
@@ -38,7 +39,7 @@ class Constants(NamedTuple):
         """S as a matrix."""
         if self.slope.ndim:
             return self.slope
-        return self.slope * torch.eye(n_features).to(self.slope)
+        return self.slope * identity_like(n_features, self.slope)
 
     def trace(self, n_features):
         """tr S."""

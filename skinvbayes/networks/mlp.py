@@ -11,6 +11,7 @@ from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
 from ..numerics.activations import slope_of_tanh, tanh_, tanh_with_slope
 from ..numerics.symmetric import NormTracker, normalize
+from ..numerics.tensors import INITIAL, identity_like
 from .block import ResidualBlock, add_identity
 from .fused import mlp_branch_and_divergence
 
@@ -35,10 +36,11 @@ class MLPBlock(ResidualBlock):
         sizes = [n_features, *hidden_layer_sizes, n_features]
         shapes = list(zip(sizes[1:], sizes[:-1], strict=True))
         self.weights = nn.ParameterList(
-            torch.randn(shape, generator=generator) / math.sqrt(sum(shape)) for shape in shapes
+            torch.randn(shape, generator=generator, **INITIAL) / math.sqrt(sum(shape))
+            for shape in shapes
         )
         self.biases = nn.ParameterList(
-            0.5 * torch.randn(shape[0], generator=generator) for shape in shapes[:-1]
+            0.5 * torch.randn(shape[0], generator=generator, **INITIAL) for shape in shapes[:-1]
         )
         self._trackers = [NormTracker() for _ in shapes]
 
@@ -121,7 +123,7 @@ class MLPBlock(ResidualBlock):
             slope_of_tanh(a) for a in self._activations(x[:: sample_stride(x)], [first, *middle])
         ]
         residual = self.max_lipschitz * last @ _mean_slope(middle, slopes) @ first
-        return self.scale() * (torch.eye(len(residual)).to(residual) - residual)
+        return self.scale() * (identity_like(len(residual), residual) - residual)
 
     def adjoint_product(self, x):
         """Multiplication of rows by Dφ(x)ᵀ."""

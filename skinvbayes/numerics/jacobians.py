@@ -9,6 +9,7 @@ import torch
 from torch.func import jacrev, vjp, vmap
 from torch.nn import functional as F
 
+from .tensors import identity_like
 from .threads import single_thread
 
 __all__ = [
@@ -118,7 +119,7 @@ def _cholesky(matrices, invert):
 
 def _lu(matrices, invert):
     factors, pivots = torch.linalg.lu_factor(matrices)
-    identity = torch.eye(matrices.shape[1]).to(matrices).expand_as(matrices)
+    identity = identity_like(matrices.shape[1], matrices).expand_as(matrices)
     # from the right, which is almost twice as fast for small matrices
     inverse = torch.linalg.lu_solve(factors, pivots, identity, left=False) if invert else None
     return factors.diagonal(dim1=1, dim2=2), inverse

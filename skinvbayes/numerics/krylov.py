@@ -11,7 +11,7 @@ __all__ = ["conjugate_gradients", "lowest_eigenvalues", "matrix_power"]
 _CHECK = 5  # steps of Lanczos' method between two tests of convergence
 
 
-def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=None):
+def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=None, report=None):
     """Solve P x = b for every row, by conjugate gradients.
 
     Parameters
@@ -26,6 +26,8 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=Non
         Largest number of products.
     precondition : callable, default=None
         Multiplication by matrices near P⁻¹, symmetric positive definite too.
+    report : callable, default=None
+        Called in every step with the norms of the residuals at the start, now, and to be reached.
 
     Returns
     -------
@@ -43,7 +45,10 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=Non
     size = b.norm(dim=1)
     direction = slope = None
     for _ in range(max_iter):
-        going = residual.norm(dim=1) > tol * size
+        left = residual.norm(dim=1)
+        going = left > tol * size
+        if report is not None:
+            report(size, left, tol * size)
         if not going.any():
             break
         descent = residual if precondition is None else precondition(residual)
@@ -56,7 +61,7 @@ def conjugate_gradients(product, b, *, tol=1e-6, max_iter=1000, precondition=Non
     return x, (product(x) - b).norm(dim=1) / size.clamp(min=torch.finfo(b.dtype).tiny)
 
 
-def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
+def matrix_power(product, b, power, *, tol=1e-6, max_iter=300, report=None):
     """``Pᵖ b`` for every row, such as p = ½ for a square root, by Lanczos' method.
 
     Parameters
@@ -71,6 +76,9 @@ def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
         The steps of a row end when its result changes by no more than this fraction.
     max_iter : int, default=300
         Largest number of products.
+    report : callable, default=None
+        Called now and then with a relative change of one, that of every row, and that to be
+        reached.
 
     Returns
     -------
@@ -95,6 +103,10 @@ def matrix_power(product, b, power, *, tol=1e-6, max_iter=300):
             new_change = (new - x).norm(dim=1) / new.norm(dim=1).clamp(min=tiny)
             x = torch.where(going[:, None], new, x)
             change = torch.where(going, new_change, change)
+            if report is not None:
+                # changes fall late, and the steps are known to end
+                latest = change.clamp(max=tol ** (step / n_steps))
+                report(torch.ones_like(change), latest, torch.full_like(change, tol))
             if (change <= tol).all():
                 break
     exact = n_steps == b.shape[1] and step == n_steps

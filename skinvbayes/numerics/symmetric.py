@@ -10,6 +10,8 @@ import numpy as np
 import scipy.linalg
 import torch
 
+from .tensors import as_tensor
+
 __all__ = [
     "NormTracker",
     "eigenpairs",
@@ -59,7 +61,7 @@ def eigenpairs(matrix):
     """Eigenvalues of a symmetric array in ascending order, and eigenvectors in the columns."""
     if len(matrix) <= _TINY:
         return scipy.linalg.eigh(matrix, lower=False, driver="evd", check_finite=False)
-    values, vectors = torch.linalg.eigh(torch.from_numpy(matrix))  # faster than SciPy's
+    values, vectors = torch.linalg.eigh(as_tensor(matrix))  # faster than SciPy's
     return values.numpy(), vectors.numpy()
 
 
@@ -96,7 +98,7 @@ class NormTracker:
         self.vector = _unit(image @ M) if norm > 0 else v
         if norm <= 1:
             return None
-        u, v = (torch.from_numpy(vector).to(matrix) for vector in (image / norm, v))
+        u, v = (as_tensor(vector).to(matrix) for vector in (image / norm, v))
         return norm, u, v
 
     def _follow(self, M):

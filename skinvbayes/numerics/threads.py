@@ -6,38 +6,29 @@ from contextlib import contextmanager
 import torch
 from threadpoolctl import ThreadpoolController
 
+from .shared import SharedContext
+
 __all__ = ["single_thread"]
 
 
-class _BlasLimit:
-    """One thread for numpy's and scipy's linear algebra while anybody is inside.
-
-    The limit holds for the whole process, so the first thread in sets it and the last one out
-    restores it.
-    """
+class _BlasLimit(SharedContext):
+    """One thread for numpy's and scipy's linear algebra while anybody is inside."""
 
     def __init__(self):
-        self._lock = threading.Lock()
-        self._n_inside = 0
+        super().__init__()
         self._controller = self._limiter = None
 
-    def __enter__(self):
-        with self._lock:
-            if self._n_inside == 0:
-                if self._controller is None:
-                    # a limiter restores the threads of every library of its controller
-                    self._controller = ThreadpoolController().select(user_api="blas")
-                self._free_control()
-                self._limiter = self._controller.limit(limits=1)
-            self._n_inside += 1
+    def set(self):
+        if self._controller is None:
+            # a limiter restores the threads of every library of its controller
+            self._controller = ThreadpoolController().select(user_api="blas")
+        self._free_control()
+        self._limiter = self._controller.limit(limits=1)
 
-    def __exit__(self, *exception):
-        with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
-                self._free_control()
-                self._limiter.restore_original_limits()
-                self._free_control()
+    def restore(self):
+        self._free_control()
+        self._limiter.restore_original_limits()
+        self._free_control()
 
     def _free_control(self):
         """Let this thread set limits: since 3.8, threadpoolctl obeys one thread at a time."""

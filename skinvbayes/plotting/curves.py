@@ -97,7 +97,7 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
             A regularised estimator, or a pipeline, search or Reconstructor with one.
         X : array-like of shape (n_samples, n_features)
             Signals; of a Reconstructor the measurements.
-        y : array-like of shape (n_samples, n_measurements)
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements; of a Reconstructor the signals.
         epsilon : array-like of shape (n_epsilons,)
             The values to try, in the units of y².

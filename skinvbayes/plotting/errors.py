@@ -42,7 +42,7 @@ class ErrorTradeOffDisplay:
             One of the four estimators.
         X : array-like of shape (n_samples, n_features)
             Signals.
-        y : array-like of shape (n_samples, n_measurements)
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Their measurements.
         name : str, default=None
             Name in the legend; by default that of the class.
@@ -56,7 +56,8 @@ class ErrorTradeOffDisplay:
         display : ErrorTradeOffDisplay
             The display, drawn.
         """
-        Z = estimator.problem_.targets(np.asarray(y))
+        Y = np.asarray(y, dtype=np.float64)
+        Z = estimator.problem_.targets(Y.reshape(len(Y), -1))
         return cls.from_predictions(
             *(X, estimator.predict(y), Z, estimator.transform(X)),
             name=type(estimator).__name__ if name is None else name,
@@ -152,7 +153,7 @@ class UncertaintyDisplay:
             One of the four estimators.
         X : array-like of shape (n_samples, n_features)
             Signals.
-        y : array-like of shape (n_samples, n_measurements)
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Their measurements.
         name : str, default=None
             Name in the legend; by default that of the class.

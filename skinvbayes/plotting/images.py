@@ -1,6 +1,7 @@
 """Signals, measurements and reconstructions as images."""
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from .axes import axes_or_new, finish
 
@@ -37,7 +38,7 @@ class ImagesDisplay:
             One of the four estimators.
         X : array-like of shape (n_samples, n_pixels)
             Signals.
-        y : array-like of shape (n_samples, n_measurements)
+        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         image_shape : tuple of int
             Height and width.
@@ -53,11 +54,13 @@ class ImagesDisplay:
         display : ImagesDisplay
             The display, drawn.
         """
-        X, y = np.asarray(X)[:n_images], np.asarray(y)[:n_images]
+        first = list(range(min(n_images, len(y))))
+        found = estimator.predict(_safe_indexing(y, first))
+        X, y = (np.asarray(_safe_indexing(part, first)) for part in (X, y))
         rows = {"truth": X}
         if y.shape == X.shape:
             rows["measurement"] = y
-        rows[type(estimator).__name__] = estimator.predict(y)
+        rows[type(estimator).__name__] = found
         return cls.from_predictions(rows, image_shape=image_shape, ax=ax, **kwargs)
 
     @classmethod

@@ -97,9 +97,9 @@ class SignalDisplay:
         ----------
         estimator : fitted estimator
             One of the four estimators, or a Reconstructor.
-        Y : array-like of shape (n_samples, n_measurements)
+        Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
             Measurements; NaN where one is missing, if the estimator takes that.
-        X : array-like of shape (n_samples, n_features), default=None
+        X : array-like of shape (n_samples, n_features) or (n_samples,), default=None
             The true signals.
         rows : int or sequence of int, default=0
             The row to draw, or several rows, each on axes of its own.
@@ -127,11 +127,11 @@ class SignalDisplay:
         check_consistent_length(Y, X)
         chosen = _check_rows(rows, len(Y))
         Y = _safe_indexing(Y, chosen)
-        truth = None if X is None else np.asarray(_safe_indexing(X, chosen))
-        found = np.asarray(estimator.predict(Y))
+        truth = None if X is None else _safe_indexing(X, chosen)
+        found = estimator.predict(Y)
         arrays = (found, *estimator.posterior_interval(Y, coverage=coverage), truth)
-        if np.ndim(rows) == 0:
-            arrays = (None if array is None else array[0] for array in arrays)
+        shape = (-1,) if np.ndim(rows) == 0 else (len(chosen), -1)
+        arrays = (None if array is None else np.reshape(array, shape) for array in arrays)
         found, lower, upper, truth = arrays
         name = type(estimator).__name__ if name is None else name
         options = {"truth": truth, "grid": grid, "coverage": coverage, "name": name}

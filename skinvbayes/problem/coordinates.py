@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from scipy.linalg import eigh
 
+from ..numerics.tensors import as_tensor
+
 __all__ = ["Coordinates", "rounded_number", "rounded_rows"]
 
 _SILENT = 1e-10  # information of a coordinate, relative to the largest, that counts as none
@@ -164,7 +166,7 @@ class Coordinates:
         """Multiplication of rows of tensors by Dφ, from that by a symmetric Dψ."""
         if not np.ndim(self.basis):
             return lambda v: self.isotropic_norm * product(v)
-        inverse = torch.from_numpy(self.inverse_basis)
+        inverse = as_tensor(self.inverse_basis)
         return lambda v: product(v @ inverse.T.to(v)) @ inverse.to(v)
 
     def unit_map(self, matrix):
@@ -228,4 +230,4 @@ def rounded_number(value):
 
 def rounded_rows(rows, device, dtype):
     """Rows of unit scale rounded to float32, as a Tensor; see :func:`rounded_number`."""
-    return torch.from_numpy(rows).to(device=device, dtype=torch.float32).to(dtype)
+    return as_tensor(rows).to(device=device, dtype=torch.float32).to(dtype)

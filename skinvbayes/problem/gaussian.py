@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from ..numerics.symmetric import small_gram
+from ..numerics.tensors import identity_like
 from ..operators import GramOperator, as_operator
 from ..priors import principal_axes
 
@@ -167,7 +168,7 @@ def unit_optimum(problem, deviations, *, whole, max_condition):
         variances = F.pad(variances, (n_features - len(variances), 0))
         return _clipped(epsilon / (variances.flip(0) + smoothing), max_condition).mean()
     covariance = deviations.T @ deviations
-    smoothed = covariance + smoothing * torch.eye(len(covariance)).to(covariance)
+    smoothed = covariance + smoothing * identity_like(len(covariance), covariance)
     forward = problem.unit_forward.matrix(covariance)
     spectrum, axes = torch.linalg.eigh(
         gaussian_optimum(forward, torch.linalg.inv(smoothed), epsilon)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.utils import check_random_state
 
 from ..operators import Operator, as_operator
 from .coordinates import Coordinates
@@ -177,18 +178,28 @@ class InverseProblem:
         """Rows in an order that no linear change of the measurements or signals alters."""
         return np.argsort(self.coordinates.from_targets(self.targets(Y))[:, 0], kind="stable")
 
-    def completed(self, pairs):
+    def completed(self, pairs, random_state=0):
         """Pairs with what the signals explain, and noise, where a measurement is missing.
 
-        Of a nonlinear operator they are made those of the linear one that stands for it.
+        Of a nonlinear operator they are made those of the linear one that stands for it. Readings
+        that cannot be Gaussian are replaced if the problem was told from pairs with such.
+
+        Parameters
+        ----------
+        pairs : Pairs
+            Pairs; without any measurements these are drawn.
+        random_state : int or RandomState instance, default=0
+            Source of what is drawn.
         """
-        pairs = pairs._replace(Y=self.measurement.linearized(pairs.X, pairs.Y))
-        missing = np.isnan(pairs.Y)
-        if not missing.any():
-            return pairs
-        model, rng = self.measurement, np.random.RandomState(0)
-        drawn = model.predicted(pairs.X) + model.noise.drawn(len(pairs.X), rng)
-        return pairs._replace(Y=np.where(missing, drawn, pairs.Y))
+        model, rng = self.measurement, check_random_state(random_state)
+        if pairs.Y.shape[1] == 0:
+            return pairs._replace(Y=model.linearized(pairs.X, model.drawn(pairs.X, rng)))
+        Y = model.linearized(pairs.X, pairs.Y)
+        missing = np.isnan(Y)
+        if missing.any():
+            drawn = model.predicted(pairs.X) + model.noise.drawn(len(pairs.X), rng)
+            Y = np.where(missing, drawn, Y)
+        return pairs._replace(Y=model.without_outliers(pairs.X, Y) if model.has_outliers else Y)
 
     def adapted(self, measurement):
         """The same signals, measured otherwise; the coordinates of the signals stay.
@@ -284,11 +295,9 @@ class InverseProblem:
         coordinates = self.coordinates
         return coordinates.target_mean + self.forward.forward(X - coordinates.signal_mean)
 
-    def clean_targets(self, X, Y, weight):
-        """G x plus a constant, the targets of a linear problem without noise."""
-        if self.operator is None:
-            return self.forward_targets(X)
-        return self.expected_targets(X, Y, weight)
+    def clean_targets(self, X):
+        """The targets of a linear problem without noise: G x plus a constant."""
+        return self.forward_targets(X) if self.operator is None else self.expected_targets(X, None)
 
     def noisy_targets(self, Z, n_copies, rng):
         """Clean targets with fresh noise, of shape (n_copies, n_samples, n_features)."""
@@ -296,17 +305,15 @@ class InverseProblem:
         noise = self.coordinates.to_target_noise(white @ self.unit_noise.T)
         return Z + noise
 
-    def expected_targets(self, X, Y, weight):
+    def expected_targets(self, X, Y):
         """E[z|x] = G x + constant with a linear operator, and z without one.
 
         A loss that depends on z through E[z|x] alone has the same optimum with either, and less
         variance with E[z|x] (Rao–Blackwell).
         """
-        Z = self.targets(Y)
         if self.operator is None:
-            return Z
-        expected = self.operator.gram(X)
-        return expected + np.average(Z - expected, axis=0, weights=weight)
+            return self.targets(Y)
+        return self.targets(self.measurement.predicted(X))
 
 
 def _information(operator, forward):

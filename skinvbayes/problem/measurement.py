@@ -129,14 +129,20 @@ def estimate_noise_level(operator, fitted, X, Y, weight):
         n_used = 1 + np.linalg.matrix_rank(X - X.mean(axis=0))
         if n_used >= n:
             warn_caller(
-                f"The noise level cannot be told from {n:g} pairs of signals with {X.shape[1]} "
-                "features by themselves: every operator fits them. Give noise_level, the operator, "
-                "or more pairs."
+                f"The noise level cannot be told from {_number_of_pairs(weight)} of signals with "
+                f"{X.shape[1]} features by themselves: every operator fits them. Give noise_level, "
+                "the operator, or more pairs."
             )
     residual = Y - operator.forward(X)
     residual -= np.average(residual, axis=0, weights=weight)
     variance = np.average(residual**2, axis=0, weights=weight).mean()
     return float(np.sqrt(variance * n / max(n - n_used, 1)))
+
+
+def _number_of_pairs(weight):
+    """The number of pairs, and what they amount to if their weights differ."""
+    differ = weight.min() < weight.max()
+    return f"{len(weight)} pairs" + (f" (by their weights {weight.sum():.3g})" if differ else "")
 
 
 def monotone_misfit(X, Y, weight):

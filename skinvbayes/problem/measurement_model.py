@@ -40,12 +40,15 @@ class MeasurementModel:
         The noise n.
     offset : ndarray of shape (n_measurements,) or None
         The constant c; None for zero.
+    has_outliers : bool
+        Whether some of the measurements it was told from cannot be Gaussian.
     """
 
     operator: Operator | None
     fitted: Operator | None
     noise: NoiseModel
     offset: np.ndarray | None = None
+    has_outliers: bool = False
 
     @classmethod
     def by(cls, operator, n_features):
@@ -114,7 +117,13 @@ class MeasurementModel:
             )
         linear = fitted if known is None else known
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
-        return cls(known, fitted, noise, offset), clean
+        return cls(known, fitted, noise, offset, clean is not Y), clean
+
+    def without_outliers(self, X, Y):
+        """Measurements with what the signals explain where a reading cannot be Gaussian."""
+        linear = self.fitted if self.operator is None else self.operator
+        explained = linear.forward(X) + self.offset
+        return np.where(outliers(Y - explained, self.noise), explained, Y)
 
     def is_clean(self, X, Y):
         """Whether rounding alone is what the signals X leave unexplained of the measurements Y."""

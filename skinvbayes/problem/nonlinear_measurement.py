@@ -96,7 +96,7 @@ class NonlinearMeasurement(MeasurementModel):
         factor = _toned_down(model, X, weight)
         clean = clean + (factor - 1) * A.forward(X)
         A = Operator(factor * A.base)
-        return cls(A, None, model.noise, model.offset, operator), clean
+        return cls(A, None, model.noise, model.offset, model.has_outliers, operator), clean
 
     @classmethod
     def by(cls, operator, X):
@@ -110,7 +110,7 @@ class NonlinearMeasurement(MeasurementModel):
         n_measurements = operator.forward(X[:1]).shape[1]
         check_nonlinear(operator, X, n_measurements)
         A, noise = linear_part(operator, X, np.ones(len(X))), NoiseModel(n_measurements, 0.0)
-        return cls(A, None, noise, None, operator)
+        return cls(A, None, noise, nonlinear=operator)
 
     @property
     def given(self):

@@ -1,9 +1,9 @@
 """The forward map G in unit scale, for tensors: as a matrix or through its operator."""
 
 import numpy as np
-import torch
 from torch.autograd import Function
 
+from ..numerics.tensors import as_tensor
 from ..operators import GramOperator
 
 __all__ = ["TensorOperator"]
@@ -35,7 +35,7 @@ class TensorOperator:
         """The matrix ``G / a``, with dtype and device of a tensor."""
         key = like.dtype, like.device
         if key not in self._matrices:
-            unit = torch.from_numpy(self.forward.to_dense() / self.norm)
+            unit = as_tensor(self.forward.to_dense() / self.norm)
             self._matrices[key] = (unit.float() if self.rounded else unit).to(like)
         return self._matrices[key]
 
@@ -49,7 +49,7 @@ class TensorOperator:
             matrix = self.matrix(x)
             return x @ matrix if adjoint else x @ matrix.T
         image = self.forward.forward(x.detach().cpu().double().numpy()) / self.norm
-        return torch.from_numpy(np.ascontiguousarray(image)).to(x)
+        return as_tensor(np.ascontiguousarray(image)).to(x)
 
 
 class _Product(Function):

@@ -10,33 +10,27 @@ from dataclasses import replace
 import torch
 from sklearn.utils import check_random_state
 
+from ..numerics.devices import check_device
 from ..numerics.warn import warn_caller
 from .calibration import calibrate_null_space
-from .guard import (
-    blend,
-)
+from .guard import blend
 from .objective import objective_of
 from .optimize import History
 from .prior import refitted_prior
-from .stages import (
-    Continuation,
-    in_user_units,
-    new_generator,
-    new_network,
-    rebuilt,
-    run,
-    start,
-    train,
-)
+from .set_aside import ALL
+from .stages import in_user_units, new_generator, new_network, start, train
+from .trained import rebuilt
 from .trial import judge, share_of_linear
 
-__all__ = ["fit", "partial_fit", "resized"]
+__all__ = ["fit", "resized"]
+
+_TRIAL_SAMPLE = 20_000  # pairs of a sample that a trial is made with
 
 
 # ------------------------------------------------------------------------------------- training
 
 
-def fit(specification, pairs, *, previous=None, report=None):
+def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, report=None):
     """Train a network on pairs.
 
     Parameters
@@ -45,43 +39,60 @@ def fit(specification, pairs, *, previous=None, report=None):
         What is to be trained and how.
     pairs : Pairs
         Distinct pairs.
+    chunks : PairChunks, default=None
+        All pairs, where those are a sample of them.
     previous : Trained, default=None
-        Start from the network and the coordinates of this one, and skip the first stage.
+        Start from the network and the coordinates of this one, skip the first stage, and continue
+        its history. It is trained on.
+    set_aside : SetAside, default=ALL
+        What is known about the pairs that are to judge the training.
     report : callable, default=None
-        Called with the Trained so far after every iteration; training stops where it returns True.
+        Called after every iteration with a function that makes a copy of what training would give
+        if it stopped now, a Trained; training stops where it returns True.
 
     Returns
     -------
     trained : Trained
         The network, in double precision, and all that belongs to it.
     """
+    if previous is None:
+        check_device(specification.device)
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
     if specification.is_natural:
-        pairs = pairs.rows(problem.order(pairs.Y))
+        order = problem.order(pairs.Y)
+        pairs, set_aside = pairs.rows(order), set_aside.ordered(order)
+    known = {"chunks": chunks, "set_aside": set_aside, "report": report}
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
-        return train(specification, problem, pairs, rng, previous=previous, report=report)
-    share, prior = 0.0, None
-    if specification.has_trial(problem, len(pairs.X)):
-        verdict = judge(specification, problem, pairs, rng)
+        return train(specification, problem, pairs, rng, previous=previous, **known)
+    share, prior, few = 0.0, None, pairs
+    if chunks is not None:
+        few = pairs.rows(slice(None, None, -(-len(pairs.X) // _TRIAL_SAMPLE)))
+    if specification.has_trial(problem, len(few.X)):
+        verdict = judge(specification, problem, few, set_aside, rng)
         if verdict.interrupted:
             return verdict.trained
         share, prior = verdict.share, verdict.prior
     if share == 1:
         return _linear(specification, problem, pairs, rng)
+    if specification.solver_for(problem, few.X) == "adam":
+        share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
-    trained = train(specification, problem, pairs, rng, prior=prior, report=report)
+    trained = train(specification, problem, pairs, rng, prior=prior, **known)
     if specification.is_guarded(problem):
-        if trained.network.explicit_inverse is None or trained.split[1] is not None:
-            # a short trial by Adam has not learned enough to judge more than the linear estimator
-            share = share if specification.solver_for(problem, pairs.X) == "lbfgs" else 0.0
-            share = max(share, _share_after(specification, trained, pairs))
-        blend(trained.network, share)
-        if prior is None or not prior.is_mixture:
-            _calibrate(specification, trained, pairs)
+        _guard(specification, trained, pairs, share, prior)
     return trained
+
+
+def _guard(specification, trained, pairs, share, prior):
+    """Let pairs decide how much of what was learned counts; in place."""
+    if trained.network.explicit_inverse is None or trained.judges is not None:
+        share = max(share, _share_after(specification, trained, pairs))
+    blend(trained.network, share)
+    if prior is None or not prior.is_mixture:
+        _calibrate(specification, trained, pairs)
 
 
 def _calibrate(specification, trained, pairs):
@@ -101,8 +112,7 @@ def _share_after(specification, trained, pairs):
 
     An explicit inverse has: its loss is the error itself. Only pairs set aside can judge it.
     """
-    rows = trained.split[1]
-    pairs = pairs if rows is None else pairs.rows(rows)
+    pairs = pairs if trained.judges is None else trained.judges
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 
@@ -128,40 +138,6 @@ def _linear(specification, problem, pairs, rng):
     return trained
 
 
-def partial_fit(specification, pairs, *, previous=None):
-    """Train for one pass of Adam over pairs.
-
-    Parameters
-    ----------
-    specification, pairs
-        As in :func:`fit`.
-    previous : Trained, default=None
-        What to go on with: its problem, network and optimizer are kept.
-
-    Returns
-    -------
-    trained : Trained
-        The network, with the mean loss of this pass as the last of its history.
-    """
-    if previous is None:
-        trained, pairs = _begin(specification, pairs)
-    else:
-        trained, pairs = replace(previous), previous.problem.completed(pairs)
-    state = trained.continuation
-    trained.continuation = state = replace(state, n_seen=state.n_seen + pairs.weight.sum())
-    if state.optimizer is None:
-        parameters = trained.network.parameters()
-        state.optimizer = torch.optim.Adam(parameters, lr=specification.first_step)
-    objective = objective_of(specification, trained, specification.loss, pairs, "adam")
-    trained.bandwidth = specification.bandwidth_for(trained.problem, objective.loss)
-    whole, no_report = (None, None), None
-    history = run(specification, trained, objective, "adam", 1, whole, no_report, state.optimizer)
-    new = in_user_units(history, objective.loss, trained.problem.coordinates)
-    trained.history = trained.history.followed_by(new)
-    trained.history.best_loss = min(trained.history.loss_curve)
-    return trained
-
-
 def resized(specification, trained):
     """The same filters for an operator and images of another size; nothing is trained.
 
@@ -182,14 +158,5 @@ def resized(specification, trained):
     problem = trained.problem.resized(specification.operator, architecture.n_features)
     config = specification.network_config(problem, options)
     network, state = rebuilt(network, config, problem), trained.continuation
-    state = Continuation(copy.deepcopy(state.generator), None, state.n_seen)
+    state = replace(state, generator=copy.deepcopy(state.generator), optimizer=None)
     return replace(trained, network=network, problem=problem, continuation=state)
-
-
-def _begin(specification, pairs):
-    """A problem and an untrained network, before the first pass, and the pairs to begin with."""
-    rng = check_random_state(specification.random_state)
-    problem, pairs = specification.problem_of(pairs, rng)
-    generator = new_generator(rng)
-    network = new_network(specification, problem, pairs, torch.float32, generator)
-    return start(specification, network, problem, generator, 0), pairs

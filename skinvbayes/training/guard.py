@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..inversion import invert
+from ..numerics.tensors import as_tensor
 
 __all__ = [
     "best_share",
@@ -82,7 +83,7 @@ def reconstruction_errors(network, problem, X, Z, share):
     """
 
     def reconstruct(w):
-        return _inverse(network, torch.from_numpy(w).to(network.device), share).cpu().numpy()
+        return _inverse(network, as_tensor(w).to(network.device), share).cpu().numpy()
 
     return _errors(reconstruct, problem, X, Z)
 

@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from ..numerics.tensors import as_tensor, white_like
+
 __all__ = ["KernelDraws"]
 
 _DENSE_ENTRIES = 2**20  # rows × clusters × features², up to which one product serves all clusters
@@ -28,11 +30,11 @@ class KernelDraws:
 
     def __init__(self, prior, dtype=torch.float32, device=None):
         def tensor(array):
-            return torch.from_numpy(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
+            return as_tensor(np.ascontiguousarray(array)).to(device=device, dtype=dtype)
 
         self.n_features, self.epsilon = prior.means.shape[1], float(prior.epsilon)
-        self.labels = torch.from_numpy(prior.labels).to(device)
-        self.cumulative = torch.from_numpy(prior.weights.cumsum()).to(device)
+        self.labels = as_tensor(prior.labels).to(device)
+        self.cumulative = as_tensor(prior.weights.cumsum()).to(device)
         self.mixture = None
         means = prior.images
         if prior.is_mixture:
@@ -49,7 +51,7 @@ class KernelDraws:
 
     def rows(self, n_rows, generator=None):
         """Draw kernels by their weights."""
-        uniform = torch.rand(n_rows, dtype=torch.float64, generator=generator)
+        uniform = torch.rand(n_rows, dtype=torch.float64, generator=generator, device="cpu")
         below = uniform.to(self.cumulative.device) * self.cumulative[-1]
         found = torch.searchsorted(self.cumulative, below, right=True)
         return found.clamp_(max=len(self.labels) - 1)
@@ -68,8 +70,7 @@ class KernelDraws:
         -------
         w, target : Tensors of shape (n_rows, n_features)
         """
-        shape, device = (len(rows), self.n_features), self.means.device
-        white = torch.randn(shape, dtype=self.means.dtype, generator=generator).to(device)
+        white = white_like((len(rows), self.n_features), self.means, generator)
         drawn = self._coloured(white, self.labels[rows]).add_(self.means[rows])
         if self.mixture is not None:
             return drawn, self._posterior_mean(drawn)

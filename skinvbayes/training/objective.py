@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from ..numerics.tensors import as_tensor
 from ..problem.coordinates import rounded_number, rounded_rows
 from .kernel_draws import KernelDraws
-from .optimize import Objective
+from .mean_loss import Objective
 
 __all__ = ["PRECISION", "drawn_from", "learns_rest", "objective_of", "tensor"]
 
@@ -17,13 +18,18 @@ _DECAY_SAMPLES = 2000  # added to the pairs, of which few would drive all weight
 _TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
 
-def objective_of(specification, trained, loss_class, pairs, solver):
-    """What one stage minimises, in unit scale."""
+def objective_of(
+    specification, trained, loss_class, pairs, solver, *, as_measured=False, mean_weight=None
+):
+    """What one stage minimises, in unit scale.
+
+    If asked for, with the noise of the pairs. The mean weight is that of the pairs by default.
+    """
     problem, coordinates = trained.problem, trained.problem.coordinates
     X, Y, weight = pairs
     device, dtype = trained.network.device, PRECISION[solver]
     loss = loss_class.for_problem(trained.epsilon, problem)
-    noise = specification.fresh_noise(problem, loss)
+    noise = None if as_measured else specification.fresh_noise(problem, loss)
     w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
     forward, constant = problem.unit_forward, 0.0
     if learns_rest(trained.network, loss):
@@ -37,7 +43,7 @@ def objective_of(specification, trained, loss_class, pairs, solver):
         loss,
         rounded_rows(coordinates.from_signals(X), device, dtype),
         rounded_rows(w, device, dtype),
-        tensor(weight / weight.mean(), device, dtype),
+        tensor(weight / (mean_weight or weight.mean()), device, dtype),
         jitter=_factor(coordinates.unit_jitter(bandwidth), device, dtype) if bandwidth else None,
         forward=forward,
         noise=None if noise is None else _factor(noise, device, dtype),
@@ -56,10 +62,10 @@ def drawn_from(objective, prior):
 
 def _targets(problem, loss, pairs, fresh):
     """The targets in the user's units: without noise where that does not matter or is fresh."""
-    X, Y, weight = pairs
+    X, Y, _ = pairs
     if fresh:
-        return problem.clean_targets(X, Y, weight)
-    return problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y, weight)
+        return problem.clean_targets(X)
+    return problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y)
 
 
 def learns_rest(network, loss):
@@ -84,4 +90,4 @@ def _factor(matrix, device, dtype):
 
 
 def tensor(values, device, dtype):
-    return torch.from_numpy(values).to(device=device, dtype=dtype)
+    return as_tensor(values).to(device=device, dtype=dtype)

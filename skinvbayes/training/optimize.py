@@ -1,6 +1,5 @@
 """Minimisation of the mean of any loss over pairs: full-batch L-BFGS and mini-batch Adam."""
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,100 +8,15 @@ from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from ..numerics.warn import warn_caller
-from .kernel_draws import KernelDraws
+from .adam import Annealing, new_adam
+from .interrupts import is_one_of_many
+from .mean_loss import assign, flat_gradient, flat_values
 
-__all__ = ["History", "Objective", "StoppingRule", "minimize"]
+__all__ = ["History", "StoppingRule", "minimize"]
 
 _MEMORY = 30  # pairs that L-BFGS remembers
-_FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
 _NOTICEABLE = 0.05  # share of all that was gained
-_REPLICATED = 20_000  # samples with their own noise that full batches are made of
 _FIRST_STEP = 0.02  # length of its first step: short, for networks that start near their optimum
-
-
-@dataclass
-class Objective:
-    """The mean of a loss over weighted pairs, as a function of the network.
-
-    Attributes
-    ----------
-    loss : callable
-        ``loss(network, x, z)`` → Tensor of shape (n_samples,).
-    x, z : Tensors of shape (n_samples, n_features)
-        Signals and targets.
-    weight : Tensor of shape (n_samples,)
-        Weights of the samples, of mean one.
-    jitter : Tensor of shape (n_features, n_features) or (), or None
-        What rows of white noise are multiplied with to give the jitter of x, fresh at every step of
-        Adam; None for no jitter.
-    forward : callable or None
-        The linear map of rows that carries the jitter over to z; None where z stays.
-    noise : Tensor of shape (n_features, n_features) or (), or None
-        The same for fresh noise of z; None where z is as it was measured.
-    kernels : KernelDraws or None
-        What is drawn in place of the pairs; None for the pairs themselves.
-    constant : float
-        What is added to the mean loss.
-    decay : float
-        Weight of ``network.weight_penalty()``, which is minimised too but left out of histories.
-    """
-
-    loss: object
-    x: torch.Tensor
-    z: torch.Tensor
-    weight: torch.Tensor
-    jitter: torch.Tensor | None = None
-    forward: object = None
-    noise: torch.Tensor | None = None
-    kernels: KernelDraws | None = None
-    constant: float = 0.0
-    decay: float = 0.0
-
-    @property
-    def is_random(self):
-        """Whether jitter or noise is drawn in every step."""
-        return self.jitter is not None or self.noise is not None
-
-    def split(self, rows):
-        """The same objective on some of its samples; all of them for None."""
-        if rows is None:
-            return self
-        return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
-
-    def drawn(self, generator):
-        """The same objective with all that is random drawn."""
-        if self.kernels is not None:
-            z, x = self.kernels.draw(self.kernels.rows(len(self.x), generator), generator)
-            weight = torch.ones_like(x[:, 0])
-            return replace(self, x=x, z=z, weight=weight, kernels=None, noise=None)
-        x, z = self.x, self.z
-        if self.jitter is not None:
-            jitter = _white(x, generator, self.jitter)
-            x = x + jitter
-            z = z if self.forward is None else z + self.forward(jitter)
-        if self.noise is not None:
-            z = z + _white(z, generator, self.noise)
-        return replace(self, x=x, z=z, jitter=None, noise=None)
-
-    def replicated(self, n_copies):
-        """The same objective with every sample several times, for as many draws of noise."""
-        copies = (tensor.repeat_interleave(n_copies, 0) for tensor in (self.x, self.z, self.weight))
-        return replace(self, **dict(zip(("x", "z", "weight"), copies, strict=True)))
-
-    def mean_loss(self, network):
-        """The mean loss, a Tensor of shape ()."""
-        return (self.weight * self.loss(network, self.x, self.z)).mean() + self.constant
-
-    def loss_and_penalised(self, network):
-        """The mean loss, and what is minimised: the mean loss with the weight penalty."""
-        loss = self.mean_loss(network)
-        return loss, loss + self.decay * network.weight_penalty() if self.decay else loss
-
-
-def _white(like, generator, factor):
-    """White noise times a matrix or a number, a row for each row of a tensor."""
-    white = torch.randn(like.shape, dtype=like.dtype, generator=generator).to(like.device)
-    return white @ factor if factor.ndim else white * factor
 
 
 @dataclass
@@ -115,6 +29,8 @@ class History:
         Mean loss after every iteration, on the training and on the validation samples.
     best_loss : float
         The lowest loss, on the validation samples where there are any.
+    best_weights : dict or None
+        The state of the network that has it.
     interrupted : bool
         Whether the keyboard or a callback ended the training.
     """
@@ -122,6 +38,7 @@ class History:
     loss_curve: list = field(default_factory=list)
     validation_loss_curve: list = field(default_factory=list)
     best_loss: float = np.inf
+    best_weights: dict | None = None
     interrupted: bool = False
 
     def still_improves(self):
@@ -184,6 +101,7 @@ class StoppingRule:
         return now > before - self.tol * abs(before)
 
 
+@torch.enable_grad()
 def minimize(
     network,
     objective,
@@ -198,52 +116,50 @@ def minimize(
     optimizer=None,
     generator=None,
     callback=None,
+    n_before=0,
 ):
     """Minimise the mean loss of a network, in place; it ends in eval mode.
 
     Parameters
     ----------
     network : Module
-        The network. It ends with its last weights; after early stopping, an interruption or
-        divergence with the best.
-    objective : Objective
-        Loss and training pairs.
+        It ends with its last weights; after early stopping, an interrupt or divergence the best.
+    objective, validation : Objective or ChunkedObjective
+        Loss and pairs, those of the training and those of early stopping.
     solver, max_iter, batch_size, learning_rate_init, tol, n_iter_no_change
         As the parameters of the estimators; the last two are for the :class:`StoppingRule`.
-    validation : Objective, default=None
-        Loss and validation pairs, for early stopping.
     optimizer : torch.optim.Optimizer, default=None
         Continue with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
-        Source of the batches and the jitter.
+        Source of all that is drawn.
     callback : callable, default=None
         Called after every iteration with the History; training stops where it returns True.
+    n_before : int, default=0
+        Iterations before, for warnings.
 
     Returns
     -------
     history : History
-        Course of the training.
 
     Raises
     ------
     ValueError
-        If the loss is not finite in the first iteration. If that happens later, or the keyboard
-        interrupts, a ConvergenceWarning says so.
+        If the loss is not finite in the first iteration; later, that is a ConvergenceWarning.
+    KeyboardInterrupt
+        Where joblib runs this as one of many; elsewhere it is a ConvergenceWarning.
     """
     rule, noisy = StoppingRule(tol, n_iter_no_change), objective.is_random and solver == "adam"
-    recorder = _Recorder(network, validation, rule, callback, noisy)
+    recorder = _Recorder(network, validation, rule, callback, noisy, n_before)
     solve, options = _lbfgs, (max_iter, generator)
     if solver == "adam":
         solve, options = _adam, (max_iter, batch_size, learning_rate_init, optimizer, generator)
     try:
         solve(network, objective, recorder, *options)
-    except (_NotFinite, KeyboardInterrupt) as reason:
+    except (_NotFinite, torch.linalg.LinAlgError, KeyboardInterrupt) as reason:
         recorder.give_up(reason)
     finally:
         network.eval()
-    if validation is not None:
-        recorder.restore()
-    return recorder.history
+    return recorder.finished()
 
 
 class _NotFinite(Exception):
@@ -253,11 +169,10 @@ class _NotFinite(Exception):
 class _Recorder:
     """Records every iteration, keeps the best weights and asks the rule when to stop."""
 
-    def __init__(self, network, validation, rule, callback, noisy):
+    def __init__(self, network, validation, rule, callback, noisy, n_before):
         self.network, self.validation = network, validation
-        self.rule, self.callback, self.noisy = rule, callback, noisy
-        self.history = History()
-        self.best_state = _copy_state(network)
+        self.rule, self.callback, self.noisy, self.n_before = rule, callback, noisy, n_before
+        self.history = History(best_weights=_copy_state(network))
 
     def __call__(self, loss, penalised):
         """Record the mean loss, and what was minimised, of one iteration; True to stop."""
@@ -274,27 +189,36 @@ class _Recorder:
             stalls = self.rule.validation_stalls(loss)
         if loss < history.best_loss:
             history.best_loss = loss
-            self.best_state = _copy_state(self.network)
+            history.best_weights = _copy_state(self.network)
         if self.callback is not None and self.callback(history):
             history.interrupted = True
         return history.interrupted or stalls
 
+    def finished(self):
+        """The History; with early stopping the network gets its best weights."""
+        if self.validation is not None:
+            self.restore()
+        return self.history
+
     def restore(self):
         """Give the network its best weights."""
-        self.network.load_state_dict(self.best_state)
+        self.network.load_state_dict(self.history.best_weights)
 
     def give_up(self, reason):
         """End the training with the best weights and a warning, or with an error."""
         self.restore()
-        n_iter = len(self.history.loss_curve)
+        is_first = not self.history.loss_curve
+        n_iter = self.n_before + len(self.history.loss_curve)
         if isinstance(reason, KeyboardInterrupt):
+            if is_one_of_many():
+                raise reason
             self.history.interrupted = True
             warn_caller(
                 f"Training was interrupted after iteration {n_iter}; the best weights so far were "
                 "restored.",
                 ConvergenceWarning,
             )
-        elif n_iter == 0:
+        elif is_first:
             raise ValueError(
                 "The loss is not finite in the first iteration. Lower learning_rate_init, or check "
                 "the sizes of X, y and epsilon."
@@ -314,25 +238,22 @@ def _copy_state(network):
 def _lbfgs(network, objective, recorder, max_iter, generator):
     """SciPy's L-BFGS with its Wolfe line search; the jitter, if any, is drawn once."""
     parameters = list(network.parameters())
-    n_copies = max(1, _REPLICATED // len(objective.x)) if objective.noise is not None else 1
-    objective = objective.replicated(n_copies).drawn(generator)
+    objective = objective.fixed(generator)
     losses = {}  # of the points of the last line search, by their bytes
 
-    start = torch.cat([p.detach().cpu().double().ravel() for p in parameters]).numpy()
+    start = flat_values(parameters)
 
     def value_and_gradient(vector):
-        _assign(parameters, start + _FIRST_STEP * vector)
+        assign(parameters, start + _FIRST_STEP * vector)
         network.zero_grad()
-        loss, penalised = objective.loss_and_penalised(network)
-        penalised.backward()
-        if not torch.isfinite(penalised):
+        losses[vector.tobytes()] = loss, penalised = objective.backward(network)
+        if not np.isfinite(penalised):
             raise _NotFinite
-        losses[vector.tobytes()] = values = loss.item(), penalised.item()
-        return values[1], _FIRST_STEP * _gradient(parameters)
+        return penalised, _FIRST_STEP * flat_gradient(parameters)
 
     def after_iteration(intermediate_result):
         vector = intermediate_result.x
-        _assign(parameters, start + _FIRST_STEP * vector)
+        assign(parameters, start + _FIRST_STEP * vector)
         values = losses[vector.tobytes()]
         losses.clear()
         if recorder(*values):
@@ -348,37 +269,25 @@ def _lbfgs(network, objective, recorder, max_iter, generator):
         callback=after_iteration,
         options=options,
     )
-    _assign(parameters, start + _FIRST_STEP * result.x)
-
-
-def _assign(parameters, vector):
-    with torch.no_grad():
-        pieces = torch.from_numpy(vector.copy()).split([p.numel() for p in parameters])
-        for parameter, piece in zip(parameters, pieces, strict=True):
-            parameter.copy_(piece.view_as(parameter))
-
-
-def _gradient(parameters):
-    gradients = (torch.zeros_like(p) if p.grad is None else p.grad for p in parameters)
-    return torch.cat([g.cpu().double().ravel() for g in gradients]).numpy()
+    assign(parameters, start + _FIRST_STEP * result.x)
 
 
 def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, optimizer, generator):
     """Iterations of Adam over random mini-batches, with jitter and noise fresh in each of them."""
     schedule = None
     if optimizer is None:
-        optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
-        schedule = _Annealing(optimizer, max_iter)
+        optimizer = new_adam(network.parameters(), learning_rate, fused=True)
+        schedule = Annealing(optimizer, max_iter)
     for _ in range(max_iter):
         network.train()
         losses, sizes = [], []
-        drawn, batches = _iteration(objective, batch_size, generator)
-        for n_done, rows in enumerate(batches):
+        n_batches, batches = objective.iteration(batch_size, generator)
+        for n_done, batch in enumerate(batches):
             if schedule is not None:
-                schedule.set_step(n_done / len(batches))
-            values = drawn.split(rows).drawn(generator).loss_and_penalised(network)
+                schedule.set_step(n_done / n_batches)
+            values = batch.loss_and_penalised(network)
             losses.append([value.item() for value in values])
-            sizes.append(len(rows))
+            sizes.append(len(batch.x))
             if not np.isfinite(losses[-1]).all():
                 raise _NotFinite
             optimizer.zero_grad()
@@ -390,51 +299,3 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
             stalls = schedule.ends_after(stalls)
         if stalls:
             break
-
-
-def _iteration(objective, batch_size, generator):
-    """What one iteration minimises, and the rows of each step: a pass, or steps of fresh noise.
-
-    With fresh noise a pair is never seen twice, and neither few nor many of them decide how long
-    training has to last.
-    """
-    n = len(objective.x)
-    if objective.noise is None:
-        rows = torch.randperm(n, generator=generator)
-        return objective, rows.tensor_split(max(1, n // batch_size))
-    rows = torch.randint(n, (_FRESH_STEPS * batch_size,), generator=generator)
-    return objective.split(rows).drawn(generator), torch.arange(len(rows)).split(batch_size)
-
-
-class _Annealing:
-    """The step size of Adam, which falls to zero along a cosine.
-
-    Where training stalls before its time, the step size falls to zero within a tenth of all
-    iterations: weights that are left at a large step are far from the minimum.
-    """
-
-    def __init__(self, optimizer, max_iter):
-        self.optimizer, self.max_iter = optimizer, max_iter
-        self.first = [group["lr"] for group in optimizer.param_groups]
-        self.n_iter, self.start, self.length = 0, 0, max_iter
-        self.height = 1.0
-
-    def set_step(self, share):
-        """Set the step size after so many iterations and this share of another one."""
-        factor = self._factor(self.n_iter + share)
-        for group, first in zip(self.optimizer.param_groups, self.first, strict=True):
-            group["lr"] = first * factor
-
-    def ends_after(self, stalls):
-        """Count an iteration; True if training ends with it."""
-        self.n_iter += 1
-        if stalls and self.length == self.max_iter:
-            left = self.max_iter - self.n_iter
-            length = min(left, math.ceil(self.max_iter / 10))
-            if length < left:
-                self.height = self._factor(self.n_iter)
-                self.start, self.length = self.n_iter, length
-        return self.n_iter >= self.start + self.length
-
-    def _factor(self, n_iter):
-        return self.height * (1 + math.cos(math.pi * (n_iter - self.start) / self.length)) / 2

@@ -1,7 +1,6 @@
 """The smoothed prior of a problem, from pairs: what training may draw in place of the pairs."""
 
-import torch
-
+from ..numerics.tensors import as_tensor
 from ..problem.smoothed_prior import SmoothedPrior
 
 __all__ = ["chosen_prior", "refitted_prior"]
@@ -57,7 +56,7 @@ def _measurement(problem, pairs):
     """The signals u, and how they are measured: the arguments of a smoothed prior."""
     u, root = problem.coordinates.from_signals(pairs.X), problem.unit_noise
     return u, {
-        "forward": problem.unit_forward.matrix(torch.from_numpy(u)).numpy(),
+        "forward": problem.unit_forward.matrix(as_tensor(u)).numpy(),
         "epsilon": problem.unit_epsilon,
         "noise": root @ root.T if problem.operator is None else None,
     }

@@ -1,6 +1,9 @@
 """What is told while an estimator trains: scikit-learn's callbacks, and the progress bar."""
 
 from contextlib import contextmanager, nullcontext
+from inspect import signature
+
+from ..numerics.displays import displayed
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -42,19 +45,24 @@ class FitTask:
         Parameters
         ----------
         attributes : callable
-            Gives the fitted attributes as they are now, a dict; called if a callback needs them.
+            Gives the fitted attributes as if training stopped now, a dict; called if a callback
+            needs them.
 
         Returns
         -------
         stop : bool
             Whether a callback asks to stop the training.
         """
-        if self.context is None or not getattr(self.estimator, "_skl_callbacks", None):
+        callbacks = getattr(self.estimator, "_skl_callbacks", None)
+        if self.context is None or not callbacks:
             return False
         iteration = self.context.subcontext(task_name="iteration")
         iteration.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+        needed = any(_needs_estimator(callback, iteration) for callback in callbacks)
         return iteration.call_on_fit_task_end(
-            estimator=self.estimator, reconstruction_attributes=attributes, **self.data
+            estimator=self.estimator,
+            reconstruction_attributes=attributes if needed else None,
+            **self.data,
         )
 
     def end(self):
@@ -72,46 +80,39 @@ class FitTask:
         return subtask.propagate_callback_context(sub_estimator)
 
 
+def _needs_estimator(callback, task):
+    """Whether a callback takes the fitted estimator, and its ``is_due``, if any, wants it now."""
+    takes = "fitted_estimator" in signature(callback.on_fit_task_end).parameters
+    return takes and (not hasattr(callback, "is_due") or callback.is_due(task))
+
+
 @contextmanager
-def progress_bar(description, total, enabled):
-    """Yields a function of the History that draws iterations, loss and time left.
+def progress_bar(title, max_iter, verbose, in_user_units):
+    """Yields a function of the History that shows iterations, loss and time left.
 
     Parameters
     ----------
-    description : str
+    title : str
         What is being trained.
-    total : int
+    max_iter : int
         Largest number of iterations.
-    enabled : bool
-        When False nothing is drawn.
-
-    Raises
-    ------
-    ImportError
-        If rich is not installed.
+    verbose : bool or int
+        When false nothing is shown.
+    in_user_units : callable
+        From a loss to that in the user's units.
     """
-    if not enabled:
+    if not verbose:
         yield lambda history: None
         return
-    try:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-    except ImportError as error:
-        raise ImportError(
-            'verbose=True draws its progress bar with rich: pip install "skinvbayes[progress]".'
-        ) from error
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} {task.fields[losses]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task(description, total=total, losses="")
+    with displayed(title) as display:
 
         def update(history):
-            losses = f"loss {history.loss_curve[-1]:.4g}"
-            if history.validation_loss_curve:
-                losses += f", validation {history.validation_loss_curve[-1]:.4g}"
-            progress.update(task, completed=len(history.loss_curve), losses=losses)
+            n_iter = len(history.loss_curve)
+            display.show(n_iter / max_iter, lambda: f"{n_iter}/{max_iter}, {losses(history)}")
+
+        def losses(history):
+            curves = {"loss": history.loss_curve, "validation": history.validation_loss_curve}
+            last = {name: in_user_units(curve[-1]) for name, curve in curves.items() if curve}
+            return ", ".join(f"{name} {float(value):.4g}" for name, value in last.items())
 
         yield update

@@ -161,12 +161,14 @@ class TrainingSpecification:
         automatic = isinstance(self.prior_bandwidth, str)
         return automatic and self.fresh_noise(problem, self.loss) is not None
 
-    def solver_for(self, problem, X):
-        """The solver, "lbfgs" or "adam"."""
+    def solver_for(self, problem, X, chunked=False):
+        """The solver, "lbfgs" or "adam"; chunks are best added up, a step for each pass."""
         if self.solver != "auto":
             return self.solver
         if self.explicit_inverse:
             return "adam"
+        if chunked:
+            return "lbfgs"
         small = X.size <= _LBFGS_ENTRIES and X.shape[1] <= _LBFGS_FEATURES
         # full batches draw the jitter once, which is enough where the signals fill their space
         jitter_matters = problem.bandwidth > 0 and len(X) < 10 * X.shape[1] ** 2

@@ -1,109 +1,73 @@
 """Training in stages, each of which minimises the mean of one loss."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import train_test_split
 
-from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
+from ..numerics.tensors import as_tensor, identity_like
 from ..numerics.warn import warn_caller
 from ..problem.clusters import ClusterPosterior
 from ..problem.coordinates import rounded_rows
 from ..problem.gaussian import unit_optimum
-from ..problem.inverse_problem import InverseProblem
+from .chunked_objective import ChunkedObjective
 from .objective import PRECISION, drawn_from, learns_rest, objective_of, tensor
 from .optimize import History, minimize
 from .progress import progress_bar
+from .set_aside import ALL
+from .trained import Continuation, Trained, rebuilt
 
 __all__ = [
-    "Continuation",
-    "Trained",
     "in_user_units",
     "new_generator",
     "new_network",
-    "rebuilt",
     "run",
     "start",
     "train",
 ]
 
-
-@dataclass
-class Continuation:
-    """What a later pass of training goes on with.
-
-    Attributes
-    ----------
-    generator : torch.Generator
-        Source of batches and jitter.
-    optimizer : torch.optim.Adam or None
-        That of the last pass; None after a complete fit.
-    n_seen : float
-        Number of pairs seen so far.
-    """
-
-    generator: torch.Generator
-    optimizer: torch.optim.Optimizer | None
-    n_seen: float
-
-
-@dataclass
-class Trained:
-    """The result of a training.
-
-    Attributes
-    ----------
-    network : IResNet or ExplicitInverse
-        The network ψ, in unit scale.
-    problem : InverseProblem
-        The problem and its coordinates.
-    epsilon : float
-        Weight of the penalty in the user's units.
-    bandwidth : float
-        Bandwidth of the last stage.
-    history : History
-        Course of all stages in the user's units; its best loss is that of the last one.
-    continuation : Continuation
-        What a later pass goes on with.
-    split : tuple of two ndarrays or None
-        The rows that were trained on and those set aside; None for all and none.
-    """
-
-    network: InvertibleMap
-    problem: InverseProblem
-    epsilon: float
-    bandwidth: float
-    history: History
-    continuation: Continuation
-    split: tuple = (None, None)
-
-    def in_double_precision(self):
-        """A copy whose network can reconstruct while this one is still being trained."""
-        network = rebuilt(self.network, self.network.config, self.problem)
-        return replace(self, network=network)
+_JUDGED_DRAWS = 2000  # of noise, at least, that early stopping judges with
 
 
 def train(
-    specification, problem, pairs, rng, *, previous=None, prior=None, report=None, trial=False
+    specification,
+    problem,
+    pairs,
+    rng,
+    *,
+    chunks=None,
+    previous=None,
+    prior=None,
+    set_aside=ALL,
+    report=None,
+    trial=False,
 ):
-    """Train in stages, on the pairs or on draws of a smoothed prior."""
+    """Train in stages: on the pairs, on chunks of more pairs, or on draws of a smoothed prior."""
+    chunks = None if prior is not None else chunks
     generator = new_generator(rng)
-    solver = specification.solver_for(problem, pairs.X)
+    solver = specification.solver_for(problem, pairs.X, chunked=chunks is not None)
     if previous is None:
         network = new_network(specification, problem, pairs, PRECISION[solver], generator)
     else:
         network = _same_network(specification, problem, previous.network)
-    trained = start(specification, network, problem, generator, pairs.weight.sum())
-    trained.split = _split(specification, len(pairs.X), rng)
+    n_seen = pairs.weight.sum() if chunks is None else chunks.totals.n_effective
+    trained = start(specification, network, problem, generator, n_seen)
+    if previous is not None:
+        trained.history = previous.history
+    split = _split(specification, problem, trained, pairs, chunks, set_aside, rng)
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
-        objective = objective_of(specification, trained, loss_class, pairs, solver)
+        if chunks is None:
+            objective = objective_of(specification, trained, loss_class, pairs, solver)
+        else:
+            settings = specification, trained, loss_class, solver
+            objective = ChunkedObjective.of(chunks, *settings, sample=pairs)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         if prior is not None:
             objective, trained.bandwidth = drawn_from(objective, prior), 0.0
-        history = run(specification, trained, objective, solver, n_iter, trained.split, report)
+        judge = _judging(specification, trained, objective, split, solver)
+        part = objective.part(split[0])
+        history = run(specification, trained, part, solver, n_iter, judge=judge, report=report)
         trained.history = trained.history.followed_by(
             in_user_units(history, objective.loss, problem.coordinates)
         )
@@ -135,7 +99,7 @@ def start(specification, network, problem, generator, n_seen):
         epsilon=specification.epsilon_for(problem),
         bandwidth=problem.bandwidth,
         history=History(),
-        continuation=Continuation(generator, None, n_seen),
+        continuation=Continuation(generator, None, n_seen, specification.max_iter * (n_seen > 0)),
     )
 
 
@@ -151,7 +115,7 @@ def new_network(specification, problem, pairs, dtype, generator):
     mean = weight @ u
     deviations = weight.sqrt()[:, None] * (u - mean)
     if specification.is_natural:
-        slope = torch.eye(u.shape[1]).to(u)  # where losses regularise, the optimum for Gaussians
+        slope = identity_like(u.shape[1], u)  # where losses regularise, the optimum for Gaussians
     else:
         condition = specification.architecture.max_condition
         slope = unit_optimum(problem, deviations, whole=not knows_forward, max_condition=condition)
@@ -175,7 +139,7 @@ def _start_from_clusters(block, problem, u, weight):
         random_state=0,
     )
     *arrays, sharpness = found
-    block.start_from(*(torch.from_numpy(array).to(u) for array in arrays), sharpness)
+    block.start_from(*(as_tensor(array).to(u) for array in arrays), sharpness)
 
 
 def _same_network(specification, problem, network):
@@ -190,39 +154,69 @@ def _same_network(specification, problem, network):
     return rebuilt(network, config, problem) if network.knows_forward else network
 
 
-def rebuilt(network, config, problem):
-    """A network of the same weights and this configuration, with the G of a problem."""
-    known = problem.unit_forward if config["known_bounds"] is not None else None
-    other = build_network(config, known=known)
-    other.load_state_dict(network.state_dict())
-    return other.to(network.device, torch.float64)
+def _split(specification, problem, trained, pairs, chunks, set_aside, rng):
+    """The rows to train on and those to validate with, None for all rows and none of them.
 
-
-def _split(specification, n_samples, rng):
-    """The rows to train on and those to validate with; (None, None) for all rows and none."""
+    Of chunks, whole ones are set aside.
+    """
     if not specification.early_stopping:
         return None, None
-    fraction = specification.validation_fraction
-    return train_test_split(np.arange(n_samples), test_size=fraction, random_state=rng)
+    if set_aside.pairs is not None:
+        trained.judges = problem.completed(set_aside.pairs)
+        return None, None
+    if chunks is not None:
+        return set_aside.split(len(chunks), specification.validation_fraction, rng)
+    split = set_aside.split(len(pairs.X), specification.validation_fraction, rng)
+    trained.judges = pairs.rows(split[1])
+    return split
 
 
-def run(specification, trained, objective, solver, max_iter, split, report, optimizer=None):
-    """Minimise one objective, with progress bar, callbacks and, after a split, early stopping."""
-    training_rows, validation_rows = split
+def _judging(specification, trained, objective, split, solver):
+    """The objective of early stopping; None without it. Noise that is fresh is drawn once."""
+    if trained.judges is None:
+        return None if split[1] is None else objective.part(split[1])
+    if split[1] is None:
+        loss = type(objective.loss)
+        known = specification, trained, loss, trained.judges, solver
+        objective = objective_of(*known, as_measured=True)
+    judge = replace(objective.part(split[1]), jitter=None)
+    if judge.noise is None:
+        return judge
+    copies = max(1, _JUDGED_DRAWS // len(judge.x))
+    return judge.replicated(copies).drawn(trained.continuation.generator)
+
+
+def run(
+    specification,
+    trained,
+    objective,
+    solver,
+    max_iter,
+    *,
+    judge=None,
+    report=None,
+    optimizer=None,
+):
+    """Minimise one objective, with progress bar, callbacks and, with a judge, early stopping."""
     trained.network.to(PRECISION[solver])
     rest = learns_rest(trained.network, objective.loss)
     title = f"{specification.title}: {type(objective.loss).__name__}"
-    with progress_bar(title, max_iter, specification.verbose) as progress:
+    coordinates = trained.problem.coordinates
+
+    def user_loss(value):
+        return objective.loss.in_user_units(value, coordinates)
+
+    with progress_bar(title, max_iter, specification.verbose, user_loss) as progress:
 
         def callback(history):
-            progress(in_user_units(history, objective.loss, trained.problem.coordinates))
-            return report is not None and report(trained)
+            progress(history)
+            return report is not None and report(lambda: _stopped(trained, history, objective))
 
         try:
             return minimize(
                 trained.network.rest() if rest else trained.network,
-                objective.split(training_rows),
-                validation=None if validation_rows is None else objective.split(validation_rows),
+                objective,
+                validation=judge,
                 solver=solver,
                 max_iter=max_iter,
                 tol=specification.tol,
@@ -232,6 +226,7 @@ def run(specification, trained, objective, solver, max_iter, split, report, opti
                 optimizer=optimizer,
                 generator=trained.continuation.generator,
                 callback=callback,
+                n_before=len(trained.history.loss_curve),
             )
         finally:
             trained.network.to(torch.float64)
@@ -245,4 +240,14 @@ def in_user_units(history, loss, coordinates):
 
     (best_loss,) = convert([history.best_loss])
     curves = convert(history.loss_curve), convert(history.validation_loss_curve)
-    return History(*curves, best_loss, history.interrupted)
+    return History(*curves, best_loss, interrupted=history.interrupted)
+
+
+def _stopped(trained, history, objective):
+    """A copy of what a training gives if it stops now, with this history of its stage."""
+    stopped = trained.in_double_precision()
+    told = in_user_units(history, objective.loss, trained.problem.coordinates)
+    stopped.history = trained.history.followed_by(told)
+    if history.validation_loss_curve:
+        stopped.network.load_state_dict(history.best_weights)
+    return stopped

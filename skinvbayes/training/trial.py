@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from ..problem.smoothed_prior import SmoothedPrior
 from .guard import best_share, linear_errors, prior_errors, reconstruction_errors, surely_positive
 from .prior import chosen_prior
-from .stages import Trained, train
+from .stages import train
+from .trained import Trained
 
 __all__ = ["Verdict", "judge", "share_of_linear"]
 
@@ -37,7 +37,7 @@ class Verdict(NamedTuple):
         return self.trained is not None and self.trained.history.interrupted
 
 
-def judge(specification, problem, pairs, rng):
+def judge(specification, problem, pairs, set_aside, rng):
     """Try the linear estimator, a smoothed prior and the pairs themselves.
 
     Parameters
@@ -48,6 +48,8 @@ def judge(specification, problem, pairs, rng):
         The problem.
     pairs : Pairs
         The pairs.
+    set_aside : SetAside
+        Which of them belong together.
     rng : RandomState
         Source of all that is drawn.
 
@@ -57,13 +59,14 @@ def judge(specification, problem, pairs, rng):
         On the best of them; a smoothed prior has to be better than the linear estimator by a
         standard error, and the pairs than it. An interrupted training is returned at once.
     """
-    kept, held, targets = _held_out(specification, problem, pairs, rng)
+    kept, held, targets = _held_out(specification, problem, pairs, set_aside, rng)
     few, X = pairs.rows(kept), pairs.X[held]
     plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
     best = Verdict(linear_errors(specification.renewed(plain, few), X, targets))
     problem = specification.renewed(problem, few)
     max_iter = math.ceil(specification.max_iter * _TRIAL)
-    short = replace(specification, max_iter=max_iter, early_stopping=False, verbose=False)
+    title = f"{specification.title}, trial"
+    short = replace(specification, title=title, max_iter=max_iter, early_stopping=False)
 
     def verdict(prior, share=None):
         trained = train(short, problem, few, rng, prior=prior, trial=True)
@@ -86,15 +89,15 @@ def judge(specification, problem, pairs, rng):
     return raw if wins or raw.interrupted else best
 
 
-def _held_out(specification, problem, pairs, rng):
+def _held_out(specification, problem, pairs, set_aside, rng):
     """The rows to train on, those to judge with, and targets of the latter."""
     n = len(pairs.X)
     n_held = min(max(int(_HELD_OUT * n), min(20, n // 2)), _MOST_HELD_OUT)
-    kept, held = train_test_split(np.arange(n), test_size=n_held, random_state=rng)
+    kept, held = set_aside.split(n, n_held, rng)
     if specification.fresh_noise(problem, specification.loss) is None:
         return kept, held, problem.targets(pairs.Y[held])[None]
-    copies = max(2, _MOST_HELD_OUT // n_held)
-    return kept, held, problem.noisy_targets(problem.clean_targets(*pairs)[held], copies, rng)
+    copies = max(2, _MOST_HELD_OUT // len(held))
+    return kept, held, problem.noisy_targets(problem.clean_targets(pairs.X[held]), copies, rng)
 
 
 def share_of_linear(specification, trained, X, targets):

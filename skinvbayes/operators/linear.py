@@ -1,8 +1,6 @@
-"""The operator of an inverse problem: it maps rows, and has an adjoint, or a Jacobian."""
+"""The linear operator of an inverse problem: it maps rows, and has an adjoint."""
 
 import numpy as np
-import torch
-from scipy.sparse import issparse
 from scipy.sparse.linalg import (
     ArpackNoConvergence,
     LinearOperator,
@@ -11,22 +9,18 @@ from scipy.sparse.linalg import (
     svds,
 )
 from sklearn.linear_model import Ridge
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 
-__all__ = [
-    *("GramOperator", "NonlinearOperator", "Operator", "as_nonlinear_operator", "as_operator"),
-    *("check_adjoint", "check_jacobian", "estimate_operator"),
-]
+from .matrices import as_matrix
+from .products import Products
+from .real import refuse_complex_data, refuse_complex_operator
+
+__all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
 _DENSE_FEATURES = 512  # AᵀA becomes a matrix for at most this many features
 _LANCZOS_STEPS = 50  # at most, for the lower bound of the spectrum of AᵀA
 _MARGIN = 1e-3  # subtracted from that bound, relative to the norm of AᵀA
 _DENSE_SIZE = 2**18  # the norm is exact for operators of at most this many entries
-_DIFFERENCE = 6e-6  # step of central differences relative to signals: the cube root of rounding
-_NO_DERIVATIVE = (
-    "forward cannot be differentiated: it must be a function of torch that maps a float64 tensor "
-    "to a tensor. For a function of numpy give its derivative: NonlinearOperator(forward, jacobian)"
-)
 
 
 class Operator:
@@ -40,7 +34,15 @@ class Operator:
     """
 
     def __init__(self, base):
-        self.base = base
+        refuse_complex_operator(base)
+        is_function = isinstance(base, LinearOperator) and not isinstance(base, Products)
+        self.base = Products(base) if is_function else base
+
+    def __repr__(self):
+        return f"<{self.shape} {type(self).__name__}>"
+
+    def __deepcopy__(self, memo):
+        return self  # it does not change, may be large, and may hold what cannot be copied
 
     @property
     def linear_operator(self):
@@ -171,13 +173,13 @@ class GramOperator(Operator):
 
 
 def as_operator(operator):
-    """Wrap anything that :func:`scipy.sparse.linalg.aslinearoperator` takes.
+    """Wrap anything that maps vectors linearly.
 
     Parameters
     ----------
-    operator : array-like, sparse matrix or array, LinearOperator or Operator
+    operator : array-like, data frame, tensor, sparse matrix or array, LinearOperator or Operator
         The operator ``A`` of shape (n_measurements, n_features). pylops operators are
-        LinearOperators.
+        LinearOperators, and so is what has ``shape``, ``matvec`` and ``rmatvec``.
 
     Returns
     -------
@@ -189,7 +191,7 @@ def as_operator(operator):
     TypeError
         If it is not something that maps vectors linearly.
     ValueError
-        If it is an array that is not a finite, real matrix.
+        If it is complex, or an array that is not a finite matrix.
 
     Examples
     --------
@@ -202,18 +204,17 @@ def as_operator(operator):
     """
     if isinstance(operator, Operator):
         return operator
-    if isinstance(operator, (list, tuple, np.ndarray)):
-        return Operator(_check_matrix(operator))
-    if issparse(operator):
-        kwargs = {"dtype": np.float64, "copy": True, "input_name": "operator"}
-        return Operator(check_array(operator, accept_sparse=True, **kwargs))
+    matrix = as_matrix(operator)
+    if matrix is not None:
+        return Operator(matrix)
     try:
-        return Operator(aslinearoperator(operator))
+        linear_operator = aslinearoperator(operator)
     except (TypeError, ValueError) as error:
         raise TypeError(
             "operator must be a matrix, a sparse matrix, or a LinearOperator with shape, matvec "
             f"and rmatvec; got {type(operator).__name__}."
         ) from error
+    return Operator(linear_operator)
 
 
 def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
@@ -223,7 +224,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     ----------
     X : array-like of shape (n_samples, n_features)
         Signals.
-    Y : array-like of shape (n_samples, n_measurements)
+    Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
         Measurements.
     sample_weight : array-like of shape (n_samples,), default=None
         How often each pair counts; once by default.
@@ -236,7 +237,9 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     operator : Operator
         The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α v ‖A‖²``, ``v`` the mean variance.
     """
+    refuse_complex_data(X, "X"), refuse_complex_data(Y, "Y")
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
+    Y = Y.reshape(len(Y), -1)
     X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
     mean = np.average(X, axis=0, weights=weight)
@@ -276,8 +279,8 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
     """
     operator = as_operator(operator)
     rng = check_random_state(random_state)
-    u = rng.standard_normal((1, operator.shape[1]))
-    v = rng.standard_normal((1, operator.shape[0]))
+    u = rng.standard_normal((2, operator.shape[1]))  # two at once, as in all later products
+    v = rng.standard_normal((2, operator.shape[0]))
     try:
         image, preimage = operator.forward(u), operator.adjoint(v)
     except (NotImplementedError, TypeError) as error:
@@ -285,166 +288,13 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
             "The operator cannot be applied to a vector, or has no adjoint: define matvec and "
             "rmatvec."
         ) from error
-    left, right = np.vdot(image, v), np.vdot(u, preimage)
-    scale = max(
-        np.linalg.norm(image) * np.linalg.norm(v), np.linalg.norm(u) * np.linalg.norm(preimage)
-    )
-    if not abs(left - right) <= rtol * scale:
+    sizes = [np.linalg.norm(part, axis=1) for part in (image, v, u, preimage)]
+    scale = np.maximum(sizes[0] * sizes[1], sizes[2] * sizes[3])
+    left, right = (image * v).sum(axis=1), (u * preimage).sum(axis=1)
+    wrong = np.flatnonzero(~(np.abs(left - right) <= rtol * scale))
+    if len(wrong):
+        left, right = left[wrong[0]], right[wrong[0]]
         raise ValueError(
             f"The operator's rmatvec is not the adjoint of its matvec: ⟨A u, v⟩ = {left:.6g} but "
             f"⟨u, Aᵀ v⟩ = {right:.6g}. Correct its rmatvec."
         )
-
-
-class NonlinearOperator:
-    """A differentiable map F of signals to measurements, which acts on the rows of arrays.
-
-    Parameters
-    ----------
-    forward : callable
-        F, from rows (n_samples, n_features) to rows (n_samples, n_measurements), each row by
-        itself. Without ``jacobian`` it is a function of torch, of float64 tensors; else of arrays.
-    jacobian : callable, default=None
-        DF, from rows to arrays (n_samples, n_measurements, n_features); by default it is found by
-        automatic differentiation.
-    n_measurements : int, default=None
-        Size of a measurement, to be checked; any by default.
-
-    Examples
-    --------
-    >>> from skinvbayes.operators import NonlinearOperator
-    >>> F = NonlinearOperator(lambda x: x[:, :1] * x)
-    >>> F.forward([[3.0, 2.0]]), F.jacobian([[3.0, 2.0]])
-    (array([[9., 6.]]), array([[[6., 0.], [2., 3.]]]))
-    """
-
-    def __init__(self, forward, jacobian=None, *, n_measurements=None):
-        self.function, self.derivative, self.n_measurements = forward, jacobian, n_measurements
-
-    def __call__(self, X):
-        """The same as :meth:`forward`."""
-        return self.forward(X)
-
-    def forward(self, X):
-        """F(x) for every row: (n_samples, n_features) → (n_samples, n_measurements)."""
-        X = np.asarray(X, dtype=np.float64)
-        if self.derivative is not None:
-            return self._checked("forward", self.function(X), X)
-        with torch.inference_mode(False), torch.no_grad():
-            return self._checked("forward", self._image(torch.tensor(X)), X)
-
-    def jacobian(self, X):
-        """DF(x) for every row, of shape (n_samples, n_measurements, n_features)."""
-        X = np.asarray(X, dtype=np.float64)
-        if self.derivative is not None:
-            return self._checked("jacobian", self.derivative(X), X, X.shape[1:])
-        with torch.inference_mode(False), torch.enable_grad():
-            x = torch.tensor(X, requires_grad=True)
-            image = self._image(x)
-            self._checked("forward", image.detach(), X)
-            options = {"retain_graph": True, "materialize_grads": True}
-            rows = [torch.autograd.grad(y.sum(), x, **options)[0] for y in image.unbind(1)]
-            return torch.stack(rows, dim=1).numpy()
-
-    def _image(self, x):
-        try:
-            image = self.function(x)
-        except (AttributeError, NotImplementedError, RuntimeError, TypeError) as error:
-            raise ValueError(f"{_NO_DERIVATIVE}. It failed with: {error}") from error
-        if not isinstance(image, torch.Tensor) or image.requires_grad < torch.is_grad_enabled():
-            raise ValueError(f"{_NO_DERIVATIVE}.")
-        return image
-
-    def _checked(self, name, values, X, further=()):
-        """An array of shape (n_samples, n_measurements, *further)."""
-        values, m = np.asarray(values, dtype=np.float64), self.n_measurements
-        m = values.shape[1] if m is None and values.ndim > 1 else m
-        if values.shape != (len(X), m, *further):
-            expected = ", ".join(map(str, (len(X), m or "n_measurements", *further)))
-            raise ValueError(
-                f"{name} gave an array of shape {values.shape} for signals of shape {X.shape}; an "
-                f"array of shape ({expected}) is needed."
-            )
-        return values
-
-
-def as_nonlinear_operator(operator):
-    """The NonlinearOperator that an estimator's parameter ``operator`` stands for, else None.
-
-    It is one already, an object with methods ``forward`` and ``jacobian`` of rows, or a function
-    of torch; anything else is left to :func:`as_operator`.
-    """
-    if isinstance(operator, NonlinearOperator):
-        return operator
-    if hasattr(operator, "shape") or hasattr(operator, "matvec"):
-        return None
-    if hasattr(operator, "forward") and hasattr(operator, "jacobian"):
-        return NonlinearOperator(operator.forward, operator.jacobian)
-    return NonlinearOperator(operator) if callable(operator) else None
-
-
-def check_jacobian(operator, X, *, random_state=0, rtol=1e-4):
-    """Check that a Jacobian agrees with central differences along random directions.
-
-    Parameters
-    ----------
-    operator : NonlinearOperator or what :func:`as_nonlinear_operator` takes
-        The map to examine.
-    X : array-like of shape (n_samples, n_features)
-        Signals at which it is examined; a few are enough.
-    random_state : int, RandomState instance or None, default=0
-        Source of the directions v, one for each signal.
-    rtol : float, default=1e-4
-        Largest allowed error of ``DF(x) v``, relative to its norm; more raises a ValueError.
-
-    Examples
-    --------
-    >>> from skinvbayes.operators import NonlinearOperator, check_jacobian
-    >>> check_jacobian(NonlinearOperator(lambda X: X**2, lambda X: X[:, :, None]), [[1.0]])
-    Traceback (most recent call last):
-    ...
-    ValueError: The jacobian does not agree with differences of forward: ...
-    """
-    F, X = as_nonlinear_operator(operator), np.asarray(X, dtype=np.float64)
-    v = check_random_state(random_state).standard_normal(X.shape)
-    h = _DIFFERENCE * (np.sqrt((X**2).mean()) or 1.0)
-    image, given = F.forward(X), np.einsum("nij,nj->ni", F.jacobian(X), v)
-    if given.shape != image.shape or not (np.isfinite(given) & np.isfinite(image)).all():
-        raise ValueError(
-            "forward and jacobian must give finite values, of as many measurements; got "
-            f"{image.shape[1]} and {given.shape[1]}."
-        )
-    difference = (F.forward(X + h * v) - F.forward(X - h * v)) / (2 * h)
-    size = np.maximum(np.linalg.norm(given, axis=1), np.linalg.norm(difference, axis=1))
-    rounding = 10 * np.finfo(float).eps / h * np.linalg.norm(image, axis=1)
-    wrong = np.linalg.norm(given - difference, axis=1) > rtol * size + rounding
-    if wrong.any():
-        i = int(wrong.argmax())
-        k = int(np.abs(given - difference)[i].argmax())
-        raise ValueError(
-            "The jacobian does not agree with differences of forward: along a random direction, "
-            f"measurement {k} of signal {i} grows by {difference[i, k]:.6g}, and by "
-            f"{given[i, k]:.6g} after its jacobian. Correct it, or give forward in torch alone."
-        )
-
-
-def _check_matrix(matrix):
-    try:
-        matrix = np.asarray(matrix)
-        is_complex = np.iscomplexobj(matrix)
-        matrix = np.array(matrix.real if is_complex else matrix, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError("operator must be a matrix of real numbers.") from error
-    if is_complex:
-        raise ValueError(
-            "operator must be a matrix of real numbers; got complex ones. Stack the real and the "
-            "imaginary parts of its rows."
-        )
-    if matrix.ndim != 2 or matrix.size == 0:
-        raise ValueError(
-            "operator must be a matrix of shape (n_measurements, n_features); got an array of "
-            f"shape {matrix.shape}."
-        )
-    if not np.isfinite(matrix).all():
-        raise ValueError("operator contains NaN or infinity; all its entries must be finite.")
-    return matrix

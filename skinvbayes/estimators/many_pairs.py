@@ -1,0 +1,109 @@
+"""Pairs that are too many to be taken as a whole: a sample of them, and their chunks."""
+
+import sys
+
+import numpy as np
+from sklearn.utils import _safe_indexing, check_consistent_length
+
+from ..training.pair_chunks import MOST_ENTRIES, PairChunks, sample_rows, width_of
+from .architecture import training_specification
+from .validation import is_given, training_pairs
+
+__all__ = ["sampled_pairs"]
+
+
+def sampled_pairs(estimator, X, y, sample_weight, groups):
+    """The pairs to learn from; of many, a sample and all of them in chunks.
+
+    Parameters
+    ----------
+    estimator : BaseINN
+        The estimator; it takes up sizes and names.
+    X, y, sample_weight, groups
+        As given to ``fit``.
+
+    Returns
+    -------
+    pairs, groups
+        See :func:`~.validation.training_pairs`.
+    chunks : PairChunks or None
+        All pairs, if those are a sample. There is none where the network does not work in
+        natural coordinates.
+    """
+    X, y, sample_weight = _with_sizes(X, y, sample_weight)
+    if _are_many(X, y) and groups is None:
+        pairs, _ = training_pairs(estimator, *_sample(X, y, sample_weight))
+        if training_specification(estimator).is_natural:
+            missing_allowed = is_given(estimator.operator)
+            return pairs, None, _chunks_of(X, y, sample_weight, missing_allowed)
+    *arrays, groups = _in_memory(X, y, sample_weight, groups)
+    return *training_pairs(estimator, *arrays, groups=groups), None
+
+
+def _are_many(X, y):
+    """Whether pairs are looked at in chunks: arrays of more numbers than fit into a sample."""
+    shapes = [getattr(array, "shape", None) for array in (X, y) if array is not None]
+    if not all(shape and len(shape) <= 2 and shape[0] == shapes[0][0] for shape in shapes):
+        return False  # what is wrong with these is said where pairs are checked
+    return shapes[0][0] * (width_of(X) + width_of(y)) > MOST_ENTRIES
+
+
+def _sample(X, y, sample_weight):
+    """A random sample of the pairs, in memory; names of columns are kept."""
+    check_consistent_length(X, y, sample_weight)
+    rows = sample_rows(X.shape[0], width_of(X) + width_of(y))
+    return _in_memory(*(_rows(array, rows) for array in (X, y, sample_weight)))
+
+
+def _chunks_of(X, y, sample_weight, missing_allowed):
+    """All pairs as chunks, of which the values are checked."""
+    weight = _relative(sample_weight)
+    if not any(_is_dask(array) for array in (X, y, weight)):
+        return PairChunks(X, y, weight, missing_allowed)
+    from ..training.dask_chunks import DaskChunks, as_dask
+
+    arrays = (as_dask(array) for array in (X, y, weight))
+    return DaskChunks(*arrays, missing_allowed=missing_allowed)
+
+
+def _with_sizes(*arrays):
+    """The same arrays; of dask arrays the sizes are worked out where they are not known."""
+    return tuple(_sized(array) if _is_dask(array) else array for array in arrays)
+
+
+def _in_memory(*arrays):
+    """The same arrays, with dask arrays brought to memory in one go."""
+    if not any(_is_dask(array) for array in arrays):
+        return arrays
+    import dask
+
+    return dask.compute(*arrays)
+
+
+def _relative(weight):
+    """Weights relative to the largest one, whose squares are in range."""
+    if weight is None:
+        return None
+    weight = weight if _is_dask(weight) else np.asarray(weight, dtype=np.float64)
+    largest = float(weight.max())
+    return weight / largest if 0 < largest < np.inf else weight
+
+
+def _rows(array, rows):
+    if array is None:
+        return None
+    return array[rows] if _is_dask(array) else _safe_indexing(array, rows)
+
+
+def _sized(array):
+    if not np.isnan(array.shape).any():
+        return array
+    array = array.copy()
+    array.compute_chunk_sizes()
+    return array
+
+
+def _is_dask(array):
+    """Whether it is a dask array; dask is not imported for it."""
+    module = sys.modules.get("dask.array")
+    return module is not None and isinstance(array, module.Array)

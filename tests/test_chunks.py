@@ -1,0 +1,213 @@
+"""Fit on more pairs than are taken as a whole: in memory, on disk and on a cluster."""
+
+import itertools
+import os
+import signal
+import tracemalloc
+
+import dask.array as da
+import numpy as np
+import pytest
+import torch
+
+from helpers import every
+from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import make_mixture
+from skinvbayes.estimators import many_pairs
+from skinvbayes.training import pair_chunks
+from skinvbayes.training.chunked_objective import ChunkedObjective
+
+OPTIONS = {"max_iter": 12, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_mixture(3000, 200, n_features=2, operator="square", random_state=1)
+
+
+@pytest.fixture
+def few_at_once(monkeypatch):
+    """A sample of 1,000 pairs, and chunks of 375."""
+    monkeypatch.setattr(many_pairs, "MOST_ENTRIES", 4000)
+    monkeypatch.setattr(pair_chunks, "MOST_ENTRIES", 4000)
+    monkeypatch.setattr(pair_chunks, "_CHUNK_ENTRIES", 1500)
+
+
+@pytest.fixture
+def whole_sample(few_at_once, monkeypatch):
+    """Chunks too, but all pairs are the sample."""
+    monkeypatch.setattr(pair_chunks, "MOST_ENTRIES", 2**22)
+
+
+def lazy(*arrays):
+    """Arrays of dask, in chunks of their own."""
+    return [
+        da.from_array(array, chunks=(700 + 50 * i, -1)[: array.ndim])
+        for i, array in enumerate(arrays)
+    ]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two processes that take the work of dask."""
+    distributed = pytest.importorskip("dask.distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as workers, distributed.Client(workers) as client:
+        yield client
+
+
+def parameters(estimator):
+    return torch.cat([p.detach().ravel() for p in estimator.network_.parameters()]).numpy()
+
+
+@every
+def test_chunks_are_the_pairs(cls, data, whole_sample, monkeypatch):
+    """With a sample of all pairs, full batches over chunks are those over pairs to rounding."""
+    options = {"operator": data.operator, "solver": "lbfgs", "prior_bandwidth": 0.0, **OPTIONS}
+    chunked = cls(**options).fit(data.X_train, data.Y_train)
+    monkeypatch.setattr(many_pairs, "MOST_ENTRIES", 2**22)
+    plain = cls(**options).fit(data.X_train, data.Y_train)
+    if cls is ReconstructionINN:  # whose noise is drawn chunk by chunk
+        scores = [m.score(data.X_test, data.Y_test) for m in (chunked, plain)]
+        assert abs(scores[0] - scores[1]) < 0.01
+        return
+    np.testing.assert_allclose(chunked.loss_curve_, plain.loss_curve_, rtol=1e-6)
+    np.testing.assert_allclose(parameters(chunked), parameters(plain), rtol=1e-4, atol=1e-5)
+
+
+VARIANTS = {
+    "plain": {},
+    "adam": {"solver": "adam", "max_iter": 5},
+    "estimated": {"operator": "estimate"},
+    "unequal": {"noise_level": np.array([0.5, 1.0])},
+    "early": {"early_stopping": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@every
+def test_dask_arrays_give_the_same_model(cls, variant, data, few_at_once):
+    options = {"operator": data.operator, **OPTIONS, **VARIANTS[variant]}
+    pairs = data.X_train, data.Y_train
+    weight = np.random.RandomState(0).rand(len(pairs[0]))
+    plain = cls(**options).fit(*pairs, sample_weight=weight)
+    other = cls(**options).fit(*lazy(*pairs), sample_weight=lazy(weight)[0])
+    np.testing.assert_allclose(parameters(other), parameters(plain), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(other.predict(data.Y_test), plain.predict(data.Y_test), rtol=1e-9)
+
+
+@every
+def test_missing_measurements(cls, data, few_at_once):
+    Y = data.Y_train.copy()
+    Y[np.random.RandomState(0).rand(*Y.shape) < 0.1] = np.nan
+    Y[np.isnan(Y).all(axis=1)] = 0.0
+    options = {"operator": data.operator, **OPTIONS}
+    plain = cls(**options).fit(data.X_train, Y)
+    other = cls(**options).fit(*lazy(data.X_train, Y))
+    np.testing.assert_allclose(parameters(other), parameters(plain), rtol=1e-9, atol=1e-12)
+
+
+def test_few_pairs_are_gathered(data):
+    plain = DivergenceRegularizedINN(**OPTIONS).fit(data.X_train, data.Y_train)
+    other = DivergenceRegularizedINN(**OPTIONS).fit(*lazy(data.X_train, data.Y_train))
+    np.testing.assert_array_equal(parameters(other), parameters(plain))
+
+
+def test_rows_of_unknown_number(data, few_at_once):
+    X, Y = lazy(data.X_train, data.Y_train)
+    kept = X[:, 0] > 0
+    chunks = X[kept], Y[kept]
+    other = DivergenceRegularizedINN(**OPTIONS).fit(*chunks)
+    assert np.isnan(chunks[0].shape[0])  # what was passed in stays as it was
+    kept = data.X_train[:, 0] > 0
+    plain = DivergenceRegularizedINN(**OPTIONS).fit(data.X_train[kept], data.Y_train[kept])
+    np.testing.assert_allclose(parameters(other), parameters(plain), rtol=1e-9, atol=1e-12)
+
+
+def test_training_sees_all_pairs(data, few_at_once, monkeypatch):
+    """A chunk that the sample leaves out moves the model."""
+    monkeypatch.setattr(many_pairs, "sample_rows", lambda n, width: np.arange(1000))
+    X = data.X_train.copy()
+    X[2000:] *= 1.5
+    options = {"operator": data.operator, "prior_bandwidth": 0.0, **OPTIONS}
+    moved, plain = (
+        DivergenceRegularizedINN(**options).fit(rows, data.Y_train) for rows in (X, data.X_train)
+    )
+    assert np.abs(parameters(moved) - parameters(plain)).max() > 1e-3
+
+
+def test_outliers_are_replaced_in_every_chunk(data, few_at_once):
+    Y = data.Y_train.copy()
+    rows = np.random.RandomState(0).permutation(len(Y))[:30]
+    Y[rows, 0] += 100.0
+    options = {"operator": data.operator, **OPTIONS}
+    with pytest.warns(UserWarning, match="cannot be Gaussian"):
+        found = ReconstructionINN(solver="lbfgs", **options).fit(data.X_train, Y)
+    plain = ReconstructionINN(solver="lbfgs", **options).fit(data.X_train, data.Y_train)
+    found, plain = found.score(data.X_test, data.Y_test), plain.score(data.X_test, data.Y_test)
+    assert found > plain - 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("X", np.nan, "X contains NaN or infinity in row 1000"),
+        ("Y", np.inf, "y contains infinity in row 1000"),
+        ("weight", -1.0, "sample_weight is negative or not finite in row 1000"),
+    ],
+)
+def test_bad_values_are_named(name, value, message, data, few_at_once, monkeypatch):
+    monkeypatch.setattr(many_pairs, "sample_rows", lambda n, width: np.arange(1000))
+    parts = {"X": data.X_train.copy(), "Y": data.Y_train.copy(), "weight": np.ones(3000)}
+    parts[name][1000:1001] = value
+    X, Y, weight = parts.values()
+    estimator = DivergenceRegularizedINN(operator=data.operator, **OPTIONS)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(X, Y, sample_weight=weight)
+    with pytest.raises(ValueError, match=message):
+        estimator.fit(*lazy(X, Y), sample_weight=lazy(weight)[0])
+
+
+def test_memory_of_a_fit(data, tmp_path):
+    """A fit on arrays on disk needs far less memory than they hold."""
+    n = 2_000_000
+    X, Y = (
+        np.lib.format.open_memmap(tmp_path / name, mode="w+", dtype="float32", shape=(n, 2))
+        for name in ("X.npy", "Y.npy")
+    )
+    X[:], Y[:] = (np.resize(rows, (n, 2)) for rows in (data.X_train, data.Y_train))
+    X += np.linspace(0, 0.1, n, dtype="float32")[:, None]
+    estimator = ReconstructionINN(
+        operator=data.operator, noise_level=data.noise_level, max_iter=2, prior_bandwidth=0.0
+    )
+    tracemalloc.start()
+    estimator.fit(X, Y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 250e6  # in double precision the pairs have 64 MB for each copy
+
+
+@pytest.mark.parametrize("at", [1, 9])
+def test_killed_worker(at, data, few_at_once, cluster, monkeypatch):
+    """The chunks of a worker that dies are made again elsewhere, to the same bits."""
+    options = {"operator": data.operator, **OPTIONS}
+    plain = LogDetRegularizedINN(**options).fit(data.X_train, data.Y_train)
+    victim = next(iter(cluster.run(os.getpid).values()))
+    calls, backward = itertools.count(), ChunkedObjective.backward
+
+    def kill_once(objective, network):
+        if next(calls) == at:
+            os.kill(victim, signal.SIGKILL)
+        return backward(objective, network)
+
+    monkeypatch.setattr(ChunkedObjective, "backward", kill_once)
+    other = LogDetRegularizedINN(**options).fit(*lazy(data.X_train, data.Y_train))
+    np.testing.assert_array_equal(parameters(other), parameters(plain))
+
+
+def test_one_worker_or_two(data, few_at_once, cluster):
+    """Neither the number of workers nor how many take part changes a bit."""
+    options = {"operator": data.operator, **OPTIONS}
+    plain = ReconstructionINN(**options).fit(data.X_train, data.Y_train)
+    other = ReconstructionINN(**options).fit(*lazy(data.X_train, data.Y_train))
+    np.testing.assert_array_equal(parameters(other), parameters(plain))

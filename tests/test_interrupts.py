@@ -1,0 +1,154 @@
+"""Ctrl-C: in a fit, in a search, and in the first fit of a process."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
+from skinvbayes.training import stages
+from skinvbayes.training.interrupts import interrupts_wait
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """Makes the keyboard interrupt the n-th iteration of all trainings, once."""
+
+    def at(n):
+        counted = []
+
+        class Bar:
+            def __init__(self, *args):
+                pass
+
+            def __enter__(self):
+                def update(history):
+                    counted.append(history)
+                    if len(counted) == n:
+                        raise KeyboardInterrupt
+
+                return update
+
+            def __exit__(self, *args):
+                return False
+
+        monkeypatch.setattr(stages, "progress_bar", Bar)
+        return counted
+
+    return at
+
+
+@pytest.mark.parametrize("n", [1, 6, 25])
+def test_a_search_ends(n, pairs, interrupt):
+    """It went on with the next fit, so that as many interrupts as fits were needed."""
+    search = GridSearchCV(
+        DivergenceRegularizedINN(max_iter=5, random_state=0), {"epsilon": [0.05, 0.1]}, cv=3
+    )
+    counted = interrupt(n)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(*pairs)
+    assert len(counted) == n and not hasattr(search, "best_estimator_")
+    counted = interrupt(n)
+    with pytest.raises(KeyboardInterrupt):
+        cross_val_score(search.estimator, *pairs, cv=6)
+    assert len(counted) == n
+
+
+def test_the_last_fit_of_a_search_keeps_what_it_learned(pairs, interrupt):
+    estimator = DivergenceRegularizedINN(max_iter=5, random_state=0)
+    search = GridSearchCV(estimator, {"epsilon": [0.1]}, cv=2)
+    interrupt(13)  # the refit: of the best parameters, on all pairs
+    with pytest.warns(ConvergenceWarning, match="interrupted after iteration 3"):
+        search.fit(*pairs)
+    assert search.best_estimator_.n_iter_ == 3
+
+
+@pytest.mark.parametrize("cls", [LogDetRegularizedINN, ReconstructionINN])
+@pytest.mark.parametrize("solver", ["lbfgs", "adam"])
+@pytest.mark.parametrize("n", [3, 18])
+def test_iterations_are_counted_over_all_stages(cls, solver, n, pairs, interrupt):
+    """The message told those of the last stage alone."""
+    interrupt(n)
+    estimator = cls(solver=solver, residual="mlp", max_iter=20, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=f"interrupted after iteration {n};"):
+        estimator.fit(*pairs)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == n
+    interrupt(1)
+    with pytest.warns(ConvergenceWarning, match=f"interrupted after iteration {n + 1};"):
+        estimator.set_params(warm_start=True).fit(*pairs)
+    assert estimator.n_iter_ == n + 1
+
+
+def test_an_interrupted_pass(pairs, interrupt, monkeypatch):
+    estimator = DivergenceRegularizedINN(random_state=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("skinvbayes.training.optimize._iteration", _interrupted)
+        with pytest.warns(ConvergenceWarning, match="interrupted after iteration 0"):
+            estimator.partial_fit(*pairs)
+    assert np.isfinite(estimator.predict(pairs[1])).all()
+    assert estimator.partial_fit(*pairs).n_iter_ == 1
+
+
+def _interrupted(*args):
+    raise KeyboardInterrupt
+
+
+FIRST_FIT = """
+import signal, sys, warnings
+from skinvbayes import DivergenceRegularizedINN
+from skinvbayes.datasets import make_bimodal
+
+def interrupt(event, args, done=[]):
+    if event == "import" and args[0] == "torch._dynamo.trace_rules" and not done:
+        done.append(signal.raise_signal(signal.SIGINT))
+        print("while importing")
+
+sys.addaudithook(interrupt)
+data = make_bimodal(50, noise_level=0.3, random_state=0)
+estimator = DivergenceRegularizedINN(solver="adam", max_iter=2, random_state=0)
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    estimator.fit(data.X, data.Y)
+print(any("interrupted" in str(warning.message) for warning in caught))
+print(estimator.fit(data.X, data.Y).n_iter_)
+"""
+
+
+def test_the_first_fit_of_a_process_leaves_torch_usable():
+    """Torch imports a part of itself with the first Adam; half of it would fail for good."""
+    command = [sys.executable, "-W", "ignore", "-c", FIRST_FIT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    *early, last = done.stdout.split("\n")[:-1]
+    if "while importing" in early:  # torch may import it otherwise one day
+        assert early[-1] == "True"
+    assert last == "2"
+
+
+def test_waiting_interrupts():
+    passed = []
+    with pytest.raises(KeyboardInterrupt), interrupts_wait():
+        signal.raise_signal(signal.SIGINT)
+        passed.append("the end of the block")
+    assert passed
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+    def beside():
+        with interrupts_wait():
+            passed.append("another thread")
+
+    thread = threading.Thread(target=beside)
+    thread.start()
+    thread.join()
+    assert len(passed) == 2
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with interrupts_wait():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
