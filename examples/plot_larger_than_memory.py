@@ -68,6 +68,12 @@ else:
     difference = abs(other.predict(test.Y) - whole.predict(test.Y)).max()
     print(f"largest difference of the reconstructions: {difference:.1e}")
 
+    # Reconstructions of dask arrays are dask arrays, which are computed when they are asked for; a
+    # score takes one pass over the chunks.
+    lazy_X, lazy_Y = lazy
+    deviation = abs(other.predict(lazy_Y) - lazy_X).mean()
+    print(f"mean deviation: {deviation.compute():.3f}, score: {other.score(lazy_X, lazy_Y):.4f}")
+
 # %%
 figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 ax.loglog(seen, np.maximum(excess, 1e-2), marker=".", label="partial_fit, one pass")

@@ -1,8 +1,6 @@
 """The base of the estimators: scikit-learn's contract around a trained network."""
 
-import numpy as np
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
-from sklearn.metrics import r2_score
 
 from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
@@ -19,17 +17,17 @@ from .all_or_nothing import all_or_nothing
 from .architecture import CONSTRAINTS, training_specification
 from .early_stopping import set_aside_for
 from .fitted import fitted_attributes, trained_of
+from .lazy import chunkwise
 from .many_pairs import sampled_pairs
 from .map_methods import MapMethods
 from .operator_parameter import OperatorParameter
 from .persistence import StoredState
 from .posterior_methods import PosteriorMethods
+from .score_method import ScoreMethod
 from .validation import (
     can_measure,
     check_measurements,
-    check_pairs,
     check_ready,
-    check_signals,
     training_pairs,
 )
 
@@ -42,6 +40,7 @@ class BaseINN(
     AdaptMethod,
     MapMethods,
     PosteriorMethods,
+    ScoreMethod,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     OwnModes,
@@ -237,12 +236,13 @@ class BaseINN(
             trained = partial_fit(training_specification(self), pairs, previous=previous)
         return self._take(trained)
 
+    @chunkwise
     def predict(self, X, return_std=False):
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements) or (n_samples,)
+        X : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y. The name X is scikit-learn's for what ``predict`` takes.
         return_std : bool, default=False
             Whether to return the standard deviation too; see :meth:`posterior_std`.
@@ -260,34 +260,6 @@ class BaseINN(
             If the inversion of some rows did not converge, with their number and residual.
         """
         return self._predict(X, return_std, None)
-
-    def score(self, X, y=None, sample_weight=None):
-        """Variance-weighted R² of the reconstruction ``predict(y)`` against the signals X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            True signals.
-        y : array-like of shape (n_samples, n_measurements) or (n_samples,), default=None
-            Measurements. None, where operator and noise are given, draws them: always the same
-            ones.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples.
-
-        Returns
-        -------
-        score : float
-            1 for perfect reconstruction, 0 for that of the mean signal.
-        """
-        check_ready(self)
-        if y is None and can_measure(self):
-            X = check_signals(self, X)
-            Y = self.problem_.measurement.drawn(X, np.random.RandomState(0))
-        else:
-            X, Y = check_pairs(self, X, y, reset=False, allow_missing=self._reads_missing)
-        with reporting(self):
-            found = self._checked_posterior(Y).mean
-        return r2_score(X, found, sample_weight=sample_weight, multioutput="variance_weighted")
 
     # ------------------------------------------------------------------------- what is fitted
 

@@ -168,6 +168,10 @@ In a pipeline the first steps scale the signals, but ``Pipeline.predict(Y)`` wou
 the measurements: use ``Reconstructor(pipeline)``. Scaling is not needed: the estimators do it, and
 an operator is for signals in their own units.
 
+Methods that take rows of dask arrays (extra ``dask``) return dask arrays, which are computed chunk
+by chunk when they are asked for. A wrong number of columns raises at once. Warnings come with the
+results, and count rows from the start of their chunk.
+
 References
 ----------
 N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networks Bayesian Point

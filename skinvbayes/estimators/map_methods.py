@@ -5,6 +5,7 @@ from sklearn.base import TransformerMixin
 
 from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
+from .lazy import chunkwise
 from .validation import check_signals, check_targets
 
 __all__ = ["MapMethods"]
@@ -18,7 +19,7 @@ class MapMethods(TransformerMixin, OwnModes):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns
@@ -30,12 +31,13 @@ class MapMethods(TransformerMixin, OwnModes):
         with reporting(self):
             return self._z_map().forward(X)
 
+    @chunkwise
     def jacobian(self, X):
         """The Jacobian Dφ of :meth:`transform`.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns
@@ -48,6 +50,7 @@ class MapMethods(TransformerMixin, OwnModes):
         with reporting(self):
             return self._z_map().jacobian(X)
 
+    @chunkwise
     def prior_term(self, X):
         """What training has added to the forward map, ``G x − φ(x)``.
 
@@ -57,7 +60,7 @@ class MapMethods(TransformerMixin, OwnModes):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns
@@ -71,12 +74,13 @@ class MapMethods(TransformerMixin, OwnModes):
             image = self._map().forward(double)
         return (self.problem_.forward_targets(double) - image).astype(X.dtype)
 
+    @chunkwise
     def inverse_transform(self, X):
         """The inverse φ⁻¹ of :meth:`transform`.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Points of z-space: ``Aᵀ y``, or y without an operator.
 
         Returns
@@ -92,3 +96,7 @@ class MapMethods(TransformerMixin, OwnModes):
         Z = check_targets(self, X)
         with reporting(self):
             return self._z_map().reconstruct(Z, lambda rows: rows)
+
+
+# outside of what scikit-learn puts around it for set_output, which would load all rows into memory
+MapMethods.transform = chunkwise(MapMethods.transform)

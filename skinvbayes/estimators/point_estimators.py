@@ -20,6 +20,7 @@ from ..losses import (
 from ..noise.model import NoiseModel
 from .base import BaseINN
 from .docstrings import documented
+from .lazy import chunkwise
 from .nonlinear import NonlinearMeasurements
 from .regularized import BaseRegularizedINN
 
@@ -208,6 +209,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
     _origin = None  # problem and epsilon of the training, of estimators that were adapted
     _reads_missing = True
 
+    @chunkwise
     def predict(self, X, return_std=False, noise_level=None):
         """Reconstruct signals from measurements: the MAP estimate, also for another noise level.
 
@@ -215,7 +217,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements) or (n_samples,)
+        X : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements Y, with NaN where one is missing. The name X is scikit-learn's for what
             ``predict`` takes.
         return_std : bool, default=False
@@ -250,12 +252,13 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         """
         return self._predict(X, return_std, noise_level)
 
+    @chunkwise
     def prior_score(self, X):
         """The learned score of the prior, ``∇log p(x) = (E[z|x] − φ(x)) / ε``.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns

@@ -3,6 +3,7 @@
 from ..inference.posterior import N_PROBES
 from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
+from .lazy import chunkwise
 
 __all__ = ["PosteriorMethods"]
 
@@ -13,6 +14,7 @@ class PosteriorMethods(OwnModes):
     The class that inherits them defines ``_posterior(Y, noise_level)``, which gives a Posterior.
     """
 
+    @chunkwise
     def posterior_covariance(self, Y, *, noise_level=None):
         """Covariance of the reconstruction's error given the measurement.
 
@@ -27,7 +29,7 @@ class PosteriorMethods(OwnModes):
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
+        Y : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         noise_level : float, default=None
             The noise level of these measurements, where it is not that of the training; only with
@@ -59,6 +61,7 @@ class PosteriorMethods(OwnModes):
         with reporting(self):
             return self._posterior(Y, noise_level).covariance()
 
+    @chunkwise
     def posterior_std(
         self,
         Y,
@@ -77,7 +80,7 @@ class PosteriorMethods(OwnModes):
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
+        Y : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
@@ -107,6 +110,7 @@ class PosteriorMethods(OwnModes):
             std, error = self._posterior(Y, noise_level).std(method, n_probes, seed)
         return (std, error) if return_error else std
 
+    @chunkwise
     def posterior_interval(self, Y, coverage=0.9, *, noise_level=None):
         """Intervals that hold each coordinate of the signal with a given probability.
 
@@ -114,7 +118,7 @@ class PosteriorMethods(OwnModes):
 
         Parameters
         ----------
-        Y : array-like of shape (n_samples, n_measurements) or (n_samples,)
+        Y : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         coverage : float, default=0.9
             Probability, between 0 and 1, for each coordinate by itself.

@@ -11,7 +11,6 @@ from sklearn.base import (
     RegressorMixin,
     clone,
 )
-from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import (
     UNUSED,
@@ -26,9 +25,11 @@ from ..operators.real import refuse_complex_data
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .all_or_nothing import all_or_nothing
 from .base import BaseINN
+from .lazy import chunkwise
 from .operator_parameter import ShortRepr
 from .persistence import StoredState
 from .point_estimators import DivergenceRegularizedINN
+from .r2 import variance_weighted_r2
 from .reconstructor_posterior import ReconstructorPosterior, inner_has
 from .validation import is_given
 from .wrapped import Wrapped, inner_estimator
@@ -193,12 +194,13 @@ class Reconstructor(
         self.estimator_, self._signal_ndim = estimator, ndim
         return self
 
+    @chunkwise
     def predict(self, X, **predict_params):
         """Reconstruct signals.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         **predict_params : dict
             Metadata and options for the estimator's ``predict``, such as ``return_std``.
@@ -214,13 +216,15 @@ class Reconstructor(
     def score(self, X, y, sample_weight=None):
         """Variance-weighted R² of the reconstruction.
 
+        With dask arrays it is computed at once, in one pass over the chunks.
+
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
-        y : array-like of shape (n_samples, n_features) or (n_samples,)
+        y : array-like or dask array of shape (n_samples, n_features) or (n_samples,)
             True signals.
-        sample_weight : array-like of shape (n_samples,), default=None
+        sample_weight : array-like or dask array of shape (n_samples,), default=None
             Weights of the samples.
 
         Returns
@@ -228,8 +232,7 @@ class Reconstructor(
         score : float
             1 for perfect reconstruction, 0 for that of the mean signal.
         """
-        found = self.predict(X)
-        return r2_score(y, found, sample_weight=sample_weight, multioutput="variance_weighted")
+        return variance_weighted_r2(y, self.predict(X), sample_weight)
 
     @available_if(inner_has("adapt"))
     def adapt(self, *, operator=None, **options):
@@ -258,12 +261,13 @@ class Reconstructor(
         return other
 
     @available_if(inner_has("transform"))
+    @chunkwise
     def forward(self, X):
         """The learned forward map of signals, ``estimator_.transform``.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or dask array of shape (n_samples, n_features)
             Signals.
 
         Returns

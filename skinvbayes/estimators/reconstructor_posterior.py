@@ -2,6 +2,7 @@
 
 from sklearn.utils.metaestimators import available_if
 
+from .lazy import chunkwise
 from .wrapped import inner_estimator
 
 __all__ = ["ReconstructorPosterior", "inner_has"]
@@ -21,6 +22,7 @@ class ReconstructorPosterior:
     """
 
     @available_if(inner_has("posterior_covariance"))
+    @chunkwise
     def posterior_covariance(self, X, **options):
         """Covariance of the error, in squared units of the signals.
 
@@ -32,7 +34,7 @@ class ReconstructorPosterior:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         **options : dict
             As for the estimator.
@@ -45,12 +47,13 @@ class ReconstructorPosterior:
         return self._wrapped.posterior_covariance(self._check_measurements(X), **options)
 
     @available_if(inner_has("posterior_std"))
+    @chunkwise
     def posterior_std(self, X, **options):
         """Standard deviation of the error, coordinate by coordinate, in the units of the signals.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         **options : dict
             As for the estimator; of a pipeline whose steps mix features or are not linear only
@@ -66,6 +69,7 @@ class ReconstructorPosterior:
         return self._shaped(self._wrapped.posterior_std(self._check_measurements(X), **options))
 
     @available_if(inner_has("posterior_interval"))
+    @chunkwise
     def posterior_interval(self, X, coverage=0.9, **options):
         """Intervals that hold each coordinate of the signal with a given probability.
 
@@ -73,7 +77,7 @@ class ReconstructorPosterior:
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_measurements)
+        X : array-like or dask array of shape (n_samples, n_measurements)
             Measurements.
         coverage : float, default=0.9
             Probability for each coordinate by itself.
