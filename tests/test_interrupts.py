@@ -87,7 +87,7 @@ def test_iterations_are_counted_over_all_stages(cls, solver, n, pairs, interrupt
 def test_an_interrupted_pass(pairs, interrupt, monkeypatch):
     estimator = DivergenceRegularizedINN(random_state=0)
     with monkeypatch.context() as patch:
-        patch.setattr("skinvbayes.training.optimize._iteration", _interrupted)
+        patch.setattr("skinvbayes.training.mean_loss.Objective.iteration", _interrupted)
         with pytest.warns(ConvergenceWarning, match="interrupted after iteration 0"):
             estimator.partial_fit(*pairs)
     assert np.isfinite(estimator.predict(pairs[1])).all()

@@ -400,9 +400,8 @@ def test_usual_direction(pairs):
     found = regressor.predict(Y, noise_level=0.1)
     np.testing.assert_array_equal(found, estimator.predict(Y, noise_level=0.1))
     scaled = Reconstructor(make_pipeline(StandardScaler(), inner)).fit(Y, X)
-    assert not hasattr(scaled, "posterior_covariance")
-    with pytest.raises(ValueError, match="steps of a pipeline"):
-        scaled.predict(Y, return_std=True)
+    std = np.sqrt(np.diagonal(scaled.posterior_covariance(Y), axis1=1, axis2=2))
+    np.testing.assert_allclose(scaled.predict(Y, return_std=True)[1], std, rtol=1e-6)
 
 
 def test_variances_that_cannot_be_told_from_probes_raise_a_warning():

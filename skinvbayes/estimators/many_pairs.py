@@ -43,7 +43,9 @@ def sampled_pairs(estimator, X, y, sample_weight, groups):
 def _are_many(X, y):
     """Whether pairs are looked at in chunks: arrays of more numbers than fit into a sample."""
     shapes = [getattr(array, "shape", None) for array in (X, y) if array is not None]
-    if not all(shape and len(shape) <= 2 and shape[0] == shapes[0][0] for shape in shapes):
+    if not shapes or not all(
+        shape and len(shape) <= 2 and shape[0] == shapes[0][0] for shape in shapes
+    ):
         return False  # what is wrong with these is said where pairs are checked
     return shapes[0][0] * (width_of(X) + width_of(y)) > MOST_ENTRIES
 

@@ -140,7 +140,8 @@ class Reconstructor(
             How much each pair counts; handed to the estimator.
         X_val, y_val : array-likes, default=None
             Measurements and signals for early stopping; the estimator gets them as its ``y_val``
-            and ``X_val``.
+            and ``X_val``. A pipeline transforms these signals only with
+            ``transform_input=["X_val"]``.
         **fit_params : dict
             Further metadata for the estimator's ``fit``, such as ``sample_weight_val`` and
             ``groups``.

@@ -90,6 +90,12 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
         )
     if groups is not None:
         groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
+        if groups.size != len(groups):
+            raise ValueError(
+                f"groups must be of shape (n_samples,), one group for each pair; got an array of "
+                f"shape {groups.shape}."
+            )
+        groups = groups.ravel()
         check_consistent_length(X, groups)
     pairs, groups = _distinct_pairs(X, Y, weight, groups)
     if Y.shape[1] == 0:

@@ -1,6 +1,7 @@
 """An estimator in a pipeline or a search, whose answers are taken to the user's units."""
 
 import copy
+import warnings
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from ..inference.posterior import gaussian_quantile
 from ..numerics import chunks
+from ..numerics.progress import reporting, tracked
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from ..operators import as_nonlinear_operator, as_operator
@@ -66,8 +68,8 @@ class Wrapped:
         with_std = options.pop("return_std", False)
         if with_std and self._is_diagonal:
             found, std = self.inner.predict(Y, return_std=True, **options)
-            return self.steps.inverse(found), self._scaled(std)
-        found = self.steps.inverse(self.inner.predict(Y, **options))
+            return self._inverted(found), self._scaled(std)
+        found = self._inverted(self.inner.predict(Y, **options))
         return (found, self.posterior_std(Y, **options)) if with_std else found
 
     def posterior_std(self, Y, **options):
@@ -122,7 +124,11 @@ class Wrapped:
     def sample_posterior(self, Y, n_samples=1, **options):
         """Draws, of shape (n_rows, n_samples, n_features)."""
         draws = self.inner.sample_posterior(Y, n_samples, **options)
-        return self._inverse_of_draws(draws) if self.steps else draws
+        if not self.steps:
+            return draws
+        draws = self._inverse_of_draws(draws)
+        _warn_of_lost(np.isfinite(draws).all(axis=(1, 2)))
+        return draws
 
     def adapt(self, operator=None, **options):
         """The same pipeline or search around the estimator for other measurements.
@@ -179,11 +185,21 @@ class Wrapped:
     def _scaled(self, std):
         return (np.abs(self._linear) * std).astype(std.dtype)
 
+    def _inverted(self, found):
+        """Reconstructions in the user's units."""
+        signals = self.steps.inverse(found)
+        _warn_of_lost(np.isfinite(signals).all(axis=1))
+        return signals
+
     def _inverse_of_draws(self, draws):
         flat = self.steps.inverse(draws.reshape(-1, draws.shape[2]))
         return flat.reshape(*draws.shape[:2], -1)
 
-    def _of_draws(self, statistic, Y, n_draws, options):
+    def _of_draws(self, *arguments):
+        with reporting(self.inner):
+            return self._statistic_of_draws(*arguments)
+
+    def _statistic_of_draws(self, statistic, Y, n_draws, options):
         """A statistic of draws in the user's units, of all rows; each row by itself."""
         mean = self.inner.predict(Y, **options)
         covariance = self.inner.posterior_covariance(Y, **options)
@@ -193,11 +209,13 @@ class Wrapped:
         with single_thread():
             white = np.linalg.qr(half)[0] * np.sqrt(len(half))
             white = np.concatenate([white, -white])  # of mean 0 and covariance 1, exactly
-            for rows in chunks.slices(n, chunks.chunk_size(len(white) * d)):
+            parts = chunks.slices(n, chunks.chunk_size(len(white) * d))
+            for rows in tracked(parts, "draws"):
                 variances, axes = np.linalg.eigh(covariance[rows].astype(np.float64))
                 roots = axes * np.sqrt(variances.clip(0))[:, None]
                 draws = mean[rows, None] + white @ roots.transpose(0, 2, 1)
-                with np.errstate(all="ignore"):
+                with np.errstate(all="ignore"), warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
                     draws = self._inverse_of_draws(draws)
                     lost = ~np.isfinite(draws).all(axis=2)
                     n_lost += np.count_nonzero(lost.any(axis=1))
@@ -208,6 +226,17 @@ class Wrapped:
                 "steps of the pipeline; they were left out, and the uncertainty is too small there."
             )
         return np.concatenate(found).astype(mean.dtype)
+
+
+def _warn_of_lost(is_found):
+    """Warn of rows whose reconstruction or draws have no inverse under the steps."""
+    lost = np.flatnonzero(~is_found)
+    if len(lost):
+        warn_caller(
+            f"For {len(lost)} of {len(is_found)} rows, the first of them row {lost[0]}, there are "
+            "signals without an inverse under the steps of the pipeline, which are NaN: the "
+            "measurements are far from those of the training."
+        )
 
 
 def _covariances(draws):

@@ -85,10 +85,11 @@ def linear_precision(X, weight, forward, epsilon, bandwidth):
     variances, axes = _covariance(X, weight, bandwidth)
     image = forward @ (axes * variances) @ axes.T
     square = image @ forward.T
-    ridge = max(epsilon, _LEAST_EPSILON * square.trace() / len(square))
+    ridge = max(epsilon, _LEAST_EPSILON * square.trace() / len(square)) or 1.0
     gain = np.linalg.solve(square + ridge * np.eye(len(square)), image).T
     spectrum, axes = np.linalg.eigh((gain + gain.T) / 2)
-    return _kept_positive((axes / spectrum.clip(_FLATTEST * spectrum[-1])) @ axes.T)
+    largest = np.abs(spectrum).max() or 1.0
+    return _kept_positive((axes / spectrum.clip(_FLATTEST * largest)) @ axes.T)
 
 
 def _covariance(X, weight, bandwidth):
@@ -101,7 +102,8 @@ def _covariance(X, weight, bandwidth):
 def _kept_positive(precision):
     """A symmetric matrix with its eigenvalues kept above a small part of the largest."""
     spectrum, axes = np.linalg.eigh(precision)
-    return (axes * spectrum.clip(_LEAST_PRECISION * spectrum[-1])) @ axes.T
+    largest = np.abs(spectrum).max() or 1.0
+    return (axes * spectrum.clip(_LEAST_PRECISION * largest)) @ axes.T
 
 
 def linear_estimator(mean, covariance, operator, noise_level):

@@ -334,8 +334,8 @@ def symmetric_part(operator):
     return (matrix + matrix.T) / 2
 
 
-def check_pairs(X, Y):
-    """Raise a ValueError if pairs are too large or small, or if the signals do not vary."""
+def check_pairs(X, Y, operator):
+    """Raise a ValueError if pairs are too large or small, or tell of no forward map."""
     check_size("the signals X", np.abs(X).max())
     check_size("the measurements y", np.nanmax(np.abs(Y)))
     spread = np.ptp(X, axis=0).max()
@@ -344,4 +344,11 @@ def check_pairs(X, Y):
         raise ValueError(
             f"The signals X of the {len(X)} distinct pair(s) that count are all the same, so "
             "that no forward map can be learned: give signals that vary."
+        )
+    is_given = operator is not None and not isinstance(operator, str)
+    if not is_given and np.ptp(Y, axis=0).max() == 0:
+        raise ValueError(
+            f"The measurements y of the {len(Y)} distinct pair(s) that count are all the same, so "
+            "that no forward map can be learned from them: give the operator, or measurements that "
+            "vary."
         )

@@ -29,6 +29,7 @@ _PAIRS_PER_AXIS = 3  # at least
 _UNEQUAL = 0.15  # in the logarithm of a variance, in a correlation, in the excess kurtosis / 4,
 _EXPLAINED = 0.02  # and in the share of residuals and of their squares that the signals explain.
 _SURELY = 5.0  # standard errors that chance is allowed
+_UNTOLD = 1e-3  # noise that no residual tells, relative to the measurements' variation
 _SIGNAL_AXES = 10  # principal axes that may explain residuals
 _FLAT = 1e-6  # variance along an axis, relative to the mean, below which it is left out
 
@@ -39,7 +40,8 @@ def choose_operator(operator, fitted, n_features, n_measurements, pairs=None):
     Without one, a network learns the map from x to y itself if there are as many measurements as
     features. An invertible residual network is monotone, and its default branch is the gradient of
     a convex function: this serves where the linear fit of y to x is close to symmetric positive
-    definite. Otherwise the fit becomes the operator of the normal equation.
+    definite. Otherwise, and where every operator fits the pairs, the fit becomes the operator of
+    the normal equation.
 
     Parameters
     ----------
@@ -69,7 +71,9 @@ def choose_operator(operator, fitted, n_features, n_measurements, pairs=None):
         If it is of another kind, shape or size than can be used.
     """
     if operator is None:
-        original = n_measurements == n_features and not _misfit_warns(*pairs)
+        # so few pairs do not tell whether the map is monotone
+        enough = len(pairs[0]) > n_features + 1
+        original = enough and n_measurements == n_features and not _misfit_warns(*pairs)
         return None if original else fitted
     if isinstance(operator, str):
         if operator == "estimate":
@@ -130,13 +134,20 @@ def estimate_noise_level(operator, fitted, X, Y, weight):
         if n_used >= n:
             warn_caller(
                 f"The noise level cannot be told from {_number_of_pairs(weight)} of signals with "
-                f"{X.shape[1]} features by themselves: every operator fits them. Give noise_level, "
-                "the operator, or more pairs."
+                f"{X.shape[1]} features by themselves: every operator fits them. It is taken to be "
+                f"{_UNTOLD:.1%} of their variation at least. Give noise_level, the operator, or "
+                "more pairs."
             )
-    residual = Y - operator.forward(X)
-    residual -= np.average(residual, axis=0, weights=weight)
-    variance = np.average(residual**2, axis=0, weights=weight).mean()
+    variance = _mean_variance(Y - operator.forward(X), weight)
+    if n_used >= n:
+        variance = max(variance, _UNTOLD**2 * _mean_variance(Y, weight))
     return float(np.sqrt(variance * n / max(n - n_used, 1)))
+
+
+def _mean_variance(values, weight):
+    """The mean over columns of their variances."""
+    deviations = values - np.average(values, axis=0, weights=weight)
+    return np.average(deviations**2, axis=0, weights=weight).mean()
 
 
 def _number_of_pairs(weight):

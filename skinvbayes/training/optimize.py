@@ -58,11 +58,18 @@ class History:
 
     def followed_by(self, other):
         """The course of this training and of another one after it, whose verdict counts."""
+        validation = []
+        if self.validation_loss_curve or other.validation_loss_curve:
+            validation = self._validation() + other._validation()
         return replace(
             other,
             loss_curve=self.loss_curve + other.loss_curve,
-            validation_loss_curve=self.validation_loss_curve + other.validation_loss_curve,
+            validation_loss_curve=validation,
         )
+
+    def _validation(self):
+        """The validation loss after every iteration, NaN where there was none."""
+        return self.validation_loss_curve or [np.nan] * len(self.loss_curve)
 
 
 class StoppingRule:

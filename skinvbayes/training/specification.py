@@ -76,7 +76,7 @@ class TrainingSpecification:
 
     def problem_of(self, pairs, rng):
         """The inverse problem that the pairs pose, and the pairs without outliers."""
-        check_pairs(*pairs[:2])
+        check_pairs(*pairs[:2], self.operator)
         X, Y, weight = pairs
         measurement, Y = measurement_from_pairs(
             self.operator, self.noise_level, self.noise_covariance, X, Y, weight

@@ -54,7 +54,8 @@ def train(
     n_seen = pairs.weight.sum() if chunks is None else chunks.totals.n_effective
     trained = start(specification, network, problem, generator, n_seen)
     if previous is not None:
-        trained.history = previous.history
+        judged = previous.history.validation_loss_curve if specification.early_stopping else []
+        trained.history = replace(previous.history, validation_loss_curve=judged)
     split = _split(specification, problem, trained, pairs, chunks, set_aside, rng)
     for loss_class, n_iter in specification.stages(solver, continued=previous is not None):
         if chunks is None:
@@ -151,7 +152,8 @@ def _same_network(specification, problem, network):
             f"{network.config}; X and the parameters now ask for {config}. Set "
             "warm_start=False, or keep them."
         )
-    return rebuilt(network, config, problem) if network.knows_forward else network
+    network = rebuilt(network, config, problem) if network.knows_forward else network
+    return network.to(specification.device)
 
 
 def _split(specification, problem, trained, pairs, chunks, set_aside, rng):
