@@ -2,8 +2,7 @@
 
 Each of the four losses has an optimum φ(x) = G x − t(x), with a term t that depends on the
 prior. The functions here compare the t that was learned with the one of the theory, for a prior
-known in closed form or through samples (:class:`skinvbayes.priors.KernelDensityPrior`), and check
-the two identities on which the theory rests. A residual, gap or error should be close to zero.
+known in closed form or through samples, and check the two identities on which the theory rests.
 
 References
 ----------
@@ -19,6 +18,7 @@ import numpy as np
 from .estimators.validation import check_measurements, check_pairs, check_signals
 from .inference.trained_map import TrainedMap
 from .losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
+from .numerics.checks import check_has
 from .numerics.modes import own_modes
 from .operators import as_operator
 from .oracles import measurement_distribution, measurement_rows, posterior, posterior_mean
@@ -149,7 +149,7 @@ def pushforward_score(estimator, X, prior):
     score : ndarray of shape (n_samples, n_features)
         The score, in inverse units of z.
     """
-    X = _signals(estimator, X)
+    X, _ = _signals(estimator, X), check_has(prior, "prior", "score")
     J = _without_names(estimator).jacobian(X)
     trained = TrainedMap(estimator.network_, estimator.problem_.coordinates)
     gradient = prior.score(X) - trained.logabsdet_gradient(X)
@@ -161,9 +161,8 @@ def score_error(estimator, X, prior):
     """Relative L² error of the learned prior score, ``(Σ‖ŝ(x) − s(x)‖² / Σ‖s(x)‖²)^½``.
 
     ŝ is :meth:`DivergenceRegularizedINN.prior_score` and s the score of the prior. A value of 0.1
-    means that the root mean square error of ŝ is ten per cent of the root mean square of s. The
-    score of a :class:`skinvbayes.priors.KernelDensityPrior` is itself an estimate, whose error
-    counts too.
+    means that the root mean square error of ŝ is ten per cent of that of s. The score of a
+    :class:`skinvbayes.priors.KernelDensityPrior` is itself an estimate, whose error counts too.
 
     Parameters
     ----------
@@ -179,7 +178,8 @@ def score_error(estimator, X, prior):
     error : float
         The relative error.
     """
-    X = _signals(estimator, X)
+    X, _ = _signals(estimator, X), check_has(prior, "prior", "score")
+    check_has(estimator, "estimator", "prior_score")
     learned, score = _without_names(estimator).prior_score(X), prior.score(X)
     return float(np.linalg.norm(learned - score) / np.linalg.norm(score))
 
@@ -382,6 +382,7 @@ def _(loss: LogDetLoss, estimator, X, prior):
 
 @_prior_term.register
 def _(loss: DivergenceLoss, estimator, X, prior):
+    check_has(prior, "prior", "score")
     return estimator.epsilon_ * prior.score(X)
 
 
@@ -430,7 +431,6 @@ def _forward(estimator, X):
 
 
 def _covariance(first, second):
-    """Cov(first, second) of two arrays of rows."""
     return (first - first.mean(axis=0)).T @ (second - second.mean(axis=0)) / len(first)
 
 
@@ -444,7 +444,6 @@ def _without_names(estimator):
 
 def _unknown(estimator):
     return TypeError(
-        "estimator must be fitted with one of the paper's four losses; got "
-        f"{type(estimator).__name__}. Of a Reconstructor give estimator_, of a search "
-        "best_estimator_, of a Pipeline the last step."
+        f"estimator must be fitted with one of the four losses; got {type(estimator).__name__}. Of "
+        "a Reconstructor give estimator_, of a search best_estimator_, of a Pipeline the last step."
     )

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_array
 
 from .noise.model import NoiseModel
 from .numerics import chunks
+from .numerics.checks import check_has
 from .numerics.modes import own_modes
 from .operators import as_operator
 from .operators.real import refuse_complex_data
@@ -295,6 +296,7 @@ def _white_problem(prior, Y, operator, noise_level, noise_covariance):
 
 def measurement_rows(prior, Y, operator):
     """Measurements of shape (n_samples, n_measurements); (n_samples,) is one for each signal."""
+    check_has(prior, "prior", "n_features")
     refuse_complex_data(Y, "Y")
     several = _n_measurements(prior, operator) > 1
     Y = check_array(Y, dtype=np.float64, ensure_2d=several, input_name="Y")
@@ -307,6 +309,7 @@ def _n_measurements(prior, operator):
 
 def _matrix(prior, n_measurements, operator):
     """The operator as a matrix of the shape that is needed."""
+    check_has(prior, "prior", "n_features")
     A = np.eye(prior.n_features) if operator is None else as_operator(operator).to_dense()
     if A.shape != (n_measurements, prior.n_features):
         raise ValueError(

@@ -325,6 +325,7 @@ class Reconstructor(
 
     @property
     def _wrapped(self):
+        check_is_fitted(self)
         return Wrapped(self.estimator_)
 
     @property

@@ -11,11 +11,11 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
     check_consistent_length,
-    check_is_fitted,
     validate_data,
 )
 
 from ..noise.model import NoiseModel
+from ..numerics.checks import check_fitted
 from ..operators import as_nonlinear_operator
 from ..operators.real import refuse_complex_data
 from ..problem.measurement import check_size
@@ -173,6 +173,8 @@ def check_pairs(estimator, X, y, *, reset, allow_missing=False):
     """Signals of shape (n, n_features) and measurements of shape (n, n_measurements)."""
     checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
     X = _signals(estimator, X, y=checked, reset=reset)
+    if not reset:
+        check_fitted(estimator, "n_measurements_in_")
     expected = None if reset else estimator.n_measurements_in_
     Y = _measurements(estimator, y, expected, allow_missing)
     check_consistent_length(X, Y)
@@ -191,7 +193,7 @@ def check_ready(estimator):
     ValueError
         If its parameter ``operator`` has been changed since.
     """
-    check_is_fitted(estimator)
+    check_fitted(estimator, "operator", "network_")
     if not _is_same(estimator.operator, estimator._given_operator):
         raise ValueError(
             f"The parameter operator of this {type(estimator).__name__} was changed after it was "

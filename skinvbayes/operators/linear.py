@@ -242,6 +242,8 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     Y = Y.reshape(len(Y), -1)
     X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors
     weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
+    if not np.any(weight > 0):
+        raise ValueError("sample_weight is zero for every sample; at least one must count.")
     mean = np.average(X, axis=0, weights=weight)
     penalty = alpha * (weight @ (X - mean) ** 2).mean() or 1.0  # constant signals: A = 0
     ridge = Ridge(alpha=penalty, solver="cholesky").fit(X, Y, sample_weight=weight)

@@ -124,6 +124,11 @@ def check_jacobian(operator, X, *, random_state=0, rtol=1e-4):
     ValueError: The jacobian does not agree with differences of forward: ...
     """
     F, X = as_nonlinear_operator(operator), np.asarray(X, dtype=np.float64)
+    if F is None:
+        raise TypeError(
+            "operator must be a nonlinear one: a NonlinearOperator, an object with forward and "
+            f"jacobian, or a function of torch; got {type(operator).__name__}."
+        )
     v = check_random_state(random_state).standard_normal(X.shape)
     h = _DIFFERENCE * (np.sqrt((X**2).mean()) or 1.0)
     image, given = F.forward(X), np.einsum("nij,nj->ni", F.jacobian(X), v)

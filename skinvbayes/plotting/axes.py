@@ -1,11 +1,17 @@
 """What all displays share: the axes to draw on, and the attributes that a drawn display has."""
 
+import numpy as np
+
+from ..numerics.checks import check_has
+
 __all__ = ["axes_or_new", "finish"]
 
 
 def axes_or_new(ax, **figure):
     """The given axes, or those of a new figure made with the keywords ``figure``."""
     if ax is not None:
+        for one in np.ravel(ax):
+            check_has(one, "ax", "plot", "figure")
         return ax
     import matplotlib.pyplot as plt
 

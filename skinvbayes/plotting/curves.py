@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.model_selection import ValidationCurveDisplay
 
+from ..numerics.checks import check_fitted
 from .axes import axes_or_new, finish
 
 __all__ = ["LossCurveDisplay", "EpsilonPathDisplay"]
@@ -35,6 +36,7 @@ class LossCurveDisplay:
     def from_estimator(cls, estimator, *, name=None, ax=None, **kwargs):
         """The curves of a fitted estimator; ``kwargs`` as in :meth:`plot`."""
         name = type(estimator).__name__ if name is None else name
+        check_fitted(estimator, "loss_curve_", "validation_loss_curve_")
         curves = estimator.loss_curve_, estimator.validation_loss_curve_
         return cls(*curves, name=name).plot(ax=ax, **kwargs)
 

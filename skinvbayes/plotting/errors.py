@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.stats import norm
 
+from ..numerics.checks import check_fitted
 from ..numerics.errors import row_rmse
 from .axes import axes_or_new, finish
 
@@ -57,6 +58,7 @@ class ErrorTradeOffDisplay:
             The display, drawn.
         """
         Y = np.asarray(y, dtype=np.float64)
+        check_fitted(estimator, "problem_", "predict", "transform")
         Z = estimator.problem_.targets(Y.reshape(len(Y), -1))
         return cls.from_predictions(
             *(X, estimator.predict(y), Z, estimator.transform(X)),
@@ -168,6 +170,7 @@ class UncertaintyDisplay:
             The display, drawn.
         """
         name = type(estimator).__name__ if name is None else name
+        check_fitted(estimator, "predict")
         found = estimator.predict(y, return_std=True)
         return cls.from_predictions(X, *found, name=name, ax=ax, **kwargs)
 

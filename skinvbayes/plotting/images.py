@@ -1,8 +1,9 @@
 """Signals, measurements and reconstructions as images."""
 
 import numpy as np
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, check_consistent_length
 
+from ..numerics.checks import check_fitted
 from .axes import axes_or_new, finish
 
 __all__ = ["ImagesDisplay"]
@@ -54,6 +55,8 @@ class ImagesDisplay:
         display : ImagesDisplay
             The display, drawn.
         """
+        check_fitted(estimator, "predict")
+        check_consistent_length(X, y)
         first = list(range(min(n_images, len(y))))
         found = estimator.predict(_safe_indexing(y, first))
         X, y = (np.asarray(_safe_indexing(part, first)) for part in (X, y))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..numerics.checks import check_fitted
 from .axes import axes_or_new, finish
 
 __all__ = ["DeformedGridDisplay", "VectorFieldDisplay"]
@@ -37,6 +38,7 @@ class DeformedGridDisplay:
     @classmethod
     def from_estimator(cls, estimator, *, ax=None, **kwargs):
         """Deform the grid by ``estimator.predict``; ``kwargs`` as in :meth:`from_function`."""
+        check_fitted(estimator, "predict")
         return cls.from_function(estimator.predict, ax=ax, **kwargs)
 
     @classmethod
@@ -138,6 +140,7 @@ class VectorFieldDisplay:
         display : VectorFieldDisplay
             The display, drawn.
         """
+        check_fitted(estimator, response_method)
         return cls.from_predictions(X, getattr(estimator, response_method)(X), ax=ax, **kwargs)
 
     @classmethod

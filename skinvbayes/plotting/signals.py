@@ -5,6 +5,7 @@ import operator
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
+from ..numerics.checks import check_fitted
 from .axes import axes_or_new, finish
 
 __all__ = ["SignalDisplay"]
@@ -128,6 +129,7 @@ class SignalDisplay:
         chosen = _check_rows(rows, len(Y))
         Y = _safe_indexing(Y, chosen)
         truth = None if X is None else _safe_indexing(X, chosen)
+        check_fitted(estimator, "predict", "posterior_interval")
         found = estimator.predict(Y)
         arrays = (found, *estimator.posterior_interval(Y, coverage=coverage), truth)
         shape = (-1,) if np.ndim(rows) == 0 else (len(chosen), -1)
