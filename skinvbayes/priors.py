@@ -317,7 +317,7 @@ def principal_axes(X, weight=None):
     axes : ndarray of shape (n_axes, n_features)
         Vectors of length one; zero vectors where there are too few signals for an axis.
     """
-    X = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    X = check_array(X, dtype=[np.float64, np.float32], input_name="X", ensure_min_features=0)
     weight = np.ones(len(X)) if weight is None else weight
     if min(X.shape) > _MOST_AXES:
         step = -(-len(X) // _MOST_AXES)

@@ -61,14 +61,6 @@ def test_measurements_that_are_all_the_same(cls, n):
         cls(max_iter=3).fit(X, np.ones((n, 2)))
 
 
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-def test_devices_are_checked_when_training_goes_on(method, pairs):
-    estimator = DivergenceRegularizedINN(max_iter=3, warm_start=True).fit(*pairs)
-    estimator.set_params(device="mps")
-    with pytest.raises(ValueError, match="device"):
-        getattr(estimator, method)(*pairs)
-
-
 def test_groups_of_two_columns(pairs):
     groups = np.zeros((300, 2), dtype=int)
     with pytest.raises(ValueError, match=r"groups must be of shape \(n_samples,\)"):

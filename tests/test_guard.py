@@ -229,10 +229,14 @@ def test_improvement_is_told_from_fluctuation():
 
 
 def test_histories_follow_each_other():
-    first, second = History([3.0, 2.0], best_loss=2.0), History([5.0, 4.0], [1.0], best_loss=4.0)
+    first, second = (
+        History([3.0, 2.0], best_loss=2.0),
+        History([5.0, 4.0], [1.0, 0.5], best_loss=4.0),
+    )
     both = first.followed_by(second)
     assert both.loss_curve == [3.0, 2.0, 5.0, 4.0]
-    assert both.validation_loss_curve == [1.0] and both.best_loss == 4.0
+    assert np.isnan(both.validation_loss_curve[:2]).all() and both.best_loss == 4.0
+    assert both.validation_loss_curve[2:] == [1.0, 0.5]
     assert replace(first).loss_curve == [3.0, 2.0]
 
 

@@ -105,7 +105,8 @@ warm_start : bool, default=False
 device : str or torch.device, default="cpu"
     Where to train and to compute, as torch names it: "cpu", "cuda", "cuda:1". It must have double
     precision, in which all but Adam computes; "mps" has none. Arrays come and go on the CPU. A
-    stored estimator whose device is not there when it is loaded computes on the CPU.
+    stored estimator whose device is not there when it is loaded computes on the CPU. Training that
+    goes on (``warm_start``, ``partial_fit``) stays on the device of the fit.
 random_state : int, RandomState instance or None, default=None
     Source of initial weights, batches and jitter. The same seed gives the same model.
 verbose : bool or int, default=False

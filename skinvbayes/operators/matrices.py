@@ -48,11 +48,8 @@ def _sparse_matrix(matrix):
 
 def _dense_matrix(matrix):
     refuse_complex_operator(matrix)
-    entries = np.asarray(matrix)
-    if entries.dtype == object:
-        refuse_complex_operator(list(entries.ravel()))
     try:
-        matrix = np.array(entries, dtype=np.float64)
+        matrix = np.array(np.asarray(matrix), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError("operator must be a matrix of real numbers.") from error
     _check_shape(matrix)

@@ -40,6 +40,7 @@ def _is_complex(values):
     if isinstance(values, np.dtype):
         return values.kind == "c"
     try:
-        return np.iscomplexobj(values)
+        is_object = getattr(values, "dtype", None) == object  # whose entries tell
+        return np.iscomplexobj(values.tolist() if is_object else values)
     except (RuntimeError, TypeError, ValueError):
         return False  # ragged lists, for example

@@ -71,9 +71,9 @@ def choose_operator(operator, fitted, n_features, n_measurements, pairs=None):
         If it is of another kind, shape or size than can be used.
     """
     if operator is None:
-        # so few pairs do not tell whether the map is monotone
-        enough = len(pairs[0]) > n_features + 1
-        original = enough and n_measurements == n_features and not _misfit_warns(*pairs)
+        original = n_measurements == n_features and not _misfit_warns(*pairs)
+        # fewer pairs do not tell whether the map is monotone
+        original = original and len(pairs[0]) > n_features + 1
         return None if original else fitted
     if isinstance(operator, str):
         if operator == "estimate":

@@ -55,7 +55,8 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     trained : Trained
         The network, in double precision, and all that belongs to it.
     """
-    check_device(specification.device)
+    if previous is None:  # otherwise training goes on where the network is
+        check_device(specification.device)
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
     if specification.is_natural:

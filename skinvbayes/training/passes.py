@@ -38,7 +38,6 @@ def partial_fit(specification, pairs, *, previous=None):
     if previous is None:
         trained, pairs = _begin(specification, pairs)
     else:
-        check_device(specification.device)
         trained, pairs = previous, previous.problem.completed(pairs)
     state = trained.continuation
     if state.optimizer is None:

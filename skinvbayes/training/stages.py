@@ -152,8 +152,7 @@ def _same_network(specification, problem, network):
             f"{network.config}; X and the parameters now ask for {config}. Set "
             "warm_start=False, or keep them."
         )
-    network = rebuilt(network, config, problem) if network.knows_forward else network
-    return network.to(specification.device)
+    return rebuilt(network, config, problem) if network.knows_forward else network
 
 
 def _split(specification, problem, trained, pairs, chunks, set_aside, rng):
