@@ -40,7 +40,7 @@ def _is_complex(values):
     if isinstance(values, np.dtype):
         return values.kind == "c"
     try:
-        is_object = getattr(values, "dtype", None) == object  # whose entries tell
-        return np.iscomplexobj(values.tolist() if is_object else values)
+        has_objects = getattr(values, "dtype", None) == np.dtype(object)  # whose entries tell
+        return np.iscomplexobj(values.tolist() if has_objects else values)
     except (RuntimeError, TypeError, ValueError):
         return False  # ragged lists, for example
