@@ -10,11 +10,35 @@ from skinvbayes import (
     ReconstructionINN,
 )
 from skinvbayes.numerics.errors import row_rmse as rmse
+from skinvbayes.training import stages
 
-__all__ = ["ALL", "every", "rmse", "shake"]
+__all__ = ["ALL", "every", "interrupt_at", "rmse", "shake"]
 
 ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 every = pytest.mark.parametrize("cls", ALL)
+
+
+def interrupt_at(n, monkeypatch):
+    """Make the keyboard interrupt the n-th iteration of all trainings, once."""
+    counted = []
+
+    class Bar:
+        def __init__(self, *args):
+            pass
+
+        def __enter__(self):
+            def update(history):
+                counted.append(history)
+                if len(counted) == n:
+                    raise KeyboardInterrupt
+
+            return update
+
+        def __exit__(self, *args):
+            return False
+
+    monkeypatch.setattr(stages, "progress_bar", Bar)
+    return counted
 
 
 def shake(network, spread, generator):

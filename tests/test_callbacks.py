@@ -8,14 +8,14 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from helpers import every
+from helpers import every, interrupt_at
 from skinvbayes import (
     DivergenceRegularizedINN,
     ReconstructionINN,
     Reconstructor,
     reconstruction_scorer,
 )
-from skinvbayes.training import progress, stages
+from skinvbayes.training import progress
 
 SOLVERS = ["lbfgs", "adam"]
 
@@ -132,28 +132,6 @@ def test_silent_by_default(pairs, capsys):
 
 
 # ------------------------------------------------------------------------------------- interrupts
-
-
-def interrupt_at(n, monkeypatch):
-    """The keyboard's interrupt in the n-th iteration."""
-    counted = []
-
-    class Bar:
-        def __init__(self, *args):
-            pass
-
-        def __enter__(self):
-            def update(history):
-                counted.append(history)
-                if len(counted) == n:
-                    raise KeyboardInterrupt
-
-            return update
-
-        def __exit__(self, *args):
-            return False
-
-    monkeypatch.setattr(stages, "progress_bar", Bar)
 
 
 @pytest.mark.parametrize("n", [1, 5])

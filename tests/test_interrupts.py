@@ -10,37 +10,15 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from helpers import interrupt_at
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
-from skinvbayes.training import stages
 from skinvbayes.training.interrupts import interrupts_wait
 
 
 @pytest.fixture
 def interrupt(monkeypatch):
     """Makes the keyboard interrupt the n-th iteration of all trainings, once."""
-
-    def at(n):
-        counted = []
-
-        class Bar:
-            def __init__(self, *args):
-                pass
-
-            def __enter__(self):
-                def update(history):
-                    counted.append(history)
-                    if len(counted) == n:
-                        raise KeyboardInterrupt
-
-                return update
-
-            def __exit__(self, *args):
-                return False
-
-        monkeypatch.setattr(stages, "progress_bar", Bar)
-        return counted
-
-    return at
+    return lambda n: interrupt_at(n, monkeypatch)
 
 
 @pytest.mark.parametrize("n", [1, 6, 25])
