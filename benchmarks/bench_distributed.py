@@ -12,10 +12,12 @@ client needs more than 300 MiB, or when results differ by more than rounding.
 
 import multiprocessing
 import tempfile
+import threading
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 
+import dask
 import dask.array as da
 import numpy as np
 import psutil
@@ -23,6 +25,7 @@ from dask.distributed import Client, LocalCluster
 from measuring import Report, arguments, peak_memory
 
 from skinvbayes import DivergenceRegularizedINN
+from skinvbayes.numerics.chunks import slices
 from skinvbayes.training.chunked_objective import ChunkedObjective
 
 D, NOISE = 16, 0.3
@@ -59,18 +62,38 @@ def operator():
 def measure(folder, n_workers, result):
     """Put the figures of one fit into a queue."""
     if n_workers == 0:
-        result.put(fit(folder, lambda array: array))
+        result.put(fit(folder, mapped))
         return
     options = {"n_workers": n_workers, "threads_per_worker": 1, "dashboard_address": None}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
-        figures = fit(folder, da.from_array)
+        figures = fit(folder, lazy)
         result.put(figures | {"worker": max(client.run(peak_memory).values())})
 
 
-def fit(folder, wrapped):
-    """The figures of a fit on wrapped arrays."""
-    before, times, moved = peak_memory(), [], []
-    arrays = (wrapped(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in "XY")
+def mapped(path):
+    """The rows of a file, which are read when they are needed."""
+    return np.load(path, mmap_mode="r")
+
+
+def lazy(path):
+    """The same as a dask array, of which each worker reads its part."""
+    rows = mapped(path)
+    parts = [
+        da.from_delayed(dask.delayed(part_of)(path, rows_of), rows[rows_of].shape, rows.dtype)
+        for rows_of in slices(len(rows), 16_384)
+    ]
+    return da.concatenate(parts)
+
+
+def part_of(path, rows):
+    """Some rows of a file, in memory."""
+    return np.array(mapped(path)[rows])
+
+
+def fit(folder, opened):
+    """The figures of a fit on the files of a folder, opened in one of these ways."""
+    times, moved, memory = [], [], Memory()
+    arrays = (opened(folder / f"{name}.npy") for name in "XY")
     evaluate = ChunkedObjective.backward
 
     def timed(objective, network):
@@ -83,8 +106,30 @@ def fit(folder, wrapped):
     ChunkedObjective.backward = timed
     settings = {"operator": operator(), "noise_level": NOISE, "max_iter": 3, "random_state": 0}
     estimator = DivergenceRegularizedINN(**settings).fit(*arrays)
-    figures = {"seconds": median(times), "client": peak_memory() - before, "worker": ""}
+    figures = {"seconds": median(times), "client": memory.end(), "worker": ""}
     return figures | {"moved": median(moved) / 1e6, "loss": estimator.loss_curve_[-1]}
+
+
+class Memory(threading.Thread):
+    """The most memory that this process takes from now on, in MiB; mapped files do not count."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.first = self.most = self.now()
+        self.ended = threading.Event()
+        self.start()
+
+    def now(self):
+        info = psutil.Process().memory_info()
+        return (info.rss - info.shared) / MEBIBYTE
+
+    def run(self):
+        while not self.ended.wait(0.02):
+            self.most = max(self.most, self.now())
+
+    def end(self):
+        self.ended.set()
+        return self.most - self.first
 
 
 def sent_bytes():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor, diagnostics
@@ -104,13 +105,27 @@ def test_displays_of_rows(fitted, pairs_of_module):
         SignalDisplay.from_estimator(DivergenceRegularizedINN(), Y)
 
 
+def test_rows_of_displays():
+    with pytest.raises(TypeError, match="rows must be"):
+        ImagesDisplay.from_predictions([np.ones((2, 2))], **IMAGES)
+    with pytest.raises(ValueError, match="rows is empty"):
+        ImagesDisplay.from_predictions({}, **IMAGES)
+    X = np.ones((4, 2))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        UncertaintyDisplay.from_predictions(X, X, X[:3])
+    with pytest.raises(TypeError, match="[Ss]parse"):
+        UncertaintyDisplay.from_predictions(X, csr_array(X), X)
+
+
 def test_operators():
     with pytest.raises(TypeError, match="operator must be a nonlinear one"):
         check_jacobian(np.eye(3), np.ones((2, 3)))
     with pytest.raises(ValueError, match="Stack the real and the imaginary parts"):
         as_operator((np.eye(3) + 1j).astype(object))
-    with pytest.raises(ValueError, match="sample_weight is zero"):
+    with pytest.raises(ValueError, match="sample_weight is zero|at least one non-zero"):
         estimate_operator(np.eye(3), np.eye(3), sample_weight=np.zeros(3))
+    with pytest.raises(ValueError, match="[Nn]egative"):
+        estimate_operator(np.eye(3), np.eye(3), sample_weight=[1.0, 1.0, -1.0])
     for X in ([], [1.0, 2.0]):
         with pytest.raises(ValueError):
             principal_axes(X)

@@ -10,6 +10,7 @@ from scipy.sparse.linalg import (
 )
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight
 
 from .matrices import as_matrix
 from .products import Products
@@ -241,8 +242,8 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     Y = Y.reshape(len(Y), -1)
     X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors
-    weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
-    if not np.any(weight > 0):
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weight.any():
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
     mean = np.average(X, axis=0, weights=weight)
     penalty = alpha * (weight @ (X - mean) ** 2).mean() or 1.0  # constant signals: A = 0

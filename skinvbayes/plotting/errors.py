@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.stats import norm
+from sklearn.utils import check_array, check_consistent_length
 
 from ..numerics.checks import check_fitted
 from ..numerics.errors import row_rmse
@@ -177,8 +178,9 @@ class UncertaintyDisplay:
     @classmethod
     def from_predictions(cls, X, X_reconstructed, std, *, name=None, ax=None, **kwargs):
         """Signals, reconstructions and standard deviations; ``kwargs`` as in :meth:`plot`."""
-        error = np.asarray(X_reconstructed) - np.asarray(X)
-        return cls(error, np.asarray(std), name=name).plot(ax=ax, **kwargs)
+        X, found, std = (check_array(part) for part in (X, X_reconstructed, std))
+        check_consistent_length(X, found, std)
+        return cls(found - X, std, name=name).plot(ax=ax, **kwargs)
 
     def coverage(self, nominal):
         """Share of the errors within the central intervals of these nominal probabilities."""

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
-from ..numerics.checks import check_fitted
+from ..numerics.checks import check_fitted, check_has
 from .axes import axes_or_new, finish
 
 __all__ = ["ImagesDisplay"]
@@ -88,6 +88,9 @@ class ImagesDisplay:
         display : ImagesDisplay
             The display, drawn.
         """
+        check_has(self.rows, "rows", "keys", "values")
+        if not self.rows:
+            raise ValueError("rows is empty: give one kind of images at least.")
         height, width = self.image_shape
         n_images = min(len(images) for images in self.rows.values())
         size = (0.9 * n_images + 4.5, 0.9 * len(self.rows) * height / width + 0.6)
