@@ -260,3 +260,9 @@ def test_one_worker_or_two(data, few_at_once, cluster):
     plain = ReconstructionINN(**options).fit(data.X_train, data.Y_train)
     other = ReconstructionINN(**options).fit(*lazy(data.X_train, data.Y_train))
     np.testing.assert_array_equal(parameters(other), parameters(plain))
+
+
+def test_other_collections_of_dask_are_refused_by_name(data):
+    bag = pytest.importorskip("dask.bag").from_sequence(range(3))
+    with pytest.raises(TypeError, match="only arrays are taken; got Bag"):
+        DivergenceRegularizedINN().fit(bag, data.Y_train)

@@ -1,15 +1,16 @@
 """Pairs that are too many to be taken as a whole: a sample of them, and their chunks."""
 
-import sys
-
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
-from ..training.pair_chunks import MOST_ENTRIES, PairChunks, sample_rows, width_of
+from ..training.pair_chunks import PairChunks, sample_rows, width_of
 from .architecture import training_specification
+from .lazy import is_lazy, whole_rows
 from .validation import is_given, training_pairs
 
 __all__ = ["sampled_pairs"]
+
+MOST_ENTRIES = 2**22  # numbers in pairs that are taken as a whole
 
 
 def sampled_pairs(estimator, X, y, sample_weight, groups):
@@ -60,7 +61,7 @@ def _sample(X, y, sample_weight):
 def _chunks_of(X, y, sample_weight, missing_allowed):
     """All pairs as chunks, of which the values are checked."""
     weight = _relative(sample_weight)
-    if not any(_is_dask(array) for array in (X, y, weight)):
+    if not any(is_lazy(array) for array in (X, y, weight)):
         return PairChunks(X, y, weight, missing_allowed)
     from ..training.dask_chunks import DaskChunks, as_dask
 
@@ -70,12 +71,12 @@ def _chunks_of(X, y, sample_weight, missing_allowed):
 
 def _with_sizes(*arrays):
     """The same arrays; of dask arrays the sizes are worked out where they are not known."""
-    return tuple(_sized(array) if _is_dask(array) else array for array in arrays)
+    return tuple(whole_rows(_sized(array)) if is_lazy(array) else array for array in arrays)
 
 
 def _in_memory(*arrays):
     """The same arrays, with dask arrays brought to memory in one go."""
-    if not any(_is_dask(array) for array in arrays):
+    if not any(is_lazy(array) for array in arrays):
         return arrays
     import dask
 
@@ -86,7 +87,7 @@ def _relative(weight):
     """Weights relative to the largest one, whose squares are in range."""
     if weight is None:
         return None
-    weight = weight if _is_dask(weight) else np.asarray(weight, dtype=np.float64)
+    weight = weight if is_lazy(weight) else np.asarray(weight, dtype=np.float64)
     largest = float(weight.max())
     return weight / largest if 0 < largest < np.inf else weight
 
@@ -94,18 +95,13 @@ def _relative(weight):
 def _rows(array, rows):
     if array is None:
         return None
-    return array[rows] if _is_dask(array) else _safe_indexing(array, rows)
+    return array[rows] if is_lazy(array) else _safe_indexing(array, rows)
 
 
 def _sized(array):
-    if not np.isnan(array.shape).any():
+    is_array = hasattr(array, "compute_chunk_sizes")
+    if not is_array or not np.isnan(array.shape).any():
         return array
     array = array.copy()
     array.compute_chunk_sizes()
     return array
-
-
-def _is_dask(array):
-    """Whether it is a dask array; dask is not imported for it."""
-    module = sys.modules.get("dask.array")
-    return module is not None and isinstance(array, module.Array)

@@ -29,8 +29,8 @@ class SharedContext:
 
     def set(self):
         """Change the settings of the process."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define set().")
 
     def restore(self):
         """Give the process its settings back."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define restore().")

@@ -66,10 +66,14 @@ class ChunkLoss:
         return self.objective(pairs, index).drawn(generator)
 
     @property
+    def loss(self):
+        """The loss in the coordinates of the problem."""
+        return self.loss_class.for_problem(self.trained.epsilon, self.trained.problem)
+
+    @property
     def draws_noise(self):
         """Whether every step draws new noise."""
-        loss = self.loss_class.for_problem(self.trained.epsilon, self.trained.problem)
-        return self.specification.fresh_noise(self.trained.problem, loss) is not None
+        return self.specification.fresh_noise(self.trained.problem, self.loss) is not None
 
     def at(self, vector):
         """A copy of the network with these parameters."""
@@ -82,7 +86,7 @@ class ChunkLoss:
 class ChunkedObjective:
     """The mean of a loss over chunks, as a function of the network.
 
-    Methods are as of :class:`~.mean_loss.Objective`; what is split are whole chunks.
+    Methods are as of :class:`~.mean_loss.Objective`; its parts are whole chunks.
 
     Attributes
     ----------
@@ -134,9 +138,7 @@ class ChunkedObjective:
     @property
     def loss(self):
         """The loss."""
-        return self.chunk_loss.loss_class.for_problem(
-            self.chunk_loss.trained.epsilon, self.chunk_loss.trained.problem
-        )
+        return self.chunk_loss.loss
 
     is_random = True  # as far as Adam is concerned: the chunks come in another order in every pass
 

@@ -3,7 +3,7 @@
 import dask
 import dask.array as da
 
-from .pair_chunks import PairChunks, added, as_pairs, chunk_rows, groups, width_of
+from .pair_chunks import PairChunks, added, as_pairs, chunk_rows, width_of
 
 __all__ = ["DaskChunks", "as_dask"]
 
@@ -46,22 +46,17 @@ class DaskChunks(PairChunks):
         value = dask.delayed(value, traverse=False)
         return dask.persist(value)[0] if _has_client() else value
 
-    def sums(self, function, *arguments, among=None):
-        """The sums of ``function(pairs, index, *arguments)`` over chunks."""
-        among = range(len(self)) if among is None else among
-        call, add = dask.delayed(function, pure=False), dask.delayed(_added, pure=False)
+    def _sum_over(self, groups, function, arguments):
+        """The sum over groups of chunks, added up where they lie."""
+        call, add = dask.delayed(function, pure=False), dask.delayed(added, pure=False)
         arguments = [dask.delayed(argument) for argument in arguments]
-        parts = (add([call(self.parts[i], i, *arguments) for i in g]) for g in groups(among))
-        return add(list(parts)).compute()
+        sums = [add([call(self.parts[i], i, *arguments) for i in group]) for group in groups]
+        return add(sums).compute()
 
 
 def as_dask(array):
     """An array as a dask array; None stays None."""
     return array if array is None or isinstance(array, da.Array) else da.from_array(array)
-
-
-def _added(parts):
-    return added(parts)
 
 
 def _blocks(array, size):

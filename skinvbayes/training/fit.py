@@ -27,9 +27,6 @@ __all__ = ["fit", "resized"]
 _TRIAL_SAMPLE = 20_000  # pairs of a sample that a trial is made with
 
 
-# ------------------------------------------------------------------------------------- training
-
-
 def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, report=None):
     """Train a network on pairs.
 

@@ -16,19 +16,16 @@ from ..numerics.chunks import slices
 from .specification import Pairs
 
 __all__ = [
-    "MOST_ENTRIES",
     "PairChunks",
     "Totals",
     "added",
     "as_pairs",
     "chunk_rows",
-    "groups",
     "sample_rows",
     "width_of",
 ]
 
-MOST_ENTRIES = 2**22  # numbers in pairs that are taken as a whole
-_SAMPLE_ENTRIES = 2**21  # numbers in a sample of more pairs,
+_SAMPLE_ENTRIES = 2**21  # numbers in a sample of many pairs,
 _ROWS_PER_COLUMN = 10  # of which there are at least so many for each column
 _CHUNK_ENTRIES = 2**19  # numbers in the pairs of a chunk
 _FAN_IN = 16  # chunks whose sums are added at once
@@ -124,8 +121,14 @@ class PairChunks:
         sums : tuple
         """
         among = range(len(self)) if among is None else among
+        return self._sum_over(
+            [among[part] for part in slices(len(among), _FAN_IN)], function, arguments
+        )
+
+    def _sum_over(self, groups, function, arguments):
+        """The sum over groups of chunks, each of which is added up first."""
         return added(
-            added(function(self.load(i), i, *arguments) for i in group) for group in groups(among)
+            added(function(self.load(i), i, *arguments) for i in group) for group in groups
         )
 
 
@@ -135,11 +138,6 @@ def as_pairs(X, Y, weight):
     Y = np.empty((len(X), 0)) if Y is None else np.asarray(Y, dtype=np.float64)
     weight = np.ones(len(X)) if weight is None else np.asarray(weight, dtype=np.float64)
     return Pairs(X, Y.reshape(len(Y), -1), weight)
-
-
-def groups(indices):
-    """Indices of chunks in groups, whose sums are added at once."""
-    return (indices[part] for part in slices(len(indices), _FAN_IN))
 
 
 def added(parts):

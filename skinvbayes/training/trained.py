@@ -81,9 +81,9 @@ class Trained:
 
     def copy(self):
         """A copy that can be trained on while this one stays as it is."""
-        network = rebuilt(self.network, self.network.config, self.problem)
-        state = self.continuation.copy_for(self.network, network)
-        return replace(self, network=network, continuation=state)
+        other = self.in_double_precision()
+        state = self.continuation.copy_for(self.network, other.network)
+        return replace(other, continuation=state)
 
 
 def rebuilt(network, config, problem):
