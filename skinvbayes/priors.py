@@ -10,7 +10,10 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 from sklearn.neighbors import KernelDensity
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array
+from sklearn.utils.validation import _check_sample_weight, check_array
+
+from .numerics.checks import check_count
+from .numerics.modes import OwnModes, own_modes
 
 __all__ = [
     "EmpiricalPrior",
@@ -23,7 +26,7 @@ _MOST_AXES = 2000
 _CHUNK_ENTRIES = 2**22  # entries of the largest table of squared distances
 
 
-class GaussianMixturePrior:
+class GaussianMixturePrior(OwnModes):
     """Mixture of Gaussians with any means and covariances.
 
     Parameters
@@ -47,6 +50,7 @@ class GaussianMixturePrior:
     array([[0., 0.]])
     """
 
+    @own_modes()
     def __init__(self, means, covariances, weights=None):
         self.means = check_array(means, dtype=np.float64, copy=True, input_name="means")
         n_components, n_features = self.means.shape
@@ -81,7 +85,7 @@ class GaussianMixturePrior:
         X : ndarray of shape (n_samples, n_features)
             Signals.
         """
-        rng = check_random_state(random_state)
+        n_samples, rng = check_count(n_samples, "n_samples"), check_random_state(random_state)
         component = rng.choice(len(self.weights), size=n_samples, p=self.weights)
         white = rng.standard_normal((n_samples, self.n_features))
         return self.means[component] + np.einsum("nij,nj->ni", self._cholesky[component], white)
@@ -155,7 +159,7 @@ class GaussianMixturePrior:
         return constant - 0.5 * np.einsum("nkd,nkd->nk", offset, pull), pull
 
 
-class EmpiricalPrior:
+class EmpiricalPrior(OwnModes):
     """The uniform distribution over given signals, for problems known only through samples.
 
     It has no density, and therefore neither ``log_density`` nor ``score``;
@@ -168,6 +172,7 @@ class EmpiricalPrior:
         Signals.
     """
 
+    @own_modes()
     def __init__(self, X):
         self.samples = check_array(X, dtype=np.float64, copy=True, input_name="X")
 
@@ -191,11 +196,11 @@ class EmpiricalPrior:
         X : ndarray of shape (n_samples, n_features)
             Signals.
         """
-        rng = check_random_state(random_state)
+        n_samples, rng = check_count(n_samples, "n_samples"), check_random_state(random_state)
         return self.samples[rng.randint(len(self.samples), size=n_samples)]
 
 
-class KernelDensityPrior:
+class KernelDensityPrior(OwnModes):
     """A kernel density estimate from given signals: a prior with a density and a score.
 
     Parameters
@@ -221,6 +226,7 @@ class KernelDensityPrior:
            [-2.07194484]])
     """
 
+    @own_modes()
     def __init__(self, X, bandwidth="scott"):
         self.samples = check_array(X, dtype=np.float64, copy=True, input_name="X")
         self.density = KernelDensity(bandwidth=bandwidth).fit(self.samples)
@@ -250,6 +256,7 @@ class KernelDensityPrior:
         X : ndarray of shape (n_samples, n_features)
             Signals.
         """
+        n_samples = check_count(n_samples, "n_samples")
         return self.density.sample(n_samples, random_state=random_state)
 
     def log_density(self, X):
@@ -298,6 +305,7 @@ class KernelDensityPrior:
             return softmax(-0.5 * squared / self.bandwidth**2, axis=1) @ self.samples - X
 
 
+@own_modes()
 def principal_axes(X, weight=None):
     """Variances and principal axes of signals, the largest variance last.
 
@@ -307,7 +315,7 @@ def principal_axes(X, weight=None):
     ----------
     X : ndarray of shape (n_samples, n_features)
         Signals.
-    weight : ndarray of shape (n_samples,), default=None
+    weight : array-like of shape (n_samples,), default=None
         How often each counts; once by default.
 
     Returns
@@ -318,10 +326,12 @@ def principal_axes(X, weight=None):
         Vectors of length one; zero vectors where there are too few signals for an axis.
     """
     X = check_array(X, dtype=[np.float64, np.float32], input_name="X", ensure_min_features=0)
-    weight = np.ones(len(X)) if weight is None else weight
+    weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
     if min(X.shape) > _MOST_AXES:
         step = -(-len(X) // _MOST_AXES)
         X, weight = X[::step], weight[::step]
+    if not weight.any():
+        raise ValueError("weight is zero for every signal that counts; one must be positive.")
     mean = np.average(X, axis=0, weights=weight)
     deviations = np.sqrt(weight / weight.sum())[:, None] * (X - mean)
     if len(X) >= X.shape[1]:

@@ -143,6 +143,7 @@ def test_temperatures_are_not_gaussian(shape):
         ({"shape": 64}, "shape must be a tuple of one or two integers; got 64"),
         ({"shape": (4, 4, 4)}, "shape must be a tuple of one or two integers; got"),
         ({"shape": (1,)}, "each entry of shape must be an integer of at least 2; got 1"),
+        ({"time": 1e300}, "time=1e[+]300 .* give less"),
         ({"time": 0}, "time must be a positive number; got 0"),
         ({"time": "late"}, "time must be a positive number; got 'late'"),
     ],

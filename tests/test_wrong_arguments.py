@@ -1,15 +1,17 @@
-"""What is no prior, estimator or axes is refused by name."""
+"""What is no prior, estimator, axes, number or table of numbers is refused by name."""
 
 import numpy as np
 import pytest
+import torch
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor, diagnostics
-from skinvbayes.operators import as_operator, check_jacobian, estimate_operator
+from skinvbayes.operators import as_operator, check_adjoint, check_jacobian, estimate_operator
 from skinvbayes.oracles import map_estimate, posterior_mean
 from skinvbayes.plotting import (
     DeformedGridDisplay,
+    EpsilonPathDisplay,
     ErrorTradeOffDisplay,
     ImagesDisplay,
     LossCurveDisplay,
@@ -17,7 +19,12 @@ from skinvbayes.plotting import (
     UncertaintyDisplay,
     VectorFieldDisplay,
 )
-from skinvbayes.priors import EmpiricalPrior, principal_axes
+from skinvbayes.priors import (
+    EmpiricalPrior,
+    GaussianMixturePrior,
+    KernelDensityPrior,
+    principal_axes,
+)
 
 IMAGES = {"image_shape": (1, 2)}
 DISPLAYS = {
@@ -91,8 +98,9 @@ def test_displays(display, fitted, pairs_of_module):
         display.from_estimator(None, *arguments)
     with pytest.raises(NotFittedError):
         display.from_estimator(DivergenceRegularizedINN(), *arguments)
-    with pytest.raises(TypeError, match="ax must be"):
-        display.from_estimator(fitted, *arguments, ax="axes")
+    for ax in ("axes", np.full(2, None), ()):
+        with pytest.raises(TypeError, match="ax must be"):
+            display.from_estimator(fitted, *arguments, ax=ax)
 
 
 def test_displays_of_rows(fitted, pairs_of_module):
@@ -115,6 +123,74 @@ def test_rows_of_displays():
         UncertaintyDisplay.from_predictions(X, X, X[:3])
     with pytest.raises(TypeError, match="[Ss]parse"):
         UncertaintyDisplay.from_predictions(X, csr_array(X), X)
+    with pytest.raises(TypeError, match="[Ss]parse"):
+        ErrorTradeOffDisplay.from_predictions(X, X, X, csr_array(X))
+    with pytest.raises(TypeError, match="[Ss]parse"):
+        VectorFieldDisplay.from_predictions(csr_array(X), X)
+    with pytest.raises(TypeError, match="[Ss]parse"):
+        EpsilonPathDisplay.from_predictions([0.1, 0.2], csr_array(X[:2]), X[:2])
+
+
+def test_sparse_measurements_of_a_display(fitted, pairs_of_module):
+    X, Y = pairs_of_module
+    with pytest.raises(TypeError, match="[Ss]parse"):
+        ErrorTradeOffDisplay.from_estimator(fitted, X, csr_array(Y))
+
+
+@pytest.mark.parametrize(("name", "value"), [("limit", -1), ("limit", "2"), ("n_lines", 0)])
+def test_grids(name, value):
+    with pytest.raises((TypeError, ValueError), match=name):
+        DeformedGridDisplay.from_function(lambda X: X, **{name: value})
+
+
+@pytest.mark.parametrize("n_samples", [None, "a", -1, 2.5, np.nan])
+def test_numbers_of_samples(n_samples):
+    X = np.eye(3)
+    for prior in (EmpiricalPrior(X), KernelDensityPrior(X), GaussianMixturePrior(X, 1.0)):
+        with pytest.raises((TypeError, ValueError), match="n_samples"):
+            prior.sample(n_samples)
+
+
+def test_tensors_that_require_gradients(fitted, pairs_of_module):
+    """They are taken as what they hold, as are those that the estimators get."""
+    X, Y = pairs_of_module
+    x, y = (torch.tensor(part, requires_grad=True) for part in (X, Y))
+    for kind in (EmpiricalPrior, KernelDensityPrior, lambda X: GaussianMixturePrior(X, 1.0)):
+        found, expected = kind(x).sample(3, random_state=0), kind(X).sample(3, random_state=0)
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(KernelDensityPrior(x).score(x), KernelDensityPrior(X).score(X))
+    found, expected = estimate_operator(x, y).to_dense(), estimate_operator(X, Y).to_dense()
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(as_operator(np.eye(2)).gram(x), X)
+    check_jacobian(lambda x: x**2, x)
+    reconstructor = Reconstructor(fitted).fit(y, x)
+    np.testing.assert_array_equal(reconstructor.posterior_std(y), reconstructor.posterior_std(Y))
+    drawn = UncertaintyDisplay.from_predictions(x, y, torch.ones_like(x))
+    np.testing.assert_array_equal(drawn.error, Y - X)
+    SignalDisplay(x).plot()
+
+
+def test_a_grid_deformed_by_derivatives():
+    """A function that differentiates by itself may be drawn."""
+
+    def gradient(X):
+        x = torch.tensor(X, requires_grad=True)
+        return torch.autograd.grad((x**2).sum(), x)[0]
+
+    display = DeformedGridDisplay.from_function(gradient, limit=1.0)
+    np.testing.assert_allclose(np.abs(display.lines).max(), 2.0)
+
+
+def test_flags_and_shapes(fitted, pairs_of_module):
+    _, Y = pairs_of_module
+    several = torch.zeros(2, 2)
+    with pytest.raises(TypeError, match="return_std must be"):
+        fitted.predict(Y, return_std=several)
+    with pytest.raises(TypeError, match="return_error must be"):
+        fitted.posterior_std(Y, return_error=several)
+    for shape in (several, (2.5, 1), (0, 2), "ab"):
+        with pytest.raises(ValueError, match="image_shape must be positive integers"):
+            fitted.adapt(operator=np.eye(2), image_shape=shape)
 
 
 def test_operators():
@@ -126,6 +202,14 @@ def test_operators():
         estimate_operator(np.eye(3), np.eye(3), sample_weight=np.zeros(3))
     with pytest.raises(ValueError, match="[Nn]egative"):
         estimate_operator(np.eye(3), np.eye(3), sample_weight=[1.0, 1.0, -1.0])
+    for check in (check_adjoint, lambda A, rtol: check_jacobian(lambda x: x, np.eye(2), rtol=rtol)):
+        for rtol in (np.ones((2, 1)), "a", -1.0, np.inf):
+            with pytest.raises((TypeError, ValueError), match="rtol"):
+                check(np.eye(2), rtol=rtol)
+    with pytest.raises(ValueError, match="weight is zero|at least one non-zero"):
+        principal_axes(np.eye(3), np.zeros(3))
+    equal = [principal_axes(np.eye(3), weight) for weight in (None, [1.0, 1.0, 1.0])]
+    np.testing.assert_array_equal(equal[0][0], equal[1][0])
     for X in ([], [1.0, 2.0]):
         with pytest.raises(ValueError):
             principal_axes(X)

@@ -93,7 +93,7 @@ def _architecture(estimator):
         n_pieces=None if isinstance(estimator.n_pieces, str) else estimator.n_pieces,
         lipschitz=estimator.lipschitz,
         has_operator=is_given(estimator.operator),
-        image_shape=estimator.image_shape,
+        image_shape=_image_shape(estimator.image_shape),
         kernel_size=estimator.kernel_size,
     )
 
@@ -110,4 +110,14 @@ def _hidden_layer_sizes(given):
 
 def n_pixels(image_shape, default):
     """Number of features of images of a shape, or a default where there is no shape."""
-    return math.prod(image_shape) if image_shape else default
+    return default if image_shape is None else math.prod(_image_shape(image_shape))
+
+
+def _image_shape(given):
+    """Height and width, or the sides of what is no image, as a tuple of int; None for none."""
+    if given is None:
+        return None
+    shape = np.asarray(given)
+    if shape.ndim != 1 or shape.dtype.kind not in "iu" or shape.min() < 1:
+        raise ValueError(f"image_shape must be positive integers, (height, width); got {given!r}.")
+    return tuple(shape.tolist())

@@ -6,7 +6,8 @@ from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
-from ..numerics.modes import OwnModes
+from ..numerics.checks import check_flag
+from ..numerics.modes import OwnModes, own_modes
 from ..numerics.progress import reporting
 from ..numerics.threads import single_thread
 from ..training.fit import fit
@@ -75,6 +76,7 @@ class BaseINN(
     loss: type[Loss] = Loss
 
     _parameter_constraints = CONSTRAINTS
+    get_feature_names_out = own_modes()(ClassNamePrefixFeaturesOutMixin.get_feature_names_out)
 
     def __init__(
         self,
@@ -340,7 +342,8 @@ class BaseINN(
         """The reconstruction, with its standard deviation if that is asked for."""
         with reporting(self):
             posterior = self._posterior(Y, noise_level)
-            return (posterior.mean, posterior.std()[0]) if return_std else posterior.mean
+            with_std = check_flag(return_std, "return_std")
+            return (posterior.mean, posterior.std()[0]) if with_std else posterior.mean
 
     def _caveat(self, noise_level):
         """A warning for everyone who asks for the uncertainty; empty if there is none."""

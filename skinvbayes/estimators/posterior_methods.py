@@ -1,6 +1,7 @@
 """The estimators' methods that say how sure a reconstruction is."""
 
 from ..inference.posterior import N_PROBES
+from ..numerics.checks import check_flag
 from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
 from .lazy import chunkwise
@@ -108,7 +109,7 @@ class PosteriorMethods(OwnModes):
         seed = 0 if random_state is None else random_state
         with reporting(self):
             std, error = self._posterior(Y, noise_level).std(method, n_probes, seed)
-        return (std, error) if return_error else std
+        return (std, error) if check_flag(return_error, "return_error") else std
 
     @chunkwise
     def posterior_interval(self, Y, coverage=0.9, *, noise_level=None):

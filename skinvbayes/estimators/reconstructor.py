@@ -21,6 +21,7 @@ from sklearn.utils.metadata_routing import (
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..numerics.modes import own_modes
 from ..operators.real import refuse_complex_data
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .all_or_nothing import all_or_nothing
@@ -284,6 +285,7 @@ class Reconstructor(
         known = isinstance(state, dict) and "_skinvbayes_version" not in state
         super().__setstate__({"_skinvbayes_version": "0.2"} | state if known else state)
 
+    @own_modes()
     def _check_measurements(self, X):
         check_is_fitted(self)
         refuse_complex_data(X, "X")
@@ -291,6 +293,7 @@ class Reconstructor(
         self._refuse_missing(Y, self._reads_missing)
         return Y
 
+    @own_modes()
     def _checked_pairs(self, X, y, *, reset):
         """Signals for the estimator, measurements, and the number of dimensions of the signals."""
         refuse_complex_data(X, "X"), refuse_complex_data(y, "y")

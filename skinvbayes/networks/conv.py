@@ -1,7 +1,6 @@
 """The gradient branch for images: learned filters, the same at every pixel."""
 
 import math
-import numbers
 from typing import NamedTuple
 
 import torch
@@ -384,15 +383,13 @@ class _Response(Function):
 def _checked_shape(architecture, least):
     """The image shape, checked: no side may be below the least."""
     d, shape = architecture.n_features, architecture.image_shape
-    valid = shape is not None and len(shape) == 2
-    valid = valid and all(isinstance(n, numbers.Integral) for n in shape)
-    if not valid or math.prod(shape) != d or min(shape) < least:
+    if shape is None or len(shape) != 2 or math.prod(shape) != d or min(shape) < least:
         raise ValueError(
             f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
             f"number of features, and no side below {least}, for the filters of kernel_size="
             f"{architecture.kernel_size}; got {shape!r}."
         )
-    return tuple(map(int, shape))
+    return shape
 
 
 def _shares(n_filters, dilations):

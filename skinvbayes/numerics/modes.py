@@ -43,8 +43,11 @@ class OwnModes:
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
         for name, method in list(vars(cls).items()):
-            if isfunction(method) and (name in _STATE_METHODS or not name.startswith("_")):
-                setattr(cls, name, _in_own_modes(method))
+            if name in _STATE_METHODS or not name.startswith("_"):
+                if isfunction(method):
+                    setattr(cls, name, _in_own_modes(method))
+                elif isinstance(method, classmethod):
+                    setattr(cls, name, classmethod(_in_own_modes(method.__func__)))
 
 
 def _in_own_modes(method):

@@ -12,6 +12,8 @@ from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight
 
+from ..numerics.checks import check_tolerance
+from ..numerics.modes import OwnModes, own_modes
 from .matrices import as_matrix
 from .products import Products
 from .real import refuse_complex_data, refuse_complex_operator
@@ -24,7 +26,7 @@ _MARGIN = 1e-3  # subtracted from that bound, relative to the norm of AᵀA
 _DENSE_SIZE = 2**18  # the norm is exact for operators of at most this many entries
 
 
-class Operator:
+class Operator(OwnModes):
     """A linear operator that acts on the rows of arrays.
 
     Parameters
@@ -218,6 +220,7 @@ def as_operator(operator):
     return Operator(linear_operator)
 
 
+@own_modes()
 def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     """Estimate the operator from pairs by ridge least squares with an intercept.
 
@@ -251,6 +254,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     return Operator(ridge.coef_.reshape(Y.shape[1], X.shape[1]))
 
 
+@own_modes()
 def check_adjoint(operator, *, random_state=None, rtol=1e-6):
     """Check that ``rmatvec`` is the adjoint of ``matvec``: ``⟨A u, v⟩ = ⟨u, Aᵀ v⟩`` (dot test).
 
@@ -280,6 +284,7 @@ def check_adjoint(operator, *, random_state=None, rtol=1e-6):
     ...
     ValueError: The operator's rmatvec is not the adjoint of its matvec: ⟨A u, v⟩ = ...
     """
+    check_tolerance(rtol, "rtol")
     operator = as_operator(operator)
     rng = check_random_state(random_state)
     u = rng.standard_normal((2, operator.shape[1]))  # two at once, as in all later products

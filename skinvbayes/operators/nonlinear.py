@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from ..numerics.modes import OwnModes
+from ..numerics.checks import check_tolerance
+from ..numerics.modes import OwnModes, own_modes
 
 __all__ = ["NonlinearOperator", "as_nonlinear_operator", "check_jacobian"]
 
@@ -101,6 +102,7 @@ def as_nonlinear_operator(operator):
     return NonlinearOperator(operator) if callable(operator) else None
 
 
+@own_modes()
 def check_jacobian(operator, X, *, random_state=0, rtol=1e-4):
     """Check that a Jacobian agrees with central differences along random directions.
 
@@ -123,6 +125,7 @@ def check_jacobian(operator, X, *, random_state=0, rtol=1e-4):
     ...
     ValueError: The jacobian does not agree with differences of forward: ...
     """
+    check_tolerance(rtol, "rtol")
     F, X = as_nonlinear_operator(operator), np.asarray(X, dtype=np.float64)
     if F is None:
         raise TypeError(

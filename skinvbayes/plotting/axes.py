@@ -7,11 +7,14 @@ from ..numerics.checks import check_has
 __all__ = ["axes_or_new", "finish"]
 
 
-def axes_or_new(ax, **figure):
-    """The given axes, or those of a new figure made with the keywords ``figure``."""
+def axes_or_new(ax, *, several=False, **figure):
+    """The given axes, or those of a new figure made with the keywords ``figure``.
+
+    Several axes may be an array of them.
+    """
     if ax is not None:
-        for one in np.ravel(ax):
-            check_has(one, "ax", "plot", "figure")
+        for one in np.ravel(ax) if several else [ax]:
+            check_has(one, "ax", "plot", "set", "figure")
         return ax
     import matplotlib.pyplot as plt
 

@@ -2,14 +2,16 @@
 
 import numpy as np
 from sklearn.model_selection import ValidationCurveDisplay
+from sklearn.utils import check_array
 
 from ..numerics.checks import check_fitted
+from ..numerics.modes import OwnModes, own_modes
 from .axes import axes_or_new, finish
 
 __all__ = ["LossCurveDisplay", "EpsilonPathDisplay"]
 
 
-class LossCurveDisplay:
+class LossCurveDisplay(OwnModes):
     """The loss by iteration.
 
     Parameters
@@ -127,6 +129,7 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
         return display._mark(noise_level)
 
     @classmethod
+    @own_modes()
     def from_predictions(
         cls, epsilon, train_scores, test_scores, *, noise_level=None, ax=None, **kwargs
     ):
@@ -148,11 +151,16 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
         display : EpsilonPathDisplay
             The display, drawn.
         """
+        arrays = {"epsilon": epsilon, "train_scores": train_scores, "test_scores": test_scores}
+        epsilon, *scores = (
+            check_array(array, ensure_2d=name != "epsilon", input_name=name)
+            for name, array in arrays.items()
+        )
         display = cls(
             param_name="epsilon",
-            param_range=np.asarray(epsilon),
-            train_scores=np.asarray(train_scores),
-            test_scores=np.asarray(test_scores),
+            param_range=epsilon,
+            train_scores=scores[0],
+            test_scores=scores[1],
         )
         return display.plot(ax=axes_or_new(ax), **kwargs)._mark(noise_level)
 

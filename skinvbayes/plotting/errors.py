@@ -6,12 +6,13 @@ from sklearn.utils import check_array, check_consistent_length
 
 from ..numerics.checks import check_fitted
 from ..numerics.errors import row_rmse
+from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
 
 __all__ = ["ErrorTradeOffDisplay", "UncertaintyDisplay"]
 
 
-class ErrorTradeOffDisplay:
+class ErrorTradeOffDisplay(OwnModes):
     """Error of the reconstruction against error of the forward map: one point for a method.
 
     Parameters
@@ -58,8 +59,8 @@ class ErrorTradeOffDisplay:
         display : ErrorTradeOffDisplay
             The display, drawn.
         """
-        Y = np.asarray(y, dtype=np.float64)
         check_fitted(estimator, "problem_", "predict", "transform")
+        Y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         Z = estimator.problem_.targets(Y.reshape(len(Y), -1))
         return cls.from_predictions(
             *(X, estimator.predict(y), Z, estimator.transform(X)),
@@ -87,7 +88,8 @@ class ErrorTradeOffDisplay:
         display : ErrorTradeOffDisplay
             The display, drawn.
         """
-        errors = row_rmse(X_reconstructed, X), row_rmse(Z_predicted, Z)
+        pairs = (X_reconstructed, X), (Z_predicted, Z)
+        errors = [row_rmse(*map(check_array, pair)) for pair in pairs]
         return cls(*errors, name=name).plot(ax=ax, **kwargs)
 
     def plot(self, *, ax=None, title=None, reference=None, **kwargs):
@@ -123,7 +125,7 @@ class ErrorTradeOffDisplay:
         return finish(self, ax, title)
 
 
-class UncertaintyDisplay:
+class UncertaintyDisplay(OwnModes):
     """Whether the standard deviations of reconstructions are as large as their errors.
 
     Parameters

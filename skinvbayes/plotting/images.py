@@ -4,12 +4,13 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
 from ..numerics.checks import check_fitted, check_has
+from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
 
 __all__ = ["ImagesDisplay"]
 
 
-class ImagesDisplay:
+class ImagesDisplay(OwnModes):
     """Samples as images, one row for each kind, with a common grey scale.
 
     Parameters

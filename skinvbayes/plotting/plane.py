@@ -1,14 +1,19 @@
 """Maps and vector fields of the plane."""
 
-import numpy as np
+import numbers
 
-from ..numerics.checks import check_fitted
+import numpy as np
+import torch
+from sklearn.utils import check_array, check_scalar
+
+from ..numerics.checks import check_count, check_fitted
+from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
 
 __all__ = ["DeformedGridDisplay", "VectorFieldDisplay"]
 
 
-class DeformedGridDisplay:
+class DeformedGridDisplay(OwnModes):
     """An equidistant grid of measurements in the plane and where a reconstruction sends it.
 
     Parameters
@@ -31,6 +36,8 @@ class DeformedGridDisplay:
     @staticmethod
     def grid(*, limit=2.0, n_lines=21, n_points=81):
         """The grid, ``n_lines`` in each direction, as points of shape (n_samples, 2)."""
+        check_scalar(limit, "limit", numbers.Real, min_val=0, include_boundaries="neither")
+        check_count(n_lines, "n_lines", least=1), check_count(n_points, "n_points", least=1)
         level, along = np.linspace(-limit, limit, n_lines), np.linspace(-limit, limit, n_points)
         upright = np.stack(np.meshgrid(level, along, indexing="ij"), axis=-1)
         return np.concatenate([upright, upright[:, :, ::-1]]).reshape(-1, 2)
@@ -63,7 +70,8 @@ class DeformedGridDisplay:
         display : DeformedGridDisplay
             The display, drawn.
         """
-        image = function(cls.grid(limit=limit, n_lines=n_lines, n_points=n_points))
+        with torch.enable_grad():
+            image = function(cls.grid(limit=limit, n_lines=n_lines, n_points=n_points))
         return cls.from_predictions(image, limit=limit, n_lines=n_lines, ax=ax, title=title)
 
     @classmethod
@@ -84,8 +92,8 @@ class DeformedGridDisplay:
         display : DeformedGridDisplay
             The display, drawn.
         """
-        lines = np.reshape(X_reconstructed, (2 * n_lines, -1, 2))
-        return cls(lines, limit=limit).plot(ax=ax, title=title)
+        image = check_array(X_reconstructed, input_name="X_reconstructed")
+        return cls(image.reshape(2 * n_lines, -1, 2), limit=limit).plot(ax=ax, title=title)
 
     def plot(self, *, ax=None, title=None):
         """Draw the lines; those that were vertical in blue, the horizontal ones in orange."""
@@ -98,7 +106,7 @@ class DeformedGridDisplay:
         return finish(self, ax, title)
 
 
-class VectorFieldDisplay:
+class VectorFieldDisplay(OwnModes):
     """A vector field of the plane, as arrows.
 
     Parameters
@@ -146,7 +154,8 @@ class VectorFieldDisplay:
     @classmethod
     def from_predictions(cls, X, vectors, *, ax=None, **kwargs):
         """Arrows of given vectors; ``kwargs`` as in :meth:`plot`."""
-        return cls(np.asarray(X), np.asarray(vectors)).plot(ax=ax, **kwargs)
+        X, vectors = check_array(X), check_array(vectors, input_name="vectors")
+        return cls(X, vectors).plot(ax=ax, **kwargs)
 
     def plot(self, *, ax=None, title=None, scale=1.0, **kwargs):
         """Draw the arrows.

@@ -6,12 +6,13 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
 from ..numerics.checks import check_fitted
+from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
 
 __all__ = ["SignalDisplay"]
 
 
-class SignalDisplay:
+class SignalDisplay(OwnModes):
     """Reconstructed signals as lines, with error bands and the true signals where these are known.
 
     One signal is drawn on one axes; several are drawn below each other, each on axes of its own.
@@ -199,7 +200,7 @@ class SignalDisplay:
 
     def _labels(self):
         interval = "interval" if self.coverage is None else f"{100 * self.coverage:g} % interval"
-        return {"line": self.name or "reconstruction", "band": interval, "truth": "truth"}
+        return {"line": "reconstruction" if self.name is None else self.name, "band": interval, "truth": "truth"}
 
     def _checked(self):
         """Signals, ends of the bands and truth, row by row, and the grid; the shapes fit."""
@@ -244,7 +245,7 @@ def _axes_for(n_signals, ax):
     """As many axes as there are signals, below each other on a new figure."""
     size = (6.4, 1.2 + (3.6 if n_signals == 1 else 1.8 * n_signals))
     options = {"nrows": n_signals, "sharex": True, "figsize": size, "layout": "constrained"}
-    axes = np.atleast_1d(axes_or_new(ax, **options)).ravel()
+    axes = np.atleast_1d(axes_or_new(ax, several=True, **options)).ravel()
     if len(axes) != n_signals:
         raise ValueError(f"Each signal needs axes: {n_signals} signals, {len(axes)} axes.")
     return axes
