@@ -165,6 +165,7 @@ def test_tensors_that_require_gradients(fitted, pairs_of_module):
     check_jacobian(lambda x: x**2, x)
     reconstructor = Reconstructor(fitted).fit(y, x)
     np.testing.assert_array_equal(reconstructor.posterior_std(y), reconstructor.posterior_std(Y))
+    np.testing.assert_array_equal(reconstructor.forward(x), reconstructor.forward(X))
     drawn = UncertaintyDisplay.from_predictions(x, y, torch.ones_like(x))
     np.testing.assert_array_equal(drawn.error, Y - X)
     SignalDisplay(x).plot()
@@ -206,6 +207,8 @@ def test_operators():
         for rtol in (np.ones((2, 1)), "a", -1.0, np.inf):
             with pytest.raises((TypeError, ValueError), match="rtol"):
                 check(np.eye(2), rtol=rtol)
+    with pytest.raises(TypeError, match="alpha must be"):
+        estimate_operator(np.eye(3), np.eye(3), alpha=torch.zeros(2))
     with pytest.raises(ValueError, match="weight is zero|at least one non-zero"):
         principal_axes(np.eye(3), np.zeros(3))
     equal = [principal_axes(np.eye(3), weight) for weight in (None, [1.0, 1.0, 1.0])]

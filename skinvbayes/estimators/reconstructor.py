@@ -278,7 +278,8 @@ class Reconstructor(
             ``φ(x)``, in the units of ``Aᵀ y`` (of y without an operator).
         """
         check_is_fitted(self)
-        return self.estimator_.transform(X)
+        with own_modes():
+            return self.estimator_.transform(X)
 
     def __setstate__(self, state):
         # formats before the second one had the version in the estimator alone, which is checked

@@ -242,6 +242,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
         The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α v ‖A‖²``, ``v`` the mean variance.
     """
     refuse_complex_data(X, "X"), refuse_complex_data(Y, "Y")
+    check_tolerance(alpha, "alpha")
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     Y = Y.reshape(len(Y), -1)
     X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors

@@ -200,7 +200,11 @@ class SignalDisplay(OwnModes):
 
     def _labels(self):
         interval = "interval" if self.coverage is None else f"{100 * self.coverage:g} % interval"
-        return {"line": "reconstruction" if self.name is None else self.name, "band": interval, "truth": "truth"}
+        return {
+            "line": "reconstruction" if self.name is None else self.name,
+            "band": interval,
+            "truth": "truth",
+        }
 
     def _checked(self):
         """Signals, ends of the bands and truth, row by row, and the grid; the shapes fit."""

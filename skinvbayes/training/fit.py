@@ -4,7 +4,6 @@ The problem is read off the pairs, a network is made for it, and it is trained i
 which minimises the mean of one loss.
 """
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -19,7 +18,7 @@ from .optimize import History
 from .prior import refitted_prior
 from .set_aside import ALL
 from .stages import in_user_units, new_generator, new_network, start, train
-from .trained import rebuilt
+from .trained import copied, rebuilt
 from .trial import judge, share_of_linear
 
 __all__ = ["fit", "resized"]
@@ -155,5 +154,5 @@ def resized(specification, trained):
     problem = trained.problem.resized(specification.operator, architecture.n_features)
     config = specification.network_config(problem, options)
     network, state = rebuilt(network, config, problem), trained.continuation
-    state = replace(state, generator=copy.deepcopy(state.generator), optimizer=None)
+    state = replace(state, generator=copied(state.generator), optimizer=None)
     return replace(trained, network=network, problem=problem, continuation=state)

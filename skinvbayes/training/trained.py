@@ -11,7 +11,7 @@ from ..problem.inverse_problem import InverseProblem
 from .optimize import History
 from .specification import Pairs
 
-__all__ = ["Continuation", "Trained", "rebuilt"]
+__all__ = ["Continuation", "Trained", "copied", "rebuilt"]
 
 
 @dataclass
@@ -40,8 +40,7 @@ class Continuation:
         parameters = zip(old.parameters(), new.parameters(), strict=True)
         # deepcopy looks up here what it has copied already
         optimizer = copy.deepcopy(self.optimizer, {id(p): q for p, q in parameters})
-        generator = copy.deepcopy(self.generator)
-        return replace(self, generator=generator, optimizer=optimizer)
+        return replace(self, generator=copied(self.generator), optimizer=optimizer)
 
 
 @dataclass
@@ -84,6 +83,11 @@ class Trained:
         other = self.in_double_precision()
         state = self.continuation.copy_for(self.network, other.network)
         return replace(other, continuation=state)
+
+
+def copied(generator):
+    """A generator that goes on alike; of a deepcopy, torch keeps the memory for good."""
+    return torch.Generator(generator.device).set_state(generator.get_state())
 
 
 def rebuilt(network, config, problem):
