@@ -204,6 +204,19 @@ def test_the_problem_is_told_from_all_pairs(as_given, data, few_at_once):
     np.testing.assert_allclose(np.average(Y - image, axis=0, weights=weight), 0, atol=1e-9)
 
 
+@pytest.mark.parametrize("as_given", [lambda *arrays: arrays, lazy], ids=["memory", "dask"])
+def test_few_pairs_that_count(as_given, data, few_at_once):
+    """A sample of all pairs would hold none of them."""
+    X, Y, weight = data.X_train, data.Y_train, np.zeros(len(data.X_train))
+    rows = np.random.RandomState(0).permutation(len(X))[:40]
+    weight[rows] = 1.0
+    fitted = DivergenceRegularizedINN(**OPTIONS).fit(*as_given(X, Y, weight))
+    expected = estimate_operator(X[rows], Y[rows]).to_dense()
+    np.testing.assert_allclose(fitted.operator_.to_dense(), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="weight"):
+        DivergenceRegularizedINN(**OPTIONS).fit(*as_given(X, Y, 0 * weight))
+
+
 def test_moments_keep_their_digits(data):
     """Of signals far from zero, and a feature that does not vary."""
     X = np.column_stack([data.X_train + 1e7, np.full(len(data.X_train), 0.1)])
