@@ -109,7 +109,8 @@ class ImagesDisplay(OwnModes):
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; a new figure by default.
+            Where to draw; a new figure by default. The bars of the scales are to the right of it,
+            which needs space there, such as in a figure with ``layout="constrained"``.
         title : str, default=None
             Title of the axes.
         vmin, vmax : float, default=None
@@ -134,12 +135,11 @@ class ImagesDisplay(OwnModes):
         limits = {"vmin": low if vmin is None else vmin, "vmax": high if vmax is None else vmax}
         self.image_ = ax.imshow(grey, cmap="gray", **limits)
         self.error_image_ = None
-        bar = {"ax": ax, "extend": "both", "fraction": 0.03}
-        ax.figure.colorbar(self.image_, label="grey value", **bar)
+        self._add_bar(ax, self.image_, "grey value", (0.54, 0.46) if self.rmse_ else (0, 1))
         if self.rmse_:
             limit = _error_limit(coloured) if error_limit is None else error_limit
             self.error_image_ = ax.imshow(coloured, cmap="RdBu_r", vmin=-limit, vmax=limit)
-            ax.figure.colorbar(self.error_image_, label="error", **bar)
+            self._add_bar(ax, self.error_image_, "error", (0, 0.46))
             self._write_rmse(ax, starts, shown)
         centres = starts + (self.image_shape[0] - 1) / 2
         ax.set(xticks=[], yticks=centres, yticklabels=[row.label for row in shown])
@@ -174,9 +174,14 @@ class ImagesDisplay(OwnModes):
             if label in self.errors:
                 truth = rows[self.truth]
                 self.rmse_[label] = np.array(list(map(entry_rmse, images, truth)))
-                name = "error" if len(self.errors) == 1 else f"error of {label}"
-                shown.append(_Row(f"{name}\nRMSE", images - truth, self.rmse_[label]))
+                shown.append(_Row("error, RMSE", images - truth, self.rmse_[label]))
         return shown
+
+    def _add_bar(self, ax, image, label, place):
+        """A bar of the colours of an image beside it, from a height on and so high."""
+        width = (self.image_shape[1] + 1) / image.get_array().shape[1]  # that of one image
+        bar = ax.inset_axes([1 + 0.15 * width, place[0], 0.12 * width, place[1]])
+        ax.figure.colorbar(image, cax=bar, extend="both", label=label)
 
     def _write_rmse(self, ax, starts, shown):
         """The root mean square errors below the images of the errors."""
