@@ -5,7 +5,7 @@ import operator
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
-from ..numerics.checks import check_fitted
+from ..numerics.checks import check_fitted, check_flag
 from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
 
@@ -126,9 +126,8 @@ class SignalDisplay(OwnModes):
         name : str, default=None
             Name in the legend; by default that of the class.
         show_measurement : "auto" or bool, default="auto"
-            Whether to draw the measurements too; "auto" does where they are in the place and the
-            units of the signals: without an operator, and as many as features. With an operator
-            they get an axis of their own.
+            Whether to draw the measurements too; "auto" does where they are signals with noise:
+            without an operator. With one, they get an axis of their own.
         measurement_grid : array-like of shape (n_measurements,), default=None
             Where the measurements are, if not where the features are.
         ax : matplotlib Axes, or one for each row, default=None
@@ -147,10 +146,14 @@ class SignalDisplay(OwnModes):
             If there are no such rows, or if shapes do not fit.
         """
         found, truth, measurement = _reconstructed(estimator, Y, X, rows, coverage)
-        name = type(estimator).__name__ if name is None else name
-        options = {"truth": truth, "grid": grid, "coverage": coverage, "name": name}
+        options = {"truth": truth, "grid": grid, "coverage": coverage}
+        options["name"] = type(estimator).__name__ if name is None else name
         alike = _measures_signals(estimator) and measurement.shape == found[0].shape
-        if show_measurement is True or (isinstance(show_measurement, str) and alike):
+        if (
+            alike
+            if show_measurement == "auto"
+            else check_flag(show_measurement, "show_measurement")
+        ):
             options |= {"measurement": measurement, "measurement_grid": measurement_grid}
             kwargs = {"measurement_ylabel": None if alike else "measurement"} | kwargs
         return cls.from_predictions(*found, **options, ax=ax, **kwargs)
