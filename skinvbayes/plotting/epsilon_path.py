@@ -228,9 +228,11 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
         epsilon = np.asarray(self.param_range)
         positive = epsilon[epsilon > 0]
         if len(positive) == len(epsilon):
+            low, high = self.ax_.get_xlim()
+            if len(epsilon) == 1:  # matplotlib's own limits around one point have no ticks
+                low = min(low, epsilon[0] / 10) if low > 0 else epsilon[0] / 10
+                self.ax_.set_xlim(low, max(high, 10 * epsilon[0]))
             self.ax_.set_xscale("log")
-            if len(epsilon) == 1:  # a single point leaves the limits to us
-                self.ax_.set_xlim(epsilon[0] / 10, epsilon[0] * 10)
         elif len(positive):
             self.ax_.set_xscale("symlog", linthresh=positive.min())
 

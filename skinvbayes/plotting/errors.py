@@ -27,6 +27,8 @@ class ErrorTradeOffDisplay(OwnModes):
     ----------
     ax_, figure_ : matplotlib Axes and Figure
         What was drawn on.
+    line_ : matplotlib Line2D
+        The point.
     """
 
     def __init__(self, reconstruction_error, forward_error, *, name=None):
@@ -114,7 +116,8 @@ class ErrorTradeOffDisplay(OwnModes):
         ax = axes_or_new(ax)
         style = {"marker": "o", "linestyle": "none", "label": self.name} | kwargs
         unit, of = ((1.0, 1.0), "") if reference is None else (reference, " / reference")
-        ax.plot(self.reconstruction_error / unit[0], self.forward_error / unit[1], **style)
+        point = self.reconstruction_error / unit[0], self.forward_error / unit[1]
+        (self.line_,) = ax.plot(*point, **style)
         ax.set(
             xlabel=f"reconstruction error, RMSE of φ⁻¹(z) to x{of}",
             ylabel=f"forward error, RMSE of φ(x) to z{of}",

@@ -41,8 +41,8 @@ class LossCurveDisplay(OwnModes):
         The marks of the best iteration, a star, and of the last one, where training stopped, a
         square.
     best_iteration_ : int or None
-        The iteration with the lowest loss, counted from 1. With early stopping, the estimator has
-        the weights of this one.
+        The iteration with the lowest loss of the last stage, counted from 1. With early stopping,
+        the estimator has the weights of this one, otherwise those of the last one.
 
     Examples
     --------
@@ -159,7 +159,8 @@ class LossCurveDisplay(OwnModes):
         judged = self.line_ if self.validation_line_ is None else self.validation_line_
         stopped = f"stopped after {last}"
         if self.best_iteration_ is not None:
-            label = f"best iteration {self.best_iteration_}, {stopped}"
+            what = "loss" if judged is self.line_ else "validation loss"
+            label = f"lowest {what} at iteration {self.best_iteration_}, {stopped}"
             self.best_ = _mark(ax, judged, self.best_iteration_, "*", label)
         label = stopped if self.best_ is None else None
         self.last_ = _mark(ax, self.line_, last, "s", label)
