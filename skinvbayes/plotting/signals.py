@@ -103,7 +103,6 @@ class SignalDisplay(OwnModes):
         coverage=0.9,
         name=None,
         show_measurement="auto",
-        measurement_grid=None,
         ax=None,
         **kwargs,
     ):
@@ -128,12 +127,10 @@ class SignalDisplay(OwnModes):
         show_measurement : "auto" or bool, default="auto"
             Whether to draw the measurements too; "auto" does where they are signals with noise:
             without an operator. With one, they get an axis of their own.
-        measurement_grid : array-like of shape (n_measurements,), default=None
-            Where the measurements are, if not where the features are.
         ax : matplotlib Axes, or one for each row, default=None
             Where to draw; a new figure by default.
         **kwargs : dict
-            As in :meth:`plot`.
+            As in :meth:`plot`, and ``measurement_grid``.
 
         Returns
         -------
@@ -154,7 +151,7 @@ class SignalDisplay(OwnModes):
             if show_measurement == "auto"
             else check_flag(show_measurement, "show_measurement")
         ):
-            options |= {"measurement": measurement, "measurement_grid": measurement_grid}
+            options["measurement"] = measurement
             kwargs = {"measurement_ylabel": None if alike else "measurement"} | kwargs
         return cls.from_predictions(*found, **options, ax=ax, **kwargs)
 
