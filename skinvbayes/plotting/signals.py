@@ -146,11 +146,7 @@ class SignalDisplay(OwnModes):
         options = {"truth": truth, "grid": grid, "coverage": coverage}
         options["name"] = type(estimator).__name__ if name is None else name
         alike = _measures_signals(estimator) and measurement.shape == found[0].shape
-        if (
-            alike
-            if show_measurement == "auto"
-            else check_flag(show_measurement, "show_measurement")
-        ):
+        if _is_shown(show_measurement, alike):
             options["measurement"] = measurement
             kwargs = {"measurement_ylabel": None if alike else "measurement"} | kwargs
         return cls.from_predictions(*found, **options, ax=ax, **kwargs)
@@ -339,6 +335,13 @@ def _draw(ax, signal, lower, upper, truth, grid, labels, style):
     if len(grid) == 1:
         ax.set(xlim=(grid[0] - 0.5, grid[0] + 0.5), xticks=grid)
     return line, band, true
+
+
+def _is_shown(show_measurement, alike):
+    """Whether to draw measurements, which may be signals with noise."""
+    if isinstance(show_measurement, str) and show_measurement == "auto":
+        return alike
+    return check_flag(show_measurement, "show_measurement")
 
 
 def _measures_signals(estimator):
