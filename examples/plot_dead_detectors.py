@@ -79,7 +79,9 @@ rows = {
     "reconstruction": adapted.predict(Y_test),
 }
 ImagesDisplay.from_predictions(
-    {name: images[:8] for name, images in rows.items()}, image_shape=data.image_shape
+    {name: images[:8] for name, images in rows.items()},
+    image_shape=data.image_shape,
+    errors=["reconstruction"],
 )
 figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")
 for (name, values), style in zip(errors.items(), ("o-", "s--", "^--"), strict=True):

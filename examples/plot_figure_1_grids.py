@@ -58,5 +58,7 @@ order = [
 ]
 for ax, name in zip(axes.flat, order, strict=True):
     DeformedGridDisplay.from_function(reconstruct[name], ax=ax, title=name)
-    ax.plot(*train.prior.means.T, "k+", markersize=10)
-figure.suptitle("Where an equidistant grid of measurements is sent; + marks the prior's peaks")
+    ax.plot(*train.prior.means.T, "k+", markersize=10, label="peaks of the prior")
+figure.suptitle("Where an equidistant grid of measurements is sent")
+handles, labels = axes[0, 0].get_legend_handles_labels()
+figure.legend(handles, labels, loc="outside lower center", ncols=3)

@@ -46,10 +46,12 @@ for row, (cls, (name, oracle)) in zip(axes, pairs.items(), strict=True):
         DeformedGridDisplay.from_function(
             lambda X, reconstruct=reconstruct: reconstruct(X @ operator.T), ax=ax, title=title
         )
-        ax.plot(*train.prior.means.T, "k+", markersize=10)
+        ax.plot(*train.prior.means.T, "k+", markersize=10, label="peaks of the prior")
 
 # %%
 # Around each peak the first direction shrinks to 0.64 of its size and the second to 0.31, and the
 # networks follow. Where the MAP estimate jumps from one peak to the other, the network has a steep
 # but continuous transition, as an invertible map must.
-figure.suptitle("Where A x is sent, for an equidistant grid of x; + marks the prior's peaks")
+figure.suptitle("Where A x is sent, for an equidistant grid of x")
+handles, labels = axes[0, 0].get_legend_handles_labels()
+figure.legend(handles, labels, loc="outside lower center", ncols=2)

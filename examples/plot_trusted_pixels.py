@@ -35,7 +35,7 @@ rows = {
     "sample of the posterior": samples[:, 0],
     "another": samples[:, 1],
 }
-ImagesDisplay.from_predictions(rows, image_shape=data.image_shape)
+ImagesDisplay.from_predictions(rows, image_shape=data.image_shape, errors=["reconstruction"])
 
 # %%
 # On all test images, over the pixels that vary: how many of the true values are within the 90 %

@@ -65,5 +65,7 @@ rows = {
     "total variation": smoothed,
     "ReconstructionINN": found,
 }
-ImagesDisplay.from_predictions(rows, image_shape=(size, size))
+ImagesDisplay.from_predictions(
+    rows, image_shape=(size, size), errors=["total variation", "ReconstructionINN"]
+)
 plt.show()

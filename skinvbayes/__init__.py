@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from ._show_versions import show_versions
     from .estimators import (
         ApproximationINN,
         DivergenceRegularizedINN,
@@ -23,13 +24,15 @@ __all__ = [
     "ReconstructionINN",
     "Reconstructor",
     "reconstruction_scorer",
+    "show_versions",
 ]
 
 
 def __getattr__(name):
     """Import what is asked for, when it is: torch takes seconds, which ``--help`` need not wait."""
     if name in __all__:
-        return getattr(import_module(".estimators", __name__), name)
+        home = "._show_versions" if name == "show_versions" else ".estimators"
+        return getattr(import_module(home, __name__), name)
     if not name.startswith("_") and find_spec(f"{__name__}.{name}"):
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -105,6 +105,10 @@ def test_grids_share_their_limits():
     figure, rows = figure_1(Run(n_train=150, n_test=100))
     assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes} == {((-2, 2), (-2, 2))}
     assert len(rows) == len(figure.axes) == 6
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels[2:] == ["peaks of the prior"]
+    assert labels[:2] == ["lines that were vertical", "lines that were horizontal"]
     plt.close(figure)
 
 

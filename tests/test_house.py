@@ -16,6 +16,7 @@ PUBLIC = {  # names that users import; a wing may hand on more
     "skinvbayes": [
         *("ApproximationINN", "ReconstructionINN", "LogDetRegularizedINN"),
         *("DivergenceRegularizedINN", "Reconstructor", "reconstruction_scorer"),
+        "show_versions",
     ],
     "skinvbayes.callbacks": ["Checkpoint"],
     "skinvbayes.datasets": [

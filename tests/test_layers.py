@@ -11,7 +11,7 @@ import skinvbayes
 
 PACKAGE = Path(skinvbayes.__file__).parent
 FLOORS = [  # from the top; a room imports from lower floors, and within its own wing
-    {"commands"},
+    {"commands", "_show_versions"},
     {"diagnostics", "callbacks", "reconstructor"},
     {"estimators"},
     {"training", "inference"},

@@ -183,7 +183,8 @@ def test_images_are_in_their_places():
     assert mosaic.mask[:, 3].all()
     assert image.get_clim() == (-1, 11)
     assert [label.get_text() for label in display.ax_.get_yticklabels()] == ["truth", "other"]
-    assert "grey" in display.figure_.axes[1].get_ylabel()
+    (bar,) = display.ax_.child_axes
+    assert "grey" in bar.get_ylabel()
 
 
 def test_images_of_an_estimator():

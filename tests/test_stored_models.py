@@ -21,6 +21,7 @@ import skinvbayes
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor
 from skinvbayes.estimators import persistence
 from skinvbayes.operators import NonlinearOperator
+from skinvbayes.plotting import LossCurveDisplay
 
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling")
 
@@ -62,6 +63,16 @@ def test_what_was_upgraded_is_stored_in_the_present_format(path, monkeypatch):
     again = pickle.loads(pickle.dumps(model))
     Y = np.load(path.with_name("predicted.npz"))[f"{path.stem} Y"]
     np.testing.assert_allclose(model.predict(Y), again.predict(Y), rtol=1e-10)
+
+
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "1.26.0", reason="arrays of NumPy 2")
+@pytest.mark.parametrize("path", READABLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_stages_of_the_training_that_the_file_does_not_know(path):
+    model = load(path)
+    estimator = getattr(model, "estimator_", model)
+    estimator = estimator[-1] if hasattr(estimator, "steps") else estimator
+    assert estimator.training_stages_ == [(None, estimator.n_iter_)]
+    assert LossCurveDisplay.from_estimator(estimator).training_stages == estimator.training_stages_
 
 
 @pytest.mark.parametrize("path", OF_0_1, ids=lambda path: path.name)

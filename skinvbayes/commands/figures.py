@@ -39,7 +39,7 @@ def figure_1(run, *, noise_level=0.4):
     return _grids(
         [Study(run, None, noise_level)],
         "Where reconstruction sends an equidistant grid of measurements "
-        f"(A = I, δ = {noise_level}; + marks the peaks of the prior)",
+        f"(A = I, δ = {noise_level})",
     )
 
 
@@ -70,7 +70,7 @@ def figure_3(run, *, noise_level=0.3):
         found = reconstruct(nodes)
         DeformedGridDisplay.from_function(reconstruct, n_lines=11, ax=ax, title=title)
         foot = nodes if explicit else found
-        ax.plot(*foot.T, "k.", markersize=3)
+        ax.plot(*foot.T, "k.", markersize=3, label="where the steps start")
         VectorFieldDisplay.from_predictions(foot, step(nodes, found), ax=ax, width=0.003)
         _mark_peaks(ax, prior)
     axes[0, 0].set_ylabel("oracles: $x_2$")
@@ -78,8 +78,9 @@ def figure_3(run, *, noise_level=0.3):
     figure.suptitle(
         f"Denoising as an Euler step on the score (δ = {noise_level}). Lines: the deformed grid. "
         "Arrows: the step,\nleft at the measurements (explicit), right at the reconstructed points "
-        "(implicit); + marks the prior's peaks"
+        "(implicit)"
     )
+    _add_legend(figure, axes[0, 0])
     rows = [
         *study.oracle_rows(),
         study.row(mean, mean_seconds),
@@ -127,8 +128,7 @@ def figure_5(run, *, noise_level=0.3):
     ]
     return _grids(
         studies,
-        "Where reconstruction sends the noise-free measurements A x of an equidistant grid of x "
-        "(+ marks the peaks of the prior)",
+        "Where reconstruction sends the noise-free measurements A x of an equidistant grid of x",
     )
 
 
@@ -160,12 +160,21 @@ def _grids(studies, title):
             _mark_peaks(ax, study.prior)
         all_rows += [*study.oracle_rows(), *(study.row(*each) for each in fitted)]
     figure.suptitle(title)
+    _add_legend(figure, axes[0, 0])
     return figure, all_rows
 
 
 def _mark_peaks(ax, prior):
     """Mark the means of the prior's components."""
-    ax.plot(*prior.means.T, "k+", markersize=10)
+    ax.plot(*prior.means.T, "k+", markersize=10, label="peaks of the prior")
+
+
+def _add_legend(figure, ax):
+    """One legend below all panels, for what is drawn in each of them."""
+    handles, labels = ax.get_legend_handles_labels()
+    legend = figure.legend(handles, labels, loc="outside lower center", ncols=len(handles))
+    for handle in legend.legend_handles:
+        handle.set_linewidth(2)
 
 
 def _draw_errors(ax, study, row):

@@ -16,6 +16,7 @@ from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .adapt_method import AdaptMethod
 from .all_or_nothing import all_or_nothing
 from .architecture import CONSTRAINTS, training_specification
+from .doc_link import DocLink
 from .early_stopping import set_aside_for
 from .fitted import fitted_attributes, trained_of
 from .lazy import chunkwise
@@ -45,6 +46,7 @@ class BaseINN(
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     OwnModes,
+    DocLink,
     BaseEstimator,
 ):
     """Base of the estimators; a subclass names its ``loss``.

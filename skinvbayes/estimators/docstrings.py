@@ -143,6 +143,9 @@ loss_curve_, validation_loss_curve_ : list of float
     curve is None.
 best_loss_ : float
     The lowest loss, on the validation pairs where there are any.
+training_stages_ : list of tuple (str, int)
+    Name of the loss of each stage of the training, and the number of its iterations; an estimator
+    that an older version stored does not know that name, which is None then.
 n_iter_ : int
     Number of iterations of all stages, the length of ``loss_curve_``.
 lipschitz_ : ndarray of shape (n_blocks,)

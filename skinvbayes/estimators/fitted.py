@@ -32,6 +32,7 @@ def fitted_attributes(trained):
         "loss_curve_": history.loss_curve,
         "validation_loss_curve_": history.validation_loss_curve or None,
         "best_loss_": history.best_loss,
+        "training_stages_": history.stages,
         "n_iter_": len(history.loss_curve),
         "lipschitz_": _certified_bounds(trained.network),
         "_continuation": trained.continuation,
@@ -46,7 +47,7 @@ def trained_of(estimator):
         problem=estimator.problem_,
         epsilon=estimator.epsilon_,
         bandwidth=estimator.prior_bandwidth_,
-        history=History(*curves, estimator.best_loss_),
+        history=History(*curves, estimator.best_loss_, stages=estimator.training_stages_),
         continuation=estimator._continuation,
     ).copy()
 

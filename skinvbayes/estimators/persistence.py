@@ -101,13 +101,14 @@ def unpack_state(packed, stored_format=FORMAT):
         known = (origin[0] if origin else problem).unit_forward
         network = _unpack_network(packed["network_"], packed["device"], known)
         continuation = _unpack_continuation(packed["_continuation"], network)
+        unknown_stage = {"training_stages_": [(None, packed["n_iter_"])]}  # of older versions
     except (AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"The stored estimator is incomplete or damaged ({error!r}): store it again, or fit "
             "again."
         ) from error
     unpacked = {"network_": network, "problem_": problem, "_continuation": continuation}
-    return packed | unpacked | ({"_origin": origin} if origin else {})
+    return unknown_stage | packed | unpacked | ({"_origin": origin} if origin else {})
 
 
 def _pack_parts(state):

@@ -26,6 +26,7 @@ from ..operators.real import refuse_complex_data
 from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
 from .all_or_nothing import all_or_nothing
 from .base import BaseINN
+from .doc_link import DocLink
 from .lazy import chunkwise
 from .operator_parameter import ShortRepr
 from .persistence import StoredState
@@ -52,6 +53,7 @@ class Reconstructor(
     RegressorMixin,
     MultiOutputMixin,
     MetaEstimatorMixin,
+    DocLink,
     BaseEstimator,
 ):
     """Regressor from measurements to signals: an estimator of this package in the usual direction.

@@ -5,11 +5,13 @@ axes ``ax``, or on a new figure, and stores both as ``ax_`` and ``figure_``. Dis
 the same ``ax`` share these axes. matplotlib is imported only when something is drawn.
 """
 
-from .curves import EpsilonPathDisplay, LossCurveDisplay
-from .errors import ErrorTradeOffDisplay, UncertaintyDisplay
+from .epsilon_path import EpsilonPathDisplay
+from .errors import ErrorTradeOffDisplay
 from .images import ImagesDisplay
+from .loss_curve import LossCurveDisplay
 from .plane import DeformedGridDisplay, VectorFieldDisplay
 from .signals import SignalDisplay
+from .uncertainty import UncertaintyDisplay
 
 __all__ = [
     "DeformedGridDisplay",

@@ -4,7 +4,7 @@ import numpy as np
 
 from ..numerics.checks import check_has
 
-__all__ = ["axes_or_new", "finish"]
+__all__ = ["axes_or_new", "darker", "finish", "with_colour"]
 
 
 def axes_or_new(ax, *, several=False, **figure):
@@ -27,3 +27,20 @@ def finish(display, ax, title):
         ax.set_title(title)
     display.ax_, display.figure_ = ax, ax.figure
     return display
+
+
+def darker(colour):
+    """A darker shade of a colour, for a second curve beside the first."""
+    from matplotlib.colors import to_rgb
+
+    return tuple(0.55 * part for part in to_rgb(colour))
+
+
+def with_colour(ax, style):
+    """Keywords of a line with a colour: the next one of the axes, unless one is given."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    (line,) = ax.plot([], [])
+    line.remove()
+    return {"color": line.get_color()} | normalize_kwargs(style, Line2D)

@@ -1,15 +1,14 @@
-"""How large the errors are, and whether the estimator knows it."""
+"""How large the errors of the reconstruction and of the forward map are."""
 
 import numpy as np
-from scipy.stats import norm
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array
 
 from ..numerics.checks import check_fitted
 from ..numerics.errors import row_rmse
 from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
 
-__all__ = ["ErrorTradeOffDisplay", "UncertaintyDisplay"]
+__all__ = ["ErrorTradeOffDisplay"]
 
 
 class ErrorTradeOffDisplay(OwnModes):
@@ -28,6 +27,8 @@ class ErrorTradeOffDisplay(OwnModes):
     ----------
     ax_, figure_ : matplotlib Axes and Figure
         What was drawn on.
+    line_ : matplotlib Line2D
+        The point.
     """
 
     def __init__(self, reconstruction_error, forward_error, *, name=None):
@@ -115,118 +116,12 @@ class ErrorTradeOffDisplay(OwnModes):
         ax = axes_or_new(ax)
         style = {"marker": "o", "linestyle": "none", "label": self.name} | kwargs
         unit, of = ((1.0, 1.0), "") if reference is None else (reference, " / reference")
-        ax.plot(self.reconstruction_error / unit[0], self.forward_error / unit[1], **style)
+        point = self.reconstruction_error / unit[0], self.forward_error / unit[1]
+        (self.line_,) = ax.plot(*point, **style)
         ax.set(
             xlabel=f"reconstruction error, RMSE of φ⁻¹(z) to x{of}",
             ylabel=f"forward error, RMSE of φ(x) to z{of}",
         )
         if style["label"] is not None:
             ax.legend()
-        return finish(self, ax, title)
-
-
-class UncertaintyDisplay(OwnModes):
-    """Whether the standard deviations of reconstructions are as large as their errors.
-
-    Parameters
-    ----------
-    error : ndarray of shape (n_samples, n_features)
-        Reconstructions minus signals.
-    std : ndarray of shape (n_samples, n_features)
-        The predicted standard deviations.
-    name : str, default=None
-        What the curve is called in the legend.
-
-    Attributes
-    ----------
-    ax_, figure_ : matplotlib Axes and Figure
-        What was drawn on.
-    """
-
-    def __init__(self, error, std, *, name=None):
-        self.error = error
-        self.std = std
-        self.name = name
-
-    @classmethod
-    def from_estimator(cls, estimator, X, y, *, name=None, ax=None, **kwargs):
-        """Reconstruct test measurements with their standard deviations.
-
-        Parameters
-        ----------
-        estimator : fitted estimator
-            One of the four estimators.
-        X : array-like of shape (n_samples, n_features)
-            Signals.
-        y : array-like of shape (n_samples, n_measurements) or (n_samples,)
-            Their measurements.
-        name : str, default=None
-            Name in the legend; by default that of the class.
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure by default.
-        **kwargs : dict
-            As in :meth:`plot`.
-
-        Returns
-        -------
-        display : UncertaintyDisplay
-            The display, drawn.
-        """
-        name = type(estimator).__name__ if name is None else name
-        check_fitted(estimator, "predict")
-        found = estimator.predict(y, return_std=True)
-        return cls.from_predictions(X, *found, name=name, ax=ax, **kwargs)
-
-    @classmethod
-    def from_predictions(cls, X, X_reconstructed, std, *, name=None, ax=None, **kwargs):
-        """Signals, reconstructions and standard deviations; ``kwargs`` as in :meth:`plot`."""
-        X, found, std = (check_array(part) for part in (X, X_reconstructed, std))
-        check_consistent_length(X, found, std)
-        return cls(found - X, std, name=name).plot(ax=ax, **kwargs)
-
-    def coverage(self, nominal):
-        """Share of the errors within the central intervals of these nominal probabilities."""
-        within = norm.ppf((1 + np.asarray(nominal)) / 2)
-        return (np.abs(self.error)[..., None] <= self.std[..., None] * within).mean(axis=(0, 1))
-
-    def plot(self, *, ax=None, title=None, kind="coverage", n_bins=10, **kwargs):
-        """Draw the curve beside the diagonal, where it should be.
-
-        Parameters
-        ----------
-        ax : matplotlib Axes, default=None
-            Where to draw; a new figure by default.
-        title : str, default=None
-            Title of the axes.
-        kind : {"coverage", "error"}, default="coverage"
-            The share of errors within intervals against their nominal probability, or the root
-            mean square error against the standard deviation, in bins of equal numbers.
-        n_bins : int, default=10
-            Number of bins.
-        **kwargs : dict
-            Passed to matplotlib's ``plot``.
-
-        Returns
-        -------
-        display : UncertaintyDisplay
-            The display, drawn.
-        """
-        ax = axes_or_new(ax)
-        if kind == "coverage":
-            x = np.linspace(0, 1, 41)[1:-1]
-            curve, labels = self.coverage(x), ("nominal coverage", "share of errors within")
-        elif kind == "error":
-            order = np.argsort(self.std, axis=None)
-            bins = np.array_split(
-                np.stack([self.std.ravel(), self.error.ravel()])[:, order], n_bins, 1
-            )
-            x, curve = np.transpose([np.sqrt((values**2).mean(axis=1)) for values in bins])
-            labels = ("standard deviation", "root mean square error")
-        else:
-            raise ValueError(f'kind must be "coverage" or "error"; got {kind!r}.')
-        ax.plot(x, curve, **({"marker": ".", "label": self.name} | kwargs))
-        if not any(line.get_label() == "calibrated" for line in ax.lines):
-            ax.axline((0, 0), slope=1, color="k", linestyle=":", linewidth=1, label="calibrated")
-        ax.set(xlabel=labels[0], ylabel=labels[1])
-        ax.legend()
         return finish(self, ax, title)

@@ -12,6 +12,11 @@ from .axes import axes_or_new, finish
 
 __all__ = ["DeformedGridDisplay", "VectorFieldDisplay"]
 
+_DIRECTIONS = {  # label and colour of the lines of a grid
+    "lines that were vertical": "tab:blue",
+    "lines that were horizontal": "tab:orange",
+}
+
 
 class DeformedGridDisplay(OwnModes):
     """An equidistant grid of measurements in the plane and where a reconstruction sends it.
@@ -27,6 +32,8 @@ class DeformedGridDisplay(OwnModes):
     ----------
     ax_, figure_ : matplotlib Axes and Figure
         What was drawn on.
+    lines_ : list of matplotlib Line2D
+        The lines, in the order of ``lines``.
     """
 
     def __init__(self, lines, *, limit=2.0):
@@ -96,11 +103,18 @@ class DeformedGridDisplay(OwnModes):
         return cls(image.reshape(2 * n_lines, -1, 2), limit=limit).plot(ax=ax, title=title)
 
     def plot(self, *, ax=None, title=None):
-        """Draw the lines; those that were vertical in blue, the horizontal ones in orange."""
+        """Draw the lines; those that were vertical in blue, the horizontal ones in orange.
+
+        A legend of ``ax_``, or of its figure, has one entry for each of the two.
+        """
         ax = axes_or_new(ax)
-        half = len(self.lines) // 2
-        for lines, colour in ((self.lines[:half], "tab:blue"), (self.lines[half:], "tab:orange")):
-            ax.plot(*lines.transpose(2, 1, 0), color=colour, linewidth=0.6)
+        self.lines_ = []
+        halves = np.array_split(self.lines, 2)
+        for lines, (label, colour) in zip(halves, _DIRECTIONS.items(), strict=True):
+            style = {"color": colour, "linewidth": 0.6}
+            drawn = ax.plot(*lines.transpose(2, 1, 0), **style)
+            drawn[0].set_label(label)
+            self.lines_ += drawn
         limits = (-self.limit, self.limit)
         ax.set(xlim=limits, ylim=limits, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
         return finish(self, ax, title)

@@ -5,7 +5,7 @@ import operator
 import numpy as np
 from sklearn.utils import _safe_indexing, check_consistent_length
 
-from ..numerics.checks import check_fitted
+from ..numerics.checks import check_fitted, check_flag
 from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
 
@@ -31,17 +31,23 @@ class SignalDisplay(OwnModes):
         The probability of the intervals, for the legend.
     name : str, default=None
         What the lines are called in the legend.
+    measurement : array-like of shape (n_measurements,) or (n_signals, n_measurements), default=None
+        What was measured; NaN where a measurement is missing.
+    measurement_grid : array-like of shape (n_measurements,), default=None
+        Where the measurements are; by default as the features, if they are as many.
 
     Attributes
     ----------
     ax_ : matplotlib Axes, or ndarray of shape (n_signals,) of them
-        What was drawn on, one for each of several signals. The next three are arrays, too, then.
+        What was drawn on, one for each of several signals. The next four are arrays, too, then.
     line_ : matplotlib Line2D
         The reconstruction.
     band_ : matplotlib PolyCollection or None
         The error band.
     truth_ : matplotlib Line2D or None
         The true signal.
+    measurement_ : matplotlib Line2D or None
+        The measurement; its ``axes`` are others if it has an axis of its own.
     figure_ : matplotlib Figure
         The figure of the axes.
 
@@ -54,7 +60,9 @@ class SignalDisplay(OwnModes):
     >>> estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=20, random_state=0)
     >>> estimator = estimator.fit(data.X_train, data.Y_train)
     >>> display = SignalDisplay.from_estimator(
-    ...     estimator, data.Y_test, X=data.X_test, rows=[0, 3], xlabel="depth (m)"
+    ...     *(estimator, data.Y_test),
+    ...     **{"X": data.X_test, "rows": [0, 3], "show_measurement": True},
+    ...     **{"xlabel": "depth (m)", "measurement_ylabel": "gravity"},
     ... )
     >>> display.signals.shape, display.ax_.shape
     ((2, 16), (2,))
@@ -70,6 +78,8 @@ class SignalDisplay(OwnModes):
         grid=None,
         coverage=None,
         name=None,
+        measurement=None,
+        measurement_grid=None,
     ):
         self.signals = signals
         self.lower = lower
@@ -78,6 +88,8 @@ class SignalDisplay(OwnModes):
         self.grid = grid
         self.coverage = coverage
         self.name = name
+        self.measurement = measurement
+        self.measurement_grid = measurement_grid
 
     @classmethod
     def from_estimator(
@@ -90,6 +102,7 @@ class SignalDisplay(OwnModes):
         grid=None,
         coverage=0.9,
         name=None,
+        show_measurement="auto",
         ax=None,
         **kwargs,
     ):
@@ -111,10 +124,13 @@ class SignalDisplay(OwnModes):
             Probability of the intervals, for each feature by itself.
         name : str, default=None
             Name in the legend; by default that of the class.
+        show_measurement : "auto" or bool, default="auto"
+            Whether to draw the measurements too; "auto" does where they are signals with noise:
+            without an operator. With one, they get an axis of their own.
         ax : matplotlib Axes, or one for each row, default=None
             Where to draw; a new figure by default.
         **kwargs : dict
-            As in :meth:`plot`.
+            As in :meth:`plot`, and ``measurement_grid``.
 
         Returns
         -------
@@ -126,19 +142,14 @@ class SignalDisplay(OwnModes):
         ValueError
             If there are no such rows, or if shapes do not fit.
         """
-        check_consistent_length(Y, X)
-        chosen = _check_rows(rows, len(Y))
-        Y = _safe_indexing(Y, chosen)
-        truth = None if X is None else _safe_indexing(X, chosen)
-        check_fitted(estimator, "predict", "posterior_interval")
-        found = estimator.predict(Y)
-        arrays = (found, *estimator.posterior_interval(Y, coverage=coverage), truth)
-        shape = (-1,) if np.ndim(rows) == 0 else (len(chosen), -1)
-        arrays = (None if array is None else np.reshape(array, shape) for array in arrays)
-        found, lower, upper, truth = arrays
-        name = type(estimator).__name__ if name is None else name
-        options = {"truth": truth, "grid": grid, "coverage": coverage, "name": name}
-        return cls.from_predictions(found, lower, upper, **options, ax=ax, **kwargs)
+        found, truth, measurement = _reconstructed(estimator, Y, X, rows, coverage)
+        options = {"truth": truth, "grid": grid, "coverage": coverage}
+        options["name"] = type(estimator).__name__ if name is None else name
+        alike = _measures_signals(estimator) and measurement.shape == found[0].shape
+        if _is_shown(show_measurement, alike):
+            options["measurement"] = measurement
+            kwargs = {"measurement_ylabel": None if alike else "measurement"} | kwargs
+        return cls.from_predictions(*found, **options, ax=ax, **kwargs)
 
     @classmethod
     def from_predictions(
@@ -151,14 +162,26 @@ class SignalDisplay(OwnModes):
         grid=None,
         coverage=None,
         name=None,
+        measurement=None,
+        measurement_grid=None,
         ax=None,
         **kwargs,
     ):
         """Signals and the ends of their bands; other ``kwargs`` as in :meth:`plot`."""
         options = {"truth": truth, "grid": grid, "coverage": coverage, "name": name}
+        options |= {"measurement": measurement, "measurement_grid": measurement_grid}
         return cls(signals, lower, upper, **options).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax=None, title=None, xlabel="feature", ylabel="signal", **kwargs):
+    def plot(
+        self,
+        *,
+        ax=None,
+        title=None,
+        xlabel="feature",
+        ylabel="signal",
+        measurement_ylabel=None,
+        **kwargs,
+    ):
         """Draw the lines and the bands.
 
         Parameters
@@ -169,6 +192,9 @@ class SignalDisplay(OwnModes):
             Title of the axes, of several of the first.
         xlabel, ylabel : str, default="feature" and "signal"
             What the axes show, with the units.
+        measurement_ylabel : str, default=None
+            What the measurements are, with the units: they are then drawn on an axis of their own,
+            on the right. By default they share the axis of the signals.
         **kwargs : dict
             Passed to matplotlib's ``plot`` for the reconstruction.
 
@@ -183,17 +209,22 @@ class SignalDisplay(OwnModes):
             If shapes do not fit, or if there are more signals than axes.
         """
         signals, lower, upper, truth, grid = self._checked()
+        measured, places = self._checked_measurement(signals, grid)
         axes = _axes_for(len(signals), ax)
         rows = zip(axes, signals, lower, upper, truth, strict=True)
         drawn = [_draw(*row, grid, self._labels(), kwargs) for row in rows]
+        points = [
+            _draw_measurement(*row, places, measurement_ylabel)
+            for row in zip(axes, measured, strict=True)
+        ]
         for each in axes:
             each.set(xlabel=xlabel, ylabel=ylabel)
             if ax is None:
                 each.label_outer()
-        axes[0].legend()
+        _add_legend(axes[0], points[0])
         finish(self, axes[0], title)
-        parts = np.array([axes, *zip(*drawn, strict=True)], dtype=object)
-        self.ax_, self.line_, self.band_, self.truth_ = (
+        parts = np.array([axes, *zip(*drawn, strict=True), points], dtype=object)
+        self.ax_, self.line_, self.band_, self.truth_, self.measurement_ = (
             parts if np.ndim(self.signals) == 2 else parts[:, 0]
         )
         return self
@@ -224,6 +255,40 @@ class SignalDisplay(OwnModes):
         if grid.shape != (n_features,):
             raise ValueError(f"grid must be of shape ({n_features},); got {grid.shape}.")
         return *rows, grid
+
+    def _checked_measurement(self, signals, grid):
+        """The measurements, row by row, and where they are."""
+        if self.measurement is None:
+            return [None] * len(signals), grid
+        rows = np.atleast_2d(np.asarray(self.measurement, dtype=float))
+        if rows.ndim != 2 or len(rows) != len(signals):
+            raise ValueError(
+                f"measurement must have a row for each of the {len(signals)} signals; got the "
+                f"shape {np.shape(self.measurement)}."
+            )
+        n_measurements = rows.shape[1]
+        given = grid if self.measurement_grid is None else np.asarray(self.measurement_grid)
+        if given.shape != (n_measurements,):
+            raise ValueError(
+                f"measurement_grid must be of shape ({n_measurements},), the places of the "
+                f"measurements; got {given.shape}."
+            )
+        return rows, given
+
+
+def _reconstructed(estimator, Y, X, rows, coverage):
+    """Signals with the ends of their intervals, true signals if known, and measurements."""
+    check_consistent_length(Y, X)
+    chosen = _check_rows(rows, len(Y))
+    Y = _safe_indexing(Y, chosen)
+    truth = None if X is None else _safe_indexing(X, chosen)
+    check_fitted(estimator, "predict", "posterior_interval")
+    found = estimator.predict(Y), *estimator.posterior_interval(Y, coverage=coverage)
+    shape = (-1,) if np.ndim(rows) == 0 else (len(chosen), -1)
+    *found, truth, measurement = (
+        None if array is None else np.reshape(array, shape) for array in (*found, truth, Y)
+    )
+    return found, truth, measurement
 
 
 def _rows_like(signals, given, name):
@@ -257,11 +322,50 @@ def _axes_for(n_signals, ax):
 
 def _draw(ax, signal, lower, upper, truth, grid, labels, style):
     """The line of a signal, its band and the truth, where these are given."""
-    (line,) = ax.plot(grid, signal, **({"label": labels["line"]} | style))
+    point = {"marker": "o"} if len(grid) == 1 else {}  # a line of one point is not seen
+    (line,) = ax.plot(grid, signal, **({"label": labels["line"]} | point | style))
     band = true = None
     if lower is not None:
         look = {"color": line.get_color(), "alpha": 0.3, "linewidth": 0}
-        band = ax.fill_between(grid, lower, upper, **look, label=labels["band"])
+        wide = (grid[0] + np.array([-0.1, 0.1]),) if len(grid) == 1 else (grid,)
+        band = ax.fill_between(*wide, lower, upper, **look, label=labels["band"])
     if truth is not None:
-        (true,) = ax.plot(grid, truth, "k--", linewidth=1, label=labels["truth"])
+        mark = "kx" if len(grid) == 1 else "k--"
+        (true,) = ax.plot(grid, truth, mark, linewidth=1, label=labels["truth"])
+    if len(grid) == 1:
+        ax.set(xlim=(grid[0] - 0.5, grid[0] + 0.5), xticks=grid)
     return line, band, true
+
+
+def _is_shown(show_measurement, alike):
+    """Whether to draw measurements, which may be signals with noise."""
+    if isinstance(show_measurement, str) and show_measurement == "auto":
+        return alike
+    return check_flag(show_measurement, "show_measurement")
+
+
+def _measures_signals(estimator):
+    """Whether measurements are signals with noise, as far as the estimator knows."""
+    inner = getattr(estimator, "estimator_", estimator)
+    return getattr(inner, "operator_", estimator) is None
+
+
+def _draw_measurement(ax, measurement, places, label):
+    """The points of a measurement; with a label, on axes that share only the x-axis."""
+    if measurement is None:
+        return None
+    if label is not None:
+        ax, signals_ax = ax.twinx(), ax
+        ax.set_ylabel(label)
+        signals_ax.set_zorder(ax.get_zorder() + 1)  # lines above points
+        signals_ax.patch.set_visible(False)
+    style = {"color": "0.5", "markersize": 4, "zorder": 1.5}
+    return ax.plot(places, measurement, "o", **style, label="measurement")[0]
+
+
+def _add_legend(ax, points):
+    """One legend for the axes and those of the measurement."""
+    handles, labels = ax.get_legend_handles_labels()
+    if points is not None and points.axes is not ax:
+        handles, labels = [*handles, points], [*labels, points.get_label()]
+    ax.legend(handles, labels, framealpha=0.7)

@@ -33,6 +33,8 @@ class History:
         The state of the network that has it.
     interrupted : bool
         Whether the keyboard or a callback ended the training.
+    stages : list of tuple
+        Name of the loss of each stage, and number of its iterations.
     """
 
     loss_curve: list = field(default_factory=list)
@@ -40,6 +42,7 @@ class History:
     best_loss: float = np.inf
     best_weights: dict | None = None
     interrupted: bool = False
+    stages: list = field(default_factory=list)
 
     def still_improves(self):
         """Whether the second half of the iterations lowered the loss noticeably.
@@ -65,11 +68,20 @@ class History:
             other,
             loss_curve=self.loss_curve + other.loss_curve,
             validation_loss_curve=validation,
+            stages=_joined(self.stages, other.stages),
         )
 
     def _validation(self):
         """The validation loss after every iteration, NaN where there was none."""
         return self.validation_loss_curve or [np.nan] * len(self.loss_curve)
+
+
+def _joined(first, second):
+    """The stages of two trainings; what goes on with the same loss is one stage."""
+    if not first or not second or first[-1][0] != second[0][0]:
+        return [*first, *second]
+    (name, n_first), (_, n_second) = first[-1], second[0]
+    return [*first[:-1], (name, n_first + n_second), *second[1:]]
 
 
 class StoppingRule:

@@ -241,7 +241,9 @@ def in_user_units(history, loss, coordinates):
 
     (best_loss,) = convert([history.best_loss])
     curves = convert(history.loss_curve), convert(history.validation_loss_curve)
-    return History(*curves, best_loss, interrupted=history.interrupted)
+    n_iter = len(history.loss_curve)
+    stages = [(type(loss).__name__, n_iter)] if n_iter else []
+    return History(*curves, best_loss, interrupted=history.interrupted, stages=stages)
 
 
 def _stopped(trained, history, objective):
