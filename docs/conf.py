@@ -32,7 +32,6 @@ extensions = [
 exclude_patterns = ["_build", "_templates"]
 templates_path = ["_templates"]
 default_role = "literal"
-numfig = False
 
 # ----------------------------------------------------------------------- pages in Markdown
 
@@ -45,6 +44,7 @@ suppress_warnings = ["myst.header"]
 
 autosummary_generate = True
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False  # the templates list the methods
 numpydoc_xref_param_type = False
 
@@ -109,11 +109,13 @@ html_theme = "pydata_sphinx_theme"
 html_title = "skinvbayes"
 html_static_path = ["_static"]
 html_css_files = ["skinvbayes.css"]
+_NO_SECTION = ["install", "get_started", "which_estimator", "is_it_good", "recipes", "benchmarks"]
+html_sidebars = {page: [] for page in _NO_SECTION}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": "skinvbayes"},
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 7,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "show_toc_level": 2,
@@ -125,3 +127,16 @@ html_theme_options = {
 }
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+# ----------------------------------------------------------------------- contributing
+
+
+def append_contributing(app, docname, source):
+    """Show the repository's own page for contributors below ours, where there is one."""
+    if docname == "contributing" and (HERE.parent / "CONTRIBUTING.md").exists():
+        source[0] += "\n```{include} ../CONTRIBUTING.md\n```\n"
+
+
+def setup(app):
+    app.connect("source-read", append_contributing)
