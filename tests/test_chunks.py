@@ -15,6 +15,8 @@ from helpers import every
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_mixture
 from skinvbayes.estimators import many_pairs
+from skinvbayes.operators import estimate_operator
+from skinvbayes.problem.moments import Moments, moment_sums
 from skinvbayes.training import pair_chunks
 from skinvbayes.training.chunked_objective import ChunkedObjective
 
@@ -183,6 +185,68 @@ def test_training_sees_all_pairs(data, few_at_once, monkeypatch):
         DivergenceRegularizedINN(**options).fit(rows, data.Y_train) for rows in (X, data.X_train)
     )
     assert np.abs(parameters(moved) - parameters(plain)).max() > 1e-3
+
+
+@pytest.mark.parametrize("as_given", [lambda *arrays: arrays, lazy], ids=["memory", "dask"])
+def test_the_problem_is_told_from_all_pairs(as_given, data, few_at_once):
+    """The operator, the constant and the means, of which 1,000 pairs would say something else."""
+    weight = np.linspace(0.5, 1.5, len(data.X_train))
+    Y = data.Y_train + [0.0, 3.0]
+    options = {"operator": "estimate", "max_iter": 1, "prior_bandwidth": 0.1}
+    fitted = LogDetRegularizedINN(**options).fit(*as_given(data.X_train, Y, weight))
+    expected = estimate_operator(data.X_train, Y, sample_weight=weight).to_dense()
+    np.testing.assert_allclose(fitted.operator_.to_dense(), expected, rtol=1e-9)
+    problem, mean = fitted.problem_, np.average(data.X_train, axis=0, weights=weight)
+    np.testing.assert_allclose(problem.coordinates.signal_mean, mean, rtol=1e-9)
+    std = np.sqrt(np.average((data.X_train - mean) ** 2, axis=0, weights=weight))
+    np.testing.assert_allclose(problem.signal_std, std, rtol=1e-9)
+    image = problem.measurement.predicted(data.X_train)
+    np.testing.assert_allclose(np.average(Y - image, axis=0, weights=weight), 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("as_given", [lambda *arrays: arrays, lazy], ids=["memory", "dask"])
+def test_few_pairs_that_count(as_given, data, few_at_once):
+    """A sample of all pairs would hold none of them."""
+    X, Y, weight = data.X_train, data.Y_train, np.zeros(len(data.X_train))
+    rows = np.random.RandomState(0).permutation(len(X))[:40]
+    weight[rows] = 1.0
+    fitted = DivergenceRegularizedINN(**OPTIONS).fit(*as_given(X, Y, weight))
+    expected = estimate_operator(X[rows], Y[rows]).to_dense()
+    np.testing.assert_allclose(fitted.operator_.to_dense(), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="weight"):
+        DivergenceRegularizedINN(**OPTIONS).fit(*as_given(X, Y, 0 * weight))
+
+
+def test_moments_keep_their_digits(data):
+    """Of signals far from zero, and a feature that does not vary."""
+    X = np.column_stack([data.X_train + 1e7, np.full(len(data.X_train), 0.1)])
+    origin = np.hstack([X[0], data.Y_train[0]])
+    parts = (moment_sums(X[i::3], data.Y_train[i::3], np.ones(1000), origin) for i in range(3))
+    found = Moments.from_sums(pair_chunks.added(parts), origin)
+    np.testing.assert_allclose(found.signal_covariance, np.cov(X.T, bias=True), atol=1e-8)
+    A = found.least_squares().to_dense()
+    np.testing.assert_allclose(A, estimate_operator(X, data.Y_train).to_dense(), atol=1e-6)
+    assert not A[:, 2].any()
+
+
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_batches_come_from_several_chunks(cls, data, few_at_once, monkeypatch):
+    """Pairs that are sorted do not make mini-batches of neighbours."""
+    spreads = []
+
+    def recorded(self, *arguments):
+        n_batches, batches = iteration(self, *arguments)
+        batches = list(batches)
+        spreads.extend(batch.x[:, 0].std().item() for batch in batches)
+        return n_batches, batches
+
+    iteration = ChunkedObjective.iteration
+    monkeypatch.setattr(ChunkedObjective, "iteration", recorded)
+    order = np.argsort(data.X_train[:, 0])
+    settings = {"solver": "adam", "max_iter": 3, "random_state": 0}
+    cls(**settings).fit(data.X_train[order], data.Y_train[order])
+    spreads = np.array(spreads)
+    assert len(spreads) and spreads.min() > 0.6 * spreads.max()
 
 
 def test_outliers_are_replaced_in_every_chunk(data, few_at_once):

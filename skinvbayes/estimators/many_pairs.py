@@ -54,7 +54,11 @@ def _are_many(X, y):
 def _sample(X, y, sample_weight):
     """A random sample of the pairs, in memory; names of columns are kept."""
     check_consistent_length(X, y, sample_weight)
-    rows = sample_rows(X.shape[0], width_of(X) + width_of(y))
+    width, counted = width_of(X) + width_of(y), _counted(sample_weight)
+    if counted is None:
+        rows = sample_rows(X.shape[0], width)
+    else:
+        rows = counted[sample_rows(len(counted), width)]
     return _in_memory(*(_rows(array, rows) for array in (X, y, sample_weight)))
 
 
@@ -81,6 +85,16 @@ def _in_memory(*arrays):
     import dask
 
     return dask.compute(*arrays)
+
+
+def _counted(weight):
+    """The rows that do not have the weight zero; None if that is all of them, or none."""
+    if weight is None:
+        return None
+    counts = weight != 0 if is_lazy(weight) else np.asarray(weight) != 0
+    if bool(counts.all()) or not bool(counts.any()):
+        return None
+    return np.flatnonzero(np.asarray(counts))
 
 
 def _relative(weight):

@@ -105,6 +105,12 @@ class Coordinates:
         scale = float(np.sqrt(np.average(u**2, axis=0, weights=weight).mean()))
         return replace(coordinates, scale=scale or 1.0)
 
+    def with_moments(self, signal_mean, target_mean, covariance):
+        """The same axes, with means and scale of signals of this mean and covariance."""
+        unit = self.inverse_basis @ covariance @ self.inverse_basis.T
+        scale = float(np.sqrt(unit.trace() / len(unit))) or 1.0
+        return replace(self, signal_mean=signal_mean, target_mean=target_mean, scale=scale)
+
     def with_common_mean(self, forward):
         """The same scales, one mean for all features, and the image of this mean under G."""
         mean = np.full(forward.shape[0], self.signal_mean.mean())

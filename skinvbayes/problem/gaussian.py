@@ -49,15 +49,13 @@ def gaussian_optimum(forward, inverse_covariance, epsilon):
     return (forward + forward.T) / 2 + epsilon * inverse_covariance
 
 
-def gaussian_precision(X, weight, forward, epsilon, bandwidth):
+def gaussian_precision(covariance, forward, epsilon, bandwidth):
     """The precision of the posterior of Gaussian signals times ε, ``G + ε (C + b² I)⁻¹``.
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        Signals, of covariance C.
-    weight : ndarray of shape (n_samples,)
-        How often each counts.
+    covariance : ndarray of shape (n_features, n_features)
+        The covariance C of the signals.
     forward : ndarray of shape (n_features, n_features)
         The forward map G.
     epsilon : float
@@ -70,19 +68,19 @@ def gaussian_precision(X, weight, forward, epsilon, bandwidth):
     precision : ndarray of shape (n_features, n_features)
         Symmetric positive definite.
     """
-    variances, axes = _covariance(X, weight, bandwidth)
+    variances, axes = _smoothed(covariance, bandwidth)
     energy = abs(np.sum((axes.T @ forward @ axes).diagonal() * variances)) / len(forward)
     epsilon = max(epsilon, _LEAST_EPSILON * energy)
     return _kept_positive(gaussian_optimum(forward, (axes / variances) @ axes.T, epsilon))
 
 
-def linear_precision(X, weight, forward, epsilon, bandwidth):
+def linear_precision(covariance, forward, epsilon, bandwidth):
     """The inverse of the gain of the linear estimator of x from z = G x + noise, where z = y.
 
     Parameters and result are as in :func:`gaussian_precision`. The gain is
     ``C Gᵀ (G C Gᵀ + ε I)⁻¹``, of which the symmetric part is taken.
     """
-    variances, axes = _covariance(X, weight, bandwidth)
+    variances, axes = _smoothed(covariance, bandwidth)
     image = forward @ (axes * variances) @ axes.T
     square = image @ forward.T
     ridge = max(epsilon, _LEAST_EPSILON * square.trace() / len(square)) or 1.0
@@ -92,9 +90,8 @@ def linear_precision(X, weight, forward, epsilon, bandwidth):
     return _kept_positive((axes / spectrum.clip(_FLATTEST * largest)) @ axes.T)
 
 
-def _covariance(X, weight, bandwidth):
+def _smoothed(covariance, bandwidth):
     """Eigenvalues and eigenvectors of C + b² I; the eigenvalues are kept positive."""
-    covariance = np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
     variances, axes = np.linalg.eigh(covariance)
     return (variances.clip(0) + bandwidth**2).clip(_FLATTEST * variances[-1]), axes
 

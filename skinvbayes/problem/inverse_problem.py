@@ -140,13 +140,29 @@ class InverseProblem:
         renewal = {"epsilon": epsilon, "reconstructs": policy.reconstructs}
         return problem.renewed(X, Y, weight, **renewal) if policy.natural else problem
 
-    def renewed(self, X, Y, weight, *, epsilon, reconstructs):
+    def with_moments(self, moments):
+        """The same problem with what moments of all pairs say, where it was told from some.
+
+        Parameters
+        ----------
+        moments : Moments
+            Of all pairs, completed as by :meth:`completed`.
+        """
+        measurement = self.measurement.with_moments(moments)
+        operator = measurement.whitened
+        forward = measurement.fitted if operator is None else operator.normal()
+        signal_std = np.sqrt(moments.signal_covariance.diagonal().clip(0))
+        return replace(self, measurement=measurement, forward=forward, signal_std=signal_std)
+
+    def renewed(self, X, Y, weight, *, epsilon, reconstructs, moments=None):
         """The same problem in the natural coordinates of pairs.
 
         Parameters
         ----------
         X, Y, weight
             The pairs, as in :meth:`from_pairs`.
+        moments : Moments, default=None
+            Those of all pairs, if X and Y are some of them.
         epsilon : "auto" or float
             Weight of the penalty; "auto" is the variance of the noise.
         reconstructs : bool
@@ -155,12 +171,19 @@ class InverseProblem:
         epsilon = 0 if epsilon == "auto" else epsilon
         G = symmetric_part(self.forward)
         weights = epsilon or self.noise_level**2, self.bandwidth
-        if reconstructs and self.operator is None:
-            precision = linear_precision(X, weight, self.forward.to_dense(), *weights)
+        if moments is None:
+            covariance = np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
         else:
-            precision = gaussian_precision(X, weight, G, *weights)
+            covariance = moments.signal_covariance
+        if reconstructs and self.operator is None:
+            precision = linear_precision(covariance, self.forward.to_dense(), *weights)
+        else:
+            precision = gaussian_precision(covariance, G, *weights)
         Z = self.targets(Y)
         coordinates = Coordinates.natural(X, Z, weight, forward=G, precision=precision)
+        if moments is not None:
+            target_mean = self.targets(moments.measurement_mean[None])[0]
+            coordinates = coordinates.with_moments(moments.signal_mean, target_mean, covariance)
         reach = float(np.sqrt((coordinates.from_signals(X) ** 2).mean(axis=1).max()))
         return replace(self, coordinates=coordinates, reach=reach)
 

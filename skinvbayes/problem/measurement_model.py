@@ -1,6 +1,6 @@
 """The measurement y = A x + c + n, n ~ N(0, Σ): operator and noise, given or told from pairs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -118,6 +118,16 @@ class MeasurementModel:
         linear = fitted if known is None else known
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
         return cls(known, fitted, noise, offset, clean is not Y), clean
+
+    def with_moments(self, moments):
+        """The same model with the operator and the constant that moments of all pairs tell."""
+        fitted = None if self.fitted is None else moments.least_squares()
+        operator = fitted if self.operator is self.fitted else self.operator
+        linear = fitted if operator is None else operator
+        offset = self.offset
+        if offset is not None:
+            offset = moments.measurement_mean - linear.forward(moments.signal_mean[None])[0]
+        return replace(self, operator=operator, fitted=fitted, offset=offset)
 
     def without_outliers(self, X, Y):
         """Measurements with what the signals explain where a reading cannot be Gaussian."""

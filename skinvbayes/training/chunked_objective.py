@@ -8,15 +8,19 @@ import numpy as np
 import torch
 
 from ..losses import Loss
+from ..numerics.chunks import slices
 from ..numerics.threads import single_thread
-from .mean_loss import add_gradient, assign, flat_gradient, flat_values
+from .mean_loss import FRESH_STEPS, Objective, add_gradient, assign, flat_gradient, flat_values
 from .objective import objective_of
 from .optimize import History
-from .pair_chunks import PairChunks
+from .pair_chunks import PairChunks, added
 from .specification import TrainingSpecification
 from .trained import Trained
 
 __all__ = ["ChunkedObjective"]
+
+_ROWS = 2048  # whose hidden units are in memory at once
+_MIXED = 8  # chunks that the mini-batches of Adam are mixed from
 
 
 @dataclass(frozen=True)
@@ -172,46 +176,66 @@ class ChunkedObjective:
         return loss, loss + penalty.item()
 
     def iteration(self, batch_size, generator):
-        """The mini-batches of one iteration, chunk after chunk in random order.
+        """The mini-batches of one iteration, each of them with samples of several random chunks.
 
-        The steps of fresh noise are made in one random chunk.
+        The steps of fresh noise are made with a share from each of these, and a pass goes from one
+        such group of chunks to the next.
         """
-        order = torch.randperm(len(self.among), generator=generator, device="cpu").tolist()
+        order = torch.randperm(len(self.among), generator=generator, device="cpu")
+        first, *others = order.split(_MIXED)
         if self.chunk_loss.draws_noise:
             seed = int(torch.randint(2**31 - 1, (), generator=generator, device="cpu"))
-            return self._of_chunk(order[0], _fresh_steps, batch_size, seed).in_order(batch_size)
-        chunks = (self._of_chunk(i, _objective).iteration(batch_size, generator) for i in order)
-        n_batches, first = next(chunks)
-        others = (batches for _, batches in chunks)
-        return n_batches * len(order), itertools.chain(first, itertools.chain.from_iterable(others))
+            share = -(-FRESH_STEPS * batch_size // len(first))
+            mixed = self._of_chunks(first, _random_samples, share, seed)
+            rows = torch.randperm(len(mixed.x), generator=generator, device="cpu")
+            return mixed.split(rows[: FRESH_STEPS * batch_size]).in_order(batch_size)
+        n_batches, batches = self._of_chunks(first, _objective).iteration(batch_size, generator)
+        later = (self._of_chunks(g, _objective).iteration(batch_size, generator)[1] for g in others)
+        n_batches = round(n_batches * len(order) / len(first))
+        return n_batches, itertools.chain(batches, itertools.chain.from_iterable(later))
 
-    def _of_chunk(self, i, function, *arguments):
-        """An objective that a function makes of a chunk."""
-        objective = self.chunks.result(function, self.among[i], self.shared, *arguments)
-        return replace(objective, constant=self.constant, decay=self.decay)
+    def _of_chunks(self, group, function, *arguments):
+        """An objective of what a function makes of some chunks, where they lie."""
+        among = [self.among[i] for i in group.tolist()]
+        merged = Objective.merged(self.chunks.results(function, among, self.shared, *arguments))
+        return replace(merged, constant=self.constant, decay=self.decay)
 
 
 def _objective(pairs, index, chunk_loss):
     return chunk_loss.objective(pairs, index)
 
 
-def _fresh_steps(pairs, index, chunk_loss, batch_size, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return chunk_loss.objective(pairs, index).fresh_steps(batch_size, generator)
+def _random_samples(pairs, index, chunk_loss, n, seed):
+    generator = torch.Generator().manual_seed(seed + index)
+    return chunk_loss.objective(pairs, index).random_samples(n, generator)
 
 
 def _loss(pairs, index, chunk_loss, vector):
     """The number of pairs of a chunk, and the sum of their losses."""
     with single_thread(), torch.no_grad():
-        objective = chunk_loss.fixed(pairs, index)
-        n = len(objective.x)
-        return n, n * objective.mean_loss(chunk_loss.at(vector)).item()
+        network, objective = chunk_loss.at(vector), chunk_loss.fixed(pairs, index)
+        return added(_counted(part, part.mean_loss(network).item()) for part in _parts(objective))
 
 
 def _loss_and_gradient(pairs, index, chunk_loss, vector):
     """The number of pairs of a chunk, the sum of their losses, and its gradient."""
     with single_thread():
         network, objective = chunk_loss.at(vector), chunk_loss.fixed(pairs, index)
-        n = len(objective.x)
-        loss, _ = objective.backward(network)
-        return n, n * loss, n * flat_gradient(network.parameters())
+        return added(_with_gradient(part, network) for part in _parts(objective))
+
+
+def _with_gradient(part, network):
+    network.zero_grad()
+    loss, _ = part.backward(network)
+    return _counted(part, loss, flat_gradient(network.parameters()))
+
+
+def _parts(objective):
+    """The objective of a few rows after the other, whose hidden units fit into memory."""
+    return (objective.split(rows) for rows in slices(len(objective.x), _ROWS))
+
+
+def _counted(part, *means):
+    """The number of samples, and sums over them from means."""
+    n = len(part.x)
+    return n, *(n * mean for mean in means)

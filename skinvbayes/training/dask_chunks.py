@@ -37,9 +37,10 @@ class DaskChunks(PairChunks):
     def __len__(self):
         return len(self.parts)
 
-    def result(self, function, index, *arguments):
-        """The ``function(pairs, index, *arguments)`` of one chunk."""
-        return dask.delayed(function, pure=False)(self.parts[index], index, *arguments).compute()
+    def results(self, function, among, *arguments):
+        """The ``function(pairs, index, *arguments)`` of some chunks, a list."""
+        call = dask.delayed(function, pure=False)
+        return list(dask.compute(*(call(self.parts[i], i, *arguments) for i in among)))
 
     def shared(self, value):
         """A value that is sent to the workers once."""

@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 from ..numerics.devices import check_device
 from ..numerics.warn import warn_caller
 from .calibration import calibrate_null_space
+from .chunked_moments import moments_of
 from .guard import blend
 from .objective import objective_of
 from .optimize import History
@@ -55,6 +56,9 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         check_device(specification.device)
     rng = check_random_state(specification.random_state)
     problem, pairs = specification.problem_of(pairs, rng)
+    moments = None if chunks is None else moments_of(chunks, problem)
+    if moments is not None:
+        problem = specification.renewed(problem.with_moments(moments), pairs, moments)
     if specification.is_natural:
         order = problem.order(pairs.Y)
         pairs, set_aside = pairs.rows(order), set_aside.ordered(order)
@@ -71,14 +75,14 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
             return verdict.trained
         share, prior = verdict.share, verdict.prior
     if share == 1:
-        return _linear(specification, problem, pairs, rng)
+        return _linear(specification, problem, pairs, rng, moments)
     if specification.solver_for(problem, few.X) == "adam":
         share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, **known)
     if specification.is_guarded(problem):
-        _guard(specification, trained, pairs, share, prior)
+        _guard(specification, trained, few, share, prior)
     return trained
 
 
@@ -112,10 +116,10 @@ def _share_after(specification, trained, pairs):
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 
-def _linear(specification, problem, pairs, rng):
+def _linear(specification, problem, pairs, rng, moments):
     """The linear minimum mean square error estimator as a network."""
     generator = new_generator(rng)
-    problem = specification.renewed(replace(problem, bandwidth=0.0), pairs)
+    problem = specification.renewed(replace(problem, bandwidth=0.0), pairs, moments)
     network = new_network(specification, problem, pairs, torch.float64, generator)
     blend(network, 1.0)
     trained = start(specification, network, problem, generator, pairs.weight.sum())

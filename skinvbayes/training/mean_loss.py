@@ -7,9 +7,9 @@ import torch
 from ..numerics.tensors import as_tensor, white_like
 from .kernel_draws import KernelDraws
 
-__all__ = ["Objective", "add_gradient", "assign", "flat_gradient", "flat_values"]
+__all__ = ["FRESH_STEPS", "Objective", "add_gradient", "assign", "flat_gradient", "flat_values"]
 
-_FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
+FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
 _REPLICATED = 20_000  # samples with their own noise that full batches are made of
 
 
@@ -120,17 +120,23 @@ class Objective:
             With all that is random drawn.
         """
         if self.noise is not None:
-            return self.fresh_steps(batch_size, generator).in_order(batch_size)
+            return self.random_samples(FRESH_STEPS * batch_size, generator).in_order(batch_size)
         n = len(self.x)
         order = torch.randperm(n, generator=generator, device="cpu")
         batches = order.tensor_split(max(1, n // batch_size))
         return len(batches), (self.split(rows).drawn(generator) for rows in batches)
 
-    def fresh_steps(self, batch_size, generator):
-        """Random samples with fresh noise, as many as one iteration takes."""
-        shape = (_FRESH_STEPS * batch_size,)
-        rows = torch.randint(len(self.x), shape, generator=generator, device="cpu")
+    def random_samples(self, n, generator):
+        """Samples at random, of which one may come several times, with all that is random drawn."""
+        rows = torch.randint(len(self.x), (n,), generator=generator, device="cpu")
         return self.split(rows).drawn(generator)
+
+    @classmethod
+    def merged(cls, objectives):
+        """One objective on the samples of several that differ in nothing else."""
+        arrays = ([getattr(o, name) for o in objectives] for name in ("x", "z", "weight"))
+        x, z, weight = map(torch.cat, arrays)
+        return replace(objectives[0], x=x, z=z, weight=weight)
 
     def in_order(self, batch_size):
         """Mini-batches of samples as they come, as of :meth:`iteration`."""

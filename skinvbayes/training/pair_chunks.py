@@ -25,7 +25,7 @@ __all__ = [
     "width_of",
 ]
 
-_SAMPLE_ENTRIES = 2**21  # numbers in a sample of many pairs,
+_SAMPLE_ENTRIES = 2**20  # numbers in a sample of many pairs,
 _ROWS_PER_COLUMN = 10  # of which there are at least so many for each column
 _CHUNK_ENTRIES = 2**19  # numbers in the pairs of a chunk
 _FAN_IN = 16  # chunks whose sums are added at once
@@ -100,9 +100,9 @@ class PairChunks:
         """A value that many calls of :meth:`sums` are given as an argument."""
         return value
 
-    def result(self, function, index, *arguments):
-        """The ``function(pairs, index, *arguments)`` of one chunk."""
-        return function(self.load(index), index, *arguments)
+    def results(self, function, among, *arguments):
+        """The ``function(pairs, index, *arguments)`` of some chunks, a list."""
+        return [function(self.load(index), index, *arguments) for index in among]
 
     def sums(self, function, *arguments, among=None):
         """The sums of ``function(pairs, index, *arguments)`` over chunks.

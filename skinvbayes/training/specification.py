@@ -137,9 +137,10 @@ class TrainingSpecification:
         enough = n_samples >= _TRIAL_PAIRS and self.max_iter >= _TRIAL_ITERATIONS
         return self.is_guarded(problem) and enough and not self.early_stopping
 
-    def renewed(self, problem, pairs):
-        """The same problem in the coordinates of other pairs."""
-        return problem.renewed(*pairs, epsilon=self.epsilon, reconstructs=self.loss.inverts)
+    def renewed(self, problem, pairs, moments=None):
+        """The same problem in the coordinates of other pairs, or of all of which these are some."""
+        options = {"reconstructs": self.loss.inverts, "moments": moments}
+        return problem.renewed(*pairs, epsilon=self.epsilon, **options)
 
     def epsilon_for(self, problem):
         """The weight of the penalty, a number."""
