@@ -89,7 +89,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
     "within_subsection_order": "gallery_order.by_name",
-    "backreferences_dir": "generated/backreferences",
+    "backreferences_dir": "reference/generated/backreferences",
     "doc_module": ("skinvbayes",),
     "reference_url": {"skinvbayes": None},
     "capture_repr": (),

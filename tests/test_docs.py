@@ -81,7 +81,7 @@ INTERNAL = {  # wings whose names are no part of the reference
 def referenced():
     """The names in the reference, by modules."""
     names, module = {}, None
-    for line in (ROOT / "docs/api.rst").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / "docs/reference/index.rst").read_text(encoding="utf-8").splitlines():
         if line.startswith(".. currentmodule:: "):
             module = line.split(":: ")[1]
         elif re.fullmatch(r"   \w+", line):
@@ -95,7 +95,7 @@ def test_every_public_name_is_in_the_reference():
     for module in public_modules():
         if module.__name__.removeprefix("skinvbayes.") not in INTERNAL:
             missing = set(module.__all__) - everywhere
-            assert not missing, f"docs/api.rst lacks {sorted(missing)} of {module.__name__}"
+            assert not missing, f"docs/reference/index.rst lacks {sorted(missing)} of {module.__name__}"
 
 
 def test_the_reference_names_what_exists_once():
