@@ -17,7 +17,7 @@ bench: .venv/.ready-bench  ## speed, beside the packages one could take instead
 	status=0; for name in $(BENCHES); do $(BIN)/python benchmarks/bench_$$name.py $(ARGS) || status=1; done; exit $$status
 
 docs: .venv/.ready-docs  ## the site, docs/_build/html/index.html
-	$(BIN)/sphinx-build -W --keep-going -j 2 -b html $(ARGS) docs docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going -b html $(ARGS) docs docs/_build/html
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .
