@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-DOCS = docs/_build docs/auto_examples docs/reference/generated docs/sg_execution_times.rst
+DOCS = docs/_build docs/auto_examples docs/reference/generated
 BENCHES = step inverse time_to_accuracy scaling
 
 .PHONY: demo test bench docs lint clean

@@ -96,6 +96,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": False,
     "download_all_examples": False,
     "show_memory": False,
+    "write_computation_times": False,
     "min_reported_time": 1,
     "matplotlib_animations": False,
     "remove_config_comments": True,
