@@ -95,7 +95,7 @@ def test_every_public_name_is_in_the_reference():
     for module in public_modules():
         if module.__name__.removeprefix("skinvbayes.") not in INTERNAL:
             missing = set(module.__all__) - everywhere
-            assert not missing, f"docs/reference/index.rst lacks {sorted(missing)} of {module.__name__}"
+            assert not missing, f"the reference lacks {sorted(missing)} of {module.__name__}"
 
 
 def test_the_reference_names_what_exists_once():
