@@ -1,6 +1,7 @@
 """The documentation: its snippets run, and its reference has every public name."""
 
 import importlib
+import inspect
 import logging
 import re
 from dataclasses import replace
@@ -104,6 +105,17 @@ def test_the_reference_names_what_exists_once():
         assert set(listed) <= set(importlib.import_module(module).__all__)
     listed = [name for group in names.values() for name in group]
     assert len(listed) == len(set(listed))
+
+
+def test_every_public_function_and_class_has_an_example():
+    without = {
+        f"{module}.{name}"
+        for module, names in referenced().items()
+        for name in names
+        if callable(found := getattr(importlib.import_module(module), name))
+        and "\nExamples\n--------\n" not in inspect.getdoc(found)
+    }
+    assert {name for name in without if not name.startswith("skinvbayes.plotting.")} == set()
 
 
 def test_the_readme_is_short():
