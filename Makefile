@@ -2,9 +2,10 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
+DOCS = docs/_build docs/auto_examples docs/reference/generated
 BENCHES = step inverse time_to_accuracy scaling
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench docs lint clean
 
 demo: $(READY)  ## four networks become four estimators; then real digits
 	$(BIN)/python -m skinvbayes $(ARGS)
@@ -15,12 +16,15 @@ test: $(READY)  ## the test suite with the doctests
 bench: .venv/.ready-bench  ## speed, beside the packages one could take instead
 	status=0; for name in $(BENCHES); do $(BIN)/python benchmarks/bench_$$name.py $(ARGS) || status=1; done; exit $$status
 
+docs: .venv/.ready-docs  ## the site, docs/_build/html/index.html
+	$(BIN)/sphinx-build -W --keep-going -b html $(ARGS) docs docs/_build/html
+
 lint: $(READY)  ## style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 clean:  ## remove what the other targets made
-	rm -rf .venv skinvbayes-demo skinvbayes-figures skinvbayes.egg-info
+	rm -rf .venv skinvbayes-demo skinvbayes-figures skinvbayes.egg-info $(DOCS)
 
 # torch first and pinned, so that no later package pulls another build of it
 $(READY): setup.cfg pyproject.toml constraints.txt
@@ -31,4 +35,8 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 
 .venv/.ready-bench: $(READY)
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench]"
+	touch $@
+
+.venv/.ready-docs: $(READY)
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
 	touch $@

@@ -129,7 +129,17 @@ class Loss:
 
 
 class ApproximationLoss(Loss):
-    """½‖φ(x) − z‖²."""
+    """½‖φ(x) − z‖².
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.losses import ApproximationLoss
+    >>> from skinvbayes.networks import IResNet
+    >>> x = torch.zeros(5, 2, dtype=torch.float64)
+    >>> ApproximationLoss()(IResNet(2).double().eval(), x, x + 1).shape
+    torch.Size([5])
+    """
 
     regularizes = False
     expects_noise = False
@@ -140,7 +150,17 @@ class ApproximationLoss(Loss):
 
 
 class DivergenceLoss(Loss):
-    """½‖φ(x) − z‖² − ε div φ(x)."""
+    """½‖φ(x) − z‖² − ε div φ(x).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.losses import DivergenceLoss
+    >>> from skinvbayes.networks import IResNet
+    >>> x = torch.zeros(5, 2, dtype=torch.float64)
+    >>> DivergenceLoss(0.1)(IResNet(2).double().eval(), x, x + 1).shape
+    torch.Size([5])
+    """
 
     worthwhile_gain = 0.05  # the MAP estimate is what is asked for, and may cost something
     expects_noise = False
@@ -168,6 +188,15 @@ class LogDetLoss(Loss):
         The metric of the square; "auto" takes the natural one in the normal equation, and the
         Euclidean one in the original problem. Where there are too many features for natural
         coordinates it is always the Euclidean one.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.losses import LogDetLoss
+    >>> from skinvbayes.networks import IResNet
+    >>> x = torch.zeros(5, 2, dtype=torch.float64)
+    >>> LogDetLoss(0.1)(IResNet(2).double().eval(), x, x + 1).shape
+    torch.Size([5])
     """
 
     metric = "auto"
@@ -218,7 +247,17 @@ class LogDetLoss(Loss):
 
 
 class NaturalLogDetLoss(LogDetLoss):
-    """The log-determinant loss in the natural metric, always."""
+    """The log-determinant loss in the natural metric, always.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.losses import NaturalLogDetLoss
+    >>> from skinvbayes.networks import IResNet
+    >>> x = torch.zeros(5, 2, dtype=torch.float64)
+    >>> NaturalLogDetLoss(0.1)(IResNet(2).double().eval(), x, x + 1).shape
+    torch.Size([5])
+    """
 
     metric = "natural"
 
@@ -227,6 +266,15 @@ class EuclideanLogDetLoss(LogDetLoss):
     """The log-determinant loss in the Euclidean metric, the paper's, always.
 
     It is trained as it stands: no pairs decide how much of it counts.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.losses import EuclideanLogDetLoss
+    >>> from skinvbayes.networks import IResNet
+    >>> x = torch.zeros(5, 2, dtype=torch.float64)
+    >>> EuclideanLogDetLoss(0.1)(IResNet(2).double().eval(), x, x + 1).shape
+    torch.Size([5])
     """
 
     worthwhile_gain = np.inf
@@ -234,7 +282,17 @@ class EuclideanLogDetLoss(LogDetLoss):
 
 
 class ReconstructionLoss(Loss):
-    """½‖φ⁻¹(z) − x‖², with implicit gradients where the inverse has to be solved for."""
+    """½‖φ⁻¹(z) − x‖², with implicit gradients where the inverse has to be solved for.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.losses import ReconstructionLoss
+    >>> from skinvbayes.networks import IResNet
+    >>> x = torch.zeros(5, 2, dtype=torch.float64)
+    >>> ReconstructionLoss()(IResNet(2).double().eval(), x, x + 1).shape
+    torch.Size([5])
+    """
 
     inverts = True
     first_stage = DivergenceLoss

@@ -93,6 +93,14 @@ def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_cov
     -------
     covariance : ndarray of shape (n_samples, n_features, n_features)
         Posterior covariances.
+
+    Examples
+    --------
+    >>> from skinvbayes.oracles import posterior_covariance
+    >>> from skinvbayes.priors import GaussianMixturePrior
+    >>> prior = GaussianMixturePrior([[0.0]], 4.0)
+    >>> posterior_covariance(prior, [[5.0]], noise_level=1.0).round(12)
+    array([[[0.8]]])
     """
     known = {"operator": operator, "noise_level": noise_level, "noise_covariance": noise_covariance}
     weights, means, covariances = posterior(prior, Y, **known)
@@ -120,6 +128,15 @@ def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=Non
         Posterior means of the components.
     covariances : ndarray of shape (n_components, n_features, n_features)
         Posterior covariances of the components; they do not depend on the measurement.
+
+    Examples
+    --------
+    >>> from skinvbayes.oracles import posterior
+    >>> from skinvbayes.priors import GaussianMixturePrior
+    >>> prior = GaussianMixturePrior([[-1.0], [1.0]], 1.0)
+    >>> weights, means, covariances = posterior(prior, [[0.0]], noise_level=1.0)
+    >>> weights.round(12), means.round(12).ravel(), covariances.round(12).ravel()
+    (array([[0.5, 0.5]]), array([-0.5,  0.5]), array([0.5, 0.5]))
     """
     Y, A, noise_level = _white_problem(prior, Y, operator, noise_level, noise_covariance)
     _require_mixture(prior)
@@ -207,6 +224,14 @@ def map_estimate(
     ----------
     S. Ray and B. G. Lindsay (2005), "The topography of multivariate normal mixtures", Annals of
     Statistics.
+
+    Examples
+    --------
+    >>> from skinvbayes.oracles import map_estimate
+    >>> from skinvbayes.priors import GaussianMixturePrior
+    >>> prior = GaussianMixturePrior([[0.0]], 4.0)
+    >>> map_estimate(prior, [[5.0]], noise_level=1.0).round(9)
+    array([[4.]])
     """
     Y, A, noise_level = _white_problem(prior, Y, operator, noise_level, noise_covariance)
     _require_mixture(prior)

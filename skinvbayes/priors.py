@@ -170,6 +170,14 @@ class EmpiricalPrior(OwnModes):
     ----------
     X : array-like of shape (n_samples, n_features)
         Signals.
+
+    Examples
+    --------
+    >>> from skinvbayes.oracles import posterior_mean
+    >>> from skinvbayes.priors import EmpiricalPrior
+    >>> prior = EmpiricalPrior([[0.0], [1.0]])
+    >>> posterior_mean(prior, [[0.5]], noise_level=0.1)
+    array([[0.5]])
     """
 
     @own_modes()
@@ -324,6 +332,13 @@ def principal_axes(X, weight=None):
         The variances; ``n_axes`` is n_features, or the number of signals if that is less.
     axes : ndarray of shape (n_axes, n_features)
         Vectors of length one; zero vectors where there are too few signals for an axis.
+
+    Examples
+    --------
+    >>> from skinvbayes.priors import principal_axes
+    >>> variances, axes = principal_axes([[0.0, 0.0], [0.0, 2.0]])
+    >>> variances
+    array([0., 1.])
     """
     X = check_array(X, dtype=[np.float64, np.float32], input_name="X", ensure_min_features=0)
     weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)

@@ -203,16 +203,16 @@ def test_identities_of_the_theory(case, rng):
 
 
 def test_gaps_tell_a_wrong_posterior(monkeypatch, rng):
-    from skinvbayes import diagnostics
+    from skinvbayes.diagnostics import identities
 
     Y, A = rng.standard_normal((10, 3)), OPERATORS["tall"]
     known = {"operator": A, "noise_level": 0.3}
-    shifted = {name: getattr(diagnostics, name) for name in ("posterior", "posterior_mean")}
+    shifted = {name: getattr(identities, name) for name in ("posterior", "posterior_mean")}
     monkeypatch.setattr(
-        diagnostics, "posterior_mean", lambda *a, **k: 1.01 * shifted["posterior_mean"](*a, **k)
+        identities, "posterior_mean", lambda *a, **k: 1.01 * shifted["posterior_mean"](*a, **k)
     )
     monkeypatch.setattr(
-        diagnostics,
+        identities,
         "posterior",
         lambda prior, Y, **k: shifted["posterior"](prior, Y + (Y.shape[1] == 2) * 0.01, **k),
     )

@@ -9,7 +9,14 @@ __all__ = ["bimodal_prior", "make_bimodal"]
 
 
 def bimodal_prior():
-    """Two Gaussians in the plane: weights ½, means ±(1, ½), standard deviation 0.4."""
+    """Two Gaussians in the plane: weights ½, means ±(1, ½), standard deviation 0.4.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import bimodal_prior
+    >>> bimodal_prior().sample(3, random_state=0).shape
+    (3, 2)
+    """
     return GaussianMixturePrior([[1.0, 0.5], [-1.0, -0.5]], 0.4**2)
 
 
@@ -49,5 +56,5 @@ def make_bimodal(n_samples=4000, *, operator=None, noise_level=0.15, random_stat
         rng,
         operator=operator,
         prior=prior,
-        DESCR="Simulated: " + bimodal_prior.__doc__,
+        DESCR="Simulated: " + bimodal_prior.__doc__.splitlines()[0],
     )

@@ -81,7 +81,7 @@ class Reconstructor(
         The fitted estimator.
     n_features_in_ : int
         Number of measurements for each signal.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the measurements, where they have names.
 
     See Also

@@ -19,6 +19,19 @@ class BaseRegularizedINN(BaseINN):
     epsilon : "auto" or float, default="auto"
         Weight of the penalty, in the units of y squared; "auto" is the variance of the noise. The
         other parameters are those of :class:`BaseINN`.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> from skinvbayes.estimators import BaseRegularizedINN
+    >>> from skinvbayes.losses import DivergenceLoss
+    >>> class FirmlyHeldINN(BaseRegularizedINN):
+    ...     class loss(DivergenceLoss):
+    ...         decay = 1000.0
+    >>> problem = make_bimodal(200, noise_level=0.3, random_state=0)
+    >>> estimator = FirmlyHeldINN(epsilon=0.1, max_iter=20, random_state=0)
+    >>> estimator.fit(problem.X, problem.Y).epsilon_
+    0.1
     """
 
     _parameter_constraints = {

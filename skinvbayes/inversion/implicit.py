@@ -34,6 +34,16 @@ def implicit_inverse(network, z, start):
     -------
     x : Tensor of shape (n_samples, n_features)
         Preimages, differentiable in the parameters of φ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.inversion import implicit_inverse
+    >>> from skinvbayes.networks import IResNet
+    >>> network, z = IResNet(2).double(), torch.ones(5, 2, dtype=torch.float64)
+    >>> implicit_inverse(network, z, start=z).square().sum().backward()
+    >>> all(weight.grad is not None for weight in network.parameters())
+    True
     """
     if network.explicit_inverse is not None:
         return network.explicit_inverse(z)

@@ -49,6 +49,15 @@ class Inversion:
         Number of steps that every sample took, over all blocks.
     converged : Tensor of shape (n_samples,)
         Whether the tolerance was met.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.inversion import invert
+    >>> from skinvbayes.networks import IResNet
+    >>> inversion = invert(IResNet(2).double(), torch.ones(5, 2, dtype=torch.float64))
+    >>> bool(inversion.residual.max() < 1e-12)
+    True
     """
 
     x: torch.Tensor
@@ -85,6 +94,16 @@ def invert(network, z, *, start=None, method="newton", tol=None, max_iter=SETTIN
     -------
     inversion : Inversion
         Preimages, residuals, iteration counts and convergence.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.inversion import invert
+    >>> from skinvbayes.networks import IResNet
+    >>> network = IResNet(2).double()
+    >>> found = invert(network, torch.ones(5, 2, dtype=torch.float64))
+    >>> found.x.shape, bool(found.converged.all())
+    (torch.Size([5, 2]), True)
     """
     if method not in METHODS:
         raise ValueError(f"method must be one of {sorted(METHODS)}; got {method!r}.")

@@ -37,6 +37,19 @@ class InvertibleMap(nn.Module):
         The inverse, where that is evaluated and φ itself solved for.
     differs_by_row : bool
         Whether every row has a map of its own; see :meth:`rows`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.inversion import InvertibleMap, invert
+    >>> class Cubic(InvertibleMap):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.weight = torch.nn.Parameter(torch.ones(2, dtype=torch.float64))
+    ...     def forward(self, x):
+    ...         return self.weight * (x + x**3)
+    >>> invert(Cubic(), torch.full((1, 2), 10.0, dtype=torch.float64)).x
+    tensor([[2., 2.]], dtype=torch.float64)
     """
 
     positive_definite: bool = False

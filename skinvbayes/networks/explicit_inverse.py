@@ -27,6 +27,15 @@ class ExplicitInverse(InvertibleMap):
         The ψ.
     config : dict
         The parameters of ψ, and ``explicit_inverse=True``.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.networks import ExplicitInverse, IResNet
+    >>> inverse = IResNet(2).double()
+    >>> network, z = ExplicitInverse(inverse), torch.zeros(5, 2, dtype=torch.float64)
+    >>> bool(torch.allclose(network(inverse(z)), z, atol=1e-10))
+    True
     """
 
     knows_forward = False

@@ -83,6 +83,16 @@ class IResNet(InvertibleMap):
     ----------
     J. Behrmann et al. (2019), "Invertible Residual Networks"; N. Heilenkötter (2025),
     arXiv:2510.26704.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skinvbayes.inversion import invert
+    >>> from skinvbayes.networks import IResNet
+    >>> network = IResNet(2, residual="mlp", n_blocks=2, lipschitz=0.9).double()
+    >>> x = torch.zeros(5, 2, dtype=torch.float64)
+    >>> bool(torch.allclose(invert(network, network(x)).x, x, atol=1e-10))
+    True
     """
 
     def __init__(

@@ -34,6 +34,14 @@ class Operator(OwnModes):
     base : ndarray, sparse matrix or LinearOperator of shape (n_measurements, n_features)
         The operator ``A``, with its adjoint. A matrix is kept as a matrix, not wrapped in a
         LinearOperator, so that it can be stored safely.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.operators import Operator
+    >>> A = Operator(np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]))
+    >>> A.forward([[1.0, 1.0]]), A.adjoint([[1.0, 1.0, 1.0]])
+    (array([[1., 2., 2.]]), array([[2., 3.]]))
     """
 
     def __init__(self, base):
@@ -125,6 +133,13 @@ class GramOperator(Operator):
     ----------
     base : sparse matrix or LinearOperator of shape (n_measurements, n_features)
         The operator A.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.operators import GramOperator
+    >>> GramOperator(np.array([[1.0, 0.0], [0.0, 2.0]])).forward([[1.0, 1.0]])
+    array([[1., 4.]])
     """
 
     @property
@@ -240,6 +255,16 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     -------
     operator : Operator
         The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α v ‖A‖²``, ``v`` the mean variance.
+
+    Examples
+    --------
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> from skinvbayes.operators import estimate_operator
+    >>> data = make_bimodal(2000, operator=[[1, 0], [1, 1]], noise_level=0.1, random_state=0)
+    >>> A = estimate_operator(data.X, data.Y)
+    >>> A.to_dense().round(1) + 0.0
+    array([[1., 0.],
+           [1., 1.]])
     """
     refuse_complex_data(X, "X"), refuse_complex_data(Y, "Y")
     check_tolerance(alpha, "alpha")

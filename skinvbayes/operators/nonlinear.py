@@ -92,6 +92,15 @@ def as_nonlinear_operator(operator):
 
     It is one already, an object with methods ``forward`` and ``jacobian`` of rows, or a function
     of torch; anything else is left to :func:`as_operator`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.operators import as_nonlinear_operator
+    >>> as_nonlinear_operator(lambda x: x**2).forward([[3.0]])
+    array([[9.]])
+    >>> as_nonlinear_operator(np.eye(2)) is None
+    True
     """
     if isinstance(operator, NonlinearOperator):
         return operator

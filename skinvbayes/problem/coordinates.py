@@ -35,6 +35,15 @@ class Coordinates:
         the measurements.
     basis, inverse_basis : ndarrays of shape (n_features, n_features), or floats
         B and its inverse; two floats stand for multiples of the identity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.problem import Coordinates
+    >>> X = np.array([[1.0, 0.0], [3.0, 0.0], [2.0, 5.0]])
+    >>> coordinates = Coordinates.isotropic(X, X, np.ones(3), norm=1.0)
+    >>> coordinates.from_signals(X).mean(axis=0).round(12) + 0.0
+    array([0., 0.])
     """
 
     signal_mean: np.ndarray

@@ -69,6 +69,16 @@ class InverseProblem:
         Whether the noise can be drawn afresh; found out for reconstructions alone.
     is_adapted : bool
         Whether the coordinates are those of other measurements.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes import DivergenceRegularizedINN
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> data = make_bimodal(500, noise_level=0.3, random_state=0)
+    >>> problem = DivergenceRegularizedINN(max_iter=5, random_state=0).fit(data.X, data.Y).problem_
+    >>> bool(abs(problem.forward.to_dense() - np.eye(2)).max() < 0.1)
+    True
     """
 
     measurement: MeasurementModel
