@@ -46,7 +46,7 @@ class StoredState(OwnModes):
     @classmethod
     def _default_parameters(cls):
         parameters = signature(cls.__init__).parameters
-        defaults = {name: parameters[name].default for name in cls._get_param_names()}
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
         return {name: value for name, value in defaults.items() if value is not Parameter.empty}
 
 

@@ -3,10 +3,11 @@
 import operator
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils import check_consistent_length
 
 from ..numerics.checks import check_fitted
 from ..numerics.modes import OwnModes
+from ..numerics.sklearn_compat import safe_indexing
 from .axes import axes_or_new, finish
 
 __all__ = ["SignalDisplay"]
@@ -128,8 +129,8 @@ class SignalDisplay(OwnModes):
         """
         check_consistent_length(Y, X)
         chosen = _check_rows(rows, len(Y))
-        Y = _safe_indexing(Y, chosen)
-        truth = None if X is None else _safe_indexing(X, chosen)
+        Y = safe_indexing(Y, chosen)
+        truth = None if X is None else safe_indexing(X, chosen)
         check_fitted(estimator, "predict", "posterior_interval")
         found = estimator.predict(Y)
         arrays = (found, *estimator.posterior_interval(Y, coverage=coverage), truth)
