@@ -2,11 +2,9 @@
 
 from functools import partial
 
-import sklearn
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from sklearn.utils.fixes import parse_version
 
-from helpers import ALL, PREDICT_TAKES_MEASUREMENTS
+from helpers import ALL, PREDICT_TAKES_MEASUREMENTS, STRICT_CHECKS
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -16,10 +14,6 @@ from skinvbayes import (
 )
 
 RESIDUALS = ["gradient", "mlp"]
-# from scikit-learn 1.8 on, a check that is expected to fail and passes is a failure
-STRICT = (
-    {"xfail_strict": True} if parse_version(sklearn.__version__) >= parse_version("1.8") else {}
-)
 
 
 class WithoutPredict:
@@ -49,7 +43,7 @@ class DivergenceWithoutPredict(WithoutPredict, DivergenceRegularizedINN):
 @parametrize_with_checks(
     [cls(residual=residual, max_iter=3) for cls in ALL for residual in RESIDUALS],
     expected_failed_checks=lambda estimator: PREDICT_TAKES_MEASUREMENTS,
-    **STRICT,
+    **STRICT_CHECKS,
 )
 def test_estimators(estimator, check):
     check(estimator)
