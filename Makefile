@@ -24,7 +24,7 @@ lint: $(READY)  ## style
 	$(BIN)/ruff format --check .
 
 clean:  ## remove what the other targets made
-	rm -rf .venv skinvbayes-demo skinvbayes-figures skinvbayes.egg-info $(DOCS)
+	rm -rf .venv skinvbayes-demo skinvbayes-figures skinvbayes.egg-info build dist $(DOCS)
 
 # torch first and pinned, so that no later package pulls another build of it
 $(READY): setup.cfg pyproject.toml constraints.txt

@@ -11,16 +11,10 @@ from uuid import uuid4
 
 import sklearn
 
+from .numerics.sklearn_compat import CALLBACK_ATTRIBUTES
 from .numerics.warn import warn_caller
 
 __all__ = ["Checkpoint"]
-
-_OF_THE_FIT = {  # attributes that scikit-learn gives an estimator while it fits
-    "_callback_fit_ctx",
-    "_parent_callback_ctx",
-    "_skl_callbacks",
-    "_skl_callbacks_to_teardown",
-}
 
 
 class Checkpoint:
@@ -209,7 +203,7 @@ def _can_continue(estimator):
 def _without_callbacks(estimator):
     """The same estimator without what belongs to the fit that is under way."""
     other = type(estimator).__new__(type(estimator))
-    kept = vars(estimator).keys() - _OF_THE_FIT
+    kept = vars(estimator).keys() - CALLBACK_ATTRIBUTES
     vars(other).update({name: vars(estimator)[name] for name in kept})
     return other
 

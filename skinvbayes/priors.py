@@ -10,10 +10,11 @@ from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 from sklearn.neighbors import KernelDensity
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_array
+from sklearn.utils.validation import check_array
 
 from .numerics.checks import check_count
 from .numerics.modes import OwnModes, own_modes
+from .numerics.sklearn_compat import check_sample_weight
 
 __all__ = [
     "EmpiricalPrior",
@@ -341,7 +342,7 @@ def principal_axes(X, weight=None):
     array([0., 1.])
     """
     X = check_array(X, dtype=[np.float64, np.float32], input_name="X", ensure_min_features=0)
-    weight = _check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(weight, X)
     if min(X.shape) > _MOST_AXES:
         step = -(-len(X) // _MOST_AXES)
         X, weight = X[::step], weight[::step]

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import matplotlib
 import numpy as np
 import pytest
@@ -5,6 +7,14 @@ import pytest
 from skinvbayes.datasets import make_bimodal
 
 matplotlib.use("Agg")
+SLOW = set(Path(__file__).with_name("slow_tests.txt").read_text(encoding="utf-8").split())
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests that take more than ten seconds, which slow_tests.txt lists."""
+    for item in items:
+        if f"{item.path.name}::{getattr(item, 'originalname', item.name)}" in SLOW:
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

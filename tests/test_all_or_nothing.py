@@ -1,6 +1,7 @@
 """A fit or a pass that fails leaves the estimator as it was."""
 
 import copy
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,7 @@ from helpers import every
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, Reconstructor
 from skinvbayes.training import stages
 
-try:
-    import sklearn.callback
-except ImportError:
-    sklearn.callback = None
-needs_callbacks = pytest.mark.skipif(sklearn.callback is None, reason="no callbacks")
+needs_callbacks = pytest.mark.skipif(find_spec("sklearn.callback") is None, reason="no callbacks")
 
 
 class Failing:

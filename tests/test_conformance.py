@@ -4,7 +4,7 @@ from functools import partial
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from helpers import ALL, PREDICT_TAKES_MEASUREMENTS
+from helpers import ALL, PREDICT_TAKES_MEASUREMENTS, STRICT_CHECKS
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -43,7 +43,7 @@ class DivergenceWithoutPredict(WithoutPredict, DivergenceRegularizedINN):
 @parametrize_with_checks(
     [cls(residual=residual, max_iter=3) for cls in ALL for residual in RESIDUALS],
     expected_failed_checks=lambda estimator: PREDICT_TAKES_MEASUREMENTS,
-    xfail_strict=True,
+    **STRICT_CHECKS,
 )
 def test_estimators(estimator, check):
     check(estimator)

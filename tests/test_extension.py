@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.nn import functional as F
 
-from helpers import PREDICT_TAKES_MEASUREMENTS, every, rmse
+from helpers import PREDICT_TAKES_MEASUREMENTS, STRICT_CHECKS, every, rmse
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.datasets import make_bimodal
 from skinvbayes.diagnostics import optimal_prior_term
@@ -82,7 +82,7 @@ extensions = pytest.mark.parametrize("estimator", EXTENSIONS, ids=repr)
 @parametrize_with_checks(
     EXTENSIONS,
     expected_failed_checks=lambda estimator: PREDICT_TAKES_MEASUREMENTS,
-    xfail_strict=True,
+    **STRICT_CHECKS,
 )
 def test_scikit_learn(estimator, check):
     check(estimator)

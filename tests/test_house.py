@@ -68,3 +68,10 @@ def test_public_names_can_be_imported(module):
     assert set(PUBLIC[module]) <= set(found.__all__)
     for name in found.__all__:
         assert hasattr(found, name), f"{module}.__all__ names {name}, which is not there"
+
+
+def test_slow_tests_that_are_listed_exist():
+    tests = Path(__file__).parent
+    for name in (tests / "slow_tests.txt").read_text(encoding="utf-8").split():
+        file, _, function = name.partition("::")
+        assert f"def {function}(" in (tests / file).read_text(encoding="utf-8"), name

@@ -71,7 +71,7 @@ def modes_now():
         "inference": torch.is_inference_mode_enabled(),
         "autocast": torch.is_autocast_enabled("cpu"),
         "dtype": torch.get_default_dtype(),
-        "device": torch.get_default_device(),
+        "device": torch.empty(0).device,
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "digits": torch.get_float32_matmul_precision(),
         "numpy": np.geterr(),

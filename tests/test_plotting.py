@@ -250,7 +250,7 @@ def test_signals_below_each_other(ill_posed):
 
 def test_band_is_wider_where_measurements_are_missing(ill_posed):
     data, estimator = ill_posed
-    Y = pandas.DataFrame(data.Y_test)
+    Y = pandas.DataFrame(data.Y_test.copy())
     Y.iloc[1, 3:] = np.nan
     holes, complete = (
         SignalDisplay.from_estimator(estimator, measured, rows=1) for measured in (Y, data.Y_test)

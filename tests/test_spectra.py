@@ -1,10 +1,11 @@
 """Norms followed through training, against exact ones."""
 
+import numpy as np
 import pytest
 import torch
 
 from skinvbayes.networks import IResNet
-from skinvbayes.numerics.symmetric import NormTracker, spectral_norm
+from skinvbayes.numerics.symmetric import NormTracker, eigenpairs, spectral_norm
 
 
 def drifting(shape, n_steps, length, seed=0):
@@ -87,3 +88,12 @@ def test_training_mode_keeps_the_bound(residual):
         a, b = network.blocks[0].bounds()
         assert (b - a) / (b + a - 2 * network.blocks[0]._parts().floor) > 0.5
         torch.testing.assert_close(followed, network(x), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2, 60])
+def test_eigenpairs_of_any_size(n):
+    root = np.random.RandomState(0).standard_normal((n, n)).astype(np.float32)
+    matrix = root @ root.T
+    values, vectors = eigenpairs(matrix)
+    np.testing.assert_allclose((vectors * values) @ vectors.T, matrix, atol=1e-4 * n)
+    assert (np.diff(values) >= 0).all() and vectors.dtype == np.float32

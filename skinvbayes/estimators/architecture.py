@@ -5,11 +5,11 @@ import numbers
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from ..networks import RESIDUALS
 from ..networks.architecture import Architecture
 from ..networks.iresnet import branch_of
+from ..numerics.sklearn_compat import Interval, StrOptions
 from ..training.specification import TrainingSpecification
 from .validation import is_given
 

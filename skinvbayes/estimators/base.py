@@ -9,10 +9,11 @@ from ..losses import Loss
 from ..numerics.checks import check_flag
 from ..numerics.modes import OwnModes, own_modes
 from ..numerics.progress import reporting
+from ..numerics.sklearn_compat import CallbackSupportMixin, with_callbacks
 from ..numerics.threads import single_thread
 from ..training.fit import fit
 from ..training.passes import partial_fit
-from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
+from ..training.progress import FitTask
 from .adapt_method import AdaptMethod
 from .all_or_nothing import all_or_nothing
 from .architecture import CONSTRAINTS, training_specification

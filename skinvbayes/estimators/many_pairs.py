@@ -1,8 +1,9 @@
 """Pairs that are too many to be taken as a whole: a sample of them, and their chunks."""
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils import check_consistent_length
 
+from ..numerics.sklearn_compat import safe_indexing
 from ..training.pair_chunks import PairChunks, sample_rows, width_of
 from .architecture import training_specification
 from .lazy import is_lazy, whole_rows
@@ -109,7 +110,7 @@ def _relative(weight):
 def _rows(array, rows):
     if array is None:
         return None
-    return array[rows] if is_lazy(array) else _safe_indexing(array, rows)
+    return array[rows] if is_lazy(array) else safe_indexing(array, rows)
 
 
 def _sized(array):

@@ -1,8 +1,8 @@
 """Names of the measurements, as scikit-learn has them of the features."""
 
 import numpy as np
-from sklearn.utils.validation import _get_feature_names
 
+from ..numerics.sklearn_compat import column_names
 from ..numerics.warn import warn_caller
 
 __all__ = ["check_measurement_names", "forget_measurement_names"]
@@ -60,7 +60,7 @@ def forget_measurement_names(estimator):
 
 def _names(Y):
     try:
-        return _get_feature_names(Y)
+        return column_names(Y)
     except TypeError:
         raise TypeError(
             "Measurement names are only supported if all columns of y have names that are strings. "

@@ -13,6 +13,7 @@ from ..numerics.modes import OwnModes
 from ..training.adam import new_adam
 from ..training.trained import Continuation
 from .stored_parts import pack_parts, unpack_parts
+from .stored_sizes import check_network_sizes, check_problem_shapes
 
 __all__ = ["FORMAT", "StoredState", "check_version", "pack_state", "unpack_state"]
 
@@ -46,7 +47,7 @@ class StoredState(OwnModes):
     @classmethod
     def _default_parameters(cls):
         parameters = signature(cls.__init__).parameters
-        defaults = {name: parameters[name].default for name in cls._get_param_names()}
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
         return {name: value for name, value in defaults.items() if value is not Parameter.empty}
 
 
@@ -98,11 +99,14 @@ def unpack_state(packed, stored_format=FORMAT):
         for number in range(stored_format, FORMAT):
             packed = _UPGRADES[number](packed)
         problem, origin = unpack_parts([packed["problem_"], packed.get("_origin")])
-        known = (origin[0] if origin else problem).unit_forward
+        trained = origin[0] if origin else problem
+        check_problem_shapes(problem, packed["n_features_in_"])
+        check_problem_shapes(trained, trained.coordinates.n_features)  # of images of another size
+        known = trained.unit_forward
         network = _unpack_network(packed["network_"], packed["device"], known)
         continuation = _unpack_continuation(packed["_continuation"], network)
         unknown_stage = {"training_stages_": [(None, packed["n_iter_"])]}  # of older versions
-    except (AttributeError, LookupError, RuntimeError, TypeError) as error:
+    except (AttributeError, LookupError, MemoryError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"The stored estimator is incomplete or damaged ({error!r}): store it again, or fit "
             "again."
@@ -174,6 +178,7 @@ def _pack_network(network):
 
 def _unpack_network(packed, device, known):
     config = packed["config"]
+    check_network_sizes(config, packed["arrays"])
     known = known if config["known_bounds"] is not None else None
     network = build_network(config, known=known).to(torch.float64)
     arrays = {name: _to_tensor(value) for name, value in packed["arrays"].items()}

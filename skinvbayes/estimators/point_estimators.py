@@ -5,7 +5,6 @@ import numbers
 from dataclasses import replace
 
 import numpy as np
-from sklearn.utils._param_validation import StrOptions
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
 from ..inference.missing import MissingMap
@@ -18,6 +17,7 @@ from ..losses import (
     ReconstructionLoss,
 )
 from ..noise.model import NoiseModel
+from ..numerics.sklearn_compat import StrOptions
 from .base import BaseINN
 from .docstrings import documented
 from .lazy import chunkwise

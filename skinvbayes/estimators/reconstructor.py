@@ -22,8 +22,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..numerics.modes import own_modes
+from ..numerics.sklearn_compat import CallbackSupportMixin, with_callbacks
 from ..operators.real import refuse_complex_data
-from ..training.progress import CallbackSupportMixin, FitTask, with_callbacks
+from ..training.progress import FitTask
 from .all_or_nothing import all_or_nothing
 from .base import BaseINN
 from .doc_link import DocLink

@@ -2,8 +2,7 @@
 
 import numbers
 
-from sklearn.utils._param_validation import Interval, StrOptions
-
+from ..numerics.sklearn_compat import Interval, StrOptions
 from .base import BaseINN
 
 __all__ = ["BaseRegularizedINN"]

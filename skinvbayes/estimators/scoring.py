@@ -2,16 +2,16 @@
 
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer
-from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils.validation import check_array
 
+from ..numerics.sklearn_compat import BaseScorer, scorer_parts
 from ..operators.real import refuse_complex_data
 from .wrapped import Wrapped
 
 __all__ = ["reconstruction_scorer"]
 
 
-class _ReconstructionScorer(_BaseScorer):
+class _ReconstructionScorer(BaseScorer):
     """A scorer of scikit-learn in which signals and measurements change places."""
 
     def _score(self, method_caller, estimator, X, y_true, **kwargs):
@@ -77,8 +77,8 @@ def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
     {'epsilon': 0.09}
     """
     if isinstance(metric, str):
-        scorer = get_scorer(metric)
-        return _ReconstructionScorer(scorer._score_func, scorer._sign, scorer._kwargs | kwargs)
+        function, sign, arguments = scorer_parts(get_scorer(metric))
+        return _ReconstructionScorer(function, sign, arguments | kwargs)
     if not callable(metric):
         raise TypeError(f"metric must be a name or a callable; got {metric!r}.")
     return _ReconstructionScorer(metric, 1 if greater_is_better else -1, kwargs)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import (
-    _check_sample_weight,
     check_array,
     check_consistent_length,
     validate_data,
@@ -16,6 +15,7 @@ from sklearn.utils.validation import (
 
 from ..noise.model import NoiseModel
 from ..numerics.checks import check_fitted
+from ..numerics.sklearn_compat import check_sample_weight, validate_parameters
 from ..operators import as_nonlinear_operator
 from ..operators.real import refuse_complex_data
 from ..problem.measurement import check_size
@@ -73,7 +73,7 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
     ValueError
         If parameters, shapes or values are not as they must be.
     """
-    estimator._validate_params()
+    validate_parameters(estimator)
     if not estimator._takes_nonlinear and as_nonlinear_operator(estimator.operator) is not None:
         raise ValueError(
             f"The operator {estimator.operator!r} is nonlinear, and {type(estimator).__name__} "
@@ -153,7 +153,7 @@ def _checked(estimator, X, y, sample_weight, reset):
             "operator that is given can missing measurements be left out; give it, or complete "
             "the rows."
         )
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(sample_weight, X)
     if not weight.any():
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
     # sums of large weights are finite

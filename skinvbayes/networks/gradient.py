@@ -253,7 +253,9 @@ class GradientBlock(MonotoneBlock):
         low, high = (parts.floor + bound for bound in self.known_bounds)
         if not self.factor.ndim:
             lowest = parts.square
-            added = torch.linalg.matrix_norm(parts.added, 2) ** 2
+            added = 0.0  # before torch 2.5, matrices without rows have no norm
+            if len(parts.added):
+                added = torch.linalg.matrix_norm(parts.added, 2) ** 2
             highest = parts.square + parts.lifted + added
         else:
             units = torch.cat([parts.lift, parts.added])

@@ -59,9 +59,9 @@ def normalize(matrix):
 
 def eigenpairs(matrix):
     """Eigenvalues of a symmetric array in ascending order, and eigenvectors in the columns."""
-    if len(matrix) <= _TINY:
+    if 1 < len(matrix) <= _TINY:  # SciPy 1.12 fails for a single entry
         return scipy.linalg.eigh(matrix, lower=False, driver="evd", check_finite=False)
-    values, vectors = torch.linalg.eigh(as_tensor(matrix))  # faster than SciPy's
+    values, vectors = torch.linalg.eigh(as_tensor(matrix))  # faster than SciPy's where it is large
     return values.numpy(), vectors.numpy()
 
 

@@ -10,10 +10,10 @@ from scipy.sparse.linalg import (
 )
 from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight
 
 from ..numerics.checks import check_tolerance
 from ..numerics.modes import OwnModes, own_modes
+from ..numerics.sklearn_compat import check_sample_weight
 from .matrices import as_matrix
 from .products import Products
 from .real import refuse_complex_data, refuse_complex_operator
@@ -271,7 +271,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     Y = Y.reshape(len(Y), -1)
     X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(sample_weight, X)
     if not weight.any():
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
     mean = np.average(X, axis=0, weights=weight)

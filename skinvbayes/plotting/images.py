@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils import check_consistent_length
 
 from ..numerics.checks import check_fitted, check_has
 from ..numerics.errors import entry_rmse
 from ..numerics.modes import OwnModes
+from ..numerics.sklearn_compat import safe_indexing
 from .axes import axes_or_new, finish
 
 __all__ = ["ImagesDisplay"]
@@ -88,8 +89,8 @@ class ImagesDisplay(OwnModes):
         check_fitted(estimator, "predict")
         check_consistent_length(X, y)
         first = list(range(min(n_images, len(y))))
-        found = estimator.predict(_safe_indexing(y, first))
-        X, y = (np.asarray(_safe_indexing(part, first)) for part in (X, y))
+        found = estimator.predict(safe_indexing(y, first))
+        X, y = (np.asarray(safe_indexing(part, first)) for part in (X, y))
         rows = {"truth": X}
         if y.shape == X.shape:
             rows["measurement"] = y

@@ -3,10 +3,11 @@
 import operator
 
 import numpy as np
-from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils import check_consistent_length
 
 from ..numerics.checks import check_fitted, check_flag
 from ..numerics.modes import OwnModes
+from ..numerics.sklearn_compat import safe_indexing
 from .axes import axes_or_new, finish
 
 __all__ = ["SignalDisplay"]
@@ -280,8 +281,8 @@ def _reconstructed(estimator, Y, X, rows, coverage):
     """Signals with the ends of their intervals, true signals if known, and measurements."""
     check_consistent_length(Y, X)
     chosen = _check_rows(rows, len(Y))
-    Y = _safe_indexing(Y, chosen)
-    truth = None if X is None else _safe_indexing(X, chosen)
+    Y = safe_indexing(Y, chosen)
+    truth = None if X is None else safe_indexing(X, chosen)
     check_fitted(estimator, "predict", "posterior_interval")
     found = estimator.predict(Y), *estimator.posterior_interval(Y, coverage=coverage)
     shape = (-1,) if np.ndim(rows) == 0 else (len(chosen), -1)

@@ -6,13 +6,25 @@ import torch
 
 from .interrupts import interrupts_wait
 
-__all__ = ["Annealing", "new_adam"]
+__all__ = ["Annealing", "new_adam", "take_step"]
 
 
 def new_adam(parameters, learning_rate=1e-3, **options):
     """Adam for some parameters; the first one imports a large part of torch."""
     with interrupts_wait():
         return torch.optim.Adam(parameters, lr=learning_rate, **options)
+
+
+def take_step(optimizer):
+    """Let Adam take a step; its counters, which the first one makes, lie on the CPU.
+
+    Before torch 2.5 they lie on the default device of torch, which the caller may have set.
+    """
+    if optimizer.state:
+        optimizer.step()
+        return
+    with torch.device("cpu"):
+        optimizer.step()
 
 
 class Annealing:

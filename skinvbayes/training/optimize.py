@@ -8,7 +8,7 @@ from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from ..numerics.warn import warn_caller
-from .adam import Annealing, new_adam
+from .adam import Annealing, new_adam, take_step
 from .interrupts import is_one_of_many
 from .mean_loss import assign, flat_gradient, flat_values
 
@@ -311,7 +311,7 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
                 raise _NotFinite
             optimizer.zero_grad()
             values[1].backward()
-            optimizer.step()
+            take_step(optimizer)
         network.eval()
         stalls = recorder(*np.average(losses, axis=0, weights=sizes))
         if schedule is not None and not recorder.history.interrupted:

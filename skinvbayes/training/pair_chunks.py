@@ -9,10 +9,10 @@ from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import _safe_indexing
 from sklearn.utils.random import sample_without_replacement
 
 from ..numerics.chunks import slices
+from ..numerics.sklearn_compat import safe_indexing
 from .specification import Pairs
 
 __all__ = [
@@ -183,4 +183,4 @@ def width_of(array):
 
 
 def _part(values, rows):
-    return None if values is None else _safe_indexing(values, rows)
+    return None if values is None else safe_indexing(values, rows)

@@ -4,20 +4,9 @@ from contextlib import contextmanager, nullcontext
 from inspect import signature
 
 from ..numerics.displays import displayed
+from ..numerics.sklearn_compat import callbacks_of, new_callback_context
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # before scikit-learn 1.9
-
-    class CallbackSupportMixin:
-        """No callbacks."""
-
-    def with_callbacks(method):
-        """The method as it is."""
-        return method
-
-
-__all__ = ["CallbackSupportMixin", "FitTask", "progress_bar", "with_callbacks"]
+__all__ = ["FitTask", "progress_bar"]
 
 
 class FitTask:
@@ -34,9 +23,9 @@ class FitTask:
     """
 
     def __init__(self, estimator, max_iter, **data):
-        self.estimator, self.data, self.context = estimator, data, None
-        if hasattr(estimator, "_init_callback_context"):
-            self.context = estimator._init_callback_context(max_subtasks=max_iter)
+        self.estimator, self.data = estimator, data
+        self.context = new_callback_context(estimator, max_iter)
+        if self.context is not None:
             self.context.call_on_fit_task_begin(estimator=estimator, **data)
 
     def iterate(self, attributes):
@@ -53,7 +42,7 @@ class FitTask:
         stop : bool
             Whether a callback asks to stop the training.
         """
-        callbacks = getattr(self.estimator, "_skl_callbacks", None)
+        callbacks = callbacks_of(self.estimator)
         if self.context is None or not callbacks:
             return False
         iteration = self.context.subcontext(task_name="iteration")

@@ -1,0 +1,147 @@
+"""Everything that is checked before a release: ``nox`` runs all of it, ``nox -s NAME`` a part.
+
+Sessions make their own environments. Arguments after ``--`` go to pytest.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4"
+nox.options.sessions = ["lint", "types", "tests", "oldest", "newest", "wheel", "sdist", "docs"]
+nox.options.error_on_missing_interpreters = False
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+EXTRAS = ["plot", "progress", "skops", "images", "pylops", "dask"]
+ROOT = Path(__file__).parent
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of each of the processes that run tests
+WARNINGS = ["-W", "error::DeprecationWarning:skinvbayes", "-W", "error::FutureWarning:skinvbayes"]
+
+
+def install(session, what, constraints=None):
+    """Install with constraints; torch first, so that no later package pulls another build."""
+    pins = (ROOT / constraints).read_text(encoding="utf-8") if constraints else ""
+    torch = [line for line in pins.splitlines() if line.startswith("torch==")]
+    if torch:
+        session.install(*torch)
+    session.install(*(["-c", str(ROOT / constraints)] if constraints else []), *what)
+
+
+def run_tests(session, *args):
+    session.run("python", "-m", "pytest", *args, *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(python=PYTHONS)
+def tests(session):
+    """The suite, with the versions that constraints.txt pins where they exist for this Python."""
+    pinned = session.python not in ("3.10", "3.14")  # the pins are for what they were made with
+    install(session, ["-e", ".[test]"], "constraints.txt" if pinned else None)
+    run_tests(session, "-n", "2", "--dist", "loadscope")
+
+
+@nox.session(python="3.10")
+def oldest(session):
+    """The suite with the oldest versions that pyproject.toml allows."""
+    install(session, ["-e", ".[test]"], "constraints-oldest.txt")
+    run_tests(session, "-n", "2", "--dist", "loadscope")
+
+
+@nox.session(python="3.13")
+def newest(session):
+    """The suite with the newest versions of everything."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
+    run_tests(session, "-n", "2", "--dist", "loadscope", *WARNINGS)
+
+
+@nox.session(python="3.13")
+def coverage(session):
+    """Lines and branches of the package that the suite runs; at least 98 per cent."""
+    install(session, ["-e", ".[test]", "coverage[toml]>=7.6"], "constraints.txt")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=ONE_THREAD)
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--fail-under=98")
+
+
+@nox.session(python="3.13")
+def random(session):
+    """The quick tests in a random order, from another folder: they do not depend on each other."""
+    install(session, ["-e", ".[test]", "pytest-randomly>=3.15"], "constraints.txt")
+    session.chdir(session.create_tmp())
+    run_tests(session, str(ROOT / "tests"), "-c", str(ROOT / "pyproject.toml"), "-m", "not slow")
+
+
+@nox.session
+def lint(session):
+    """Style of the code, the workflow and the metadata."""
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    session.install(*[pin for pin in pins if pin.startswith("ruff==")])
+    session.install("check-jsonschema>=0.29", "validate-pyproject>=0.20")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    workflows = [str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
+    session.run("validate-pyproject", "pyproject.toml")
+
+
+@nox.session(python="3.13")
+def types(session):
+    """Types of the package; setup.cfg says how strict."""
+    install(session, ["-e", ".", "mypy>=1.15"], "constraints.txt")
+    session.run("mypy")
+
+
+@nox.session
+def docs(session):
+    """The documentation, with warnings as errors."""
+    install(session, ["-e", ".[docs]"], "constraints.txt")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python="3.13")
+@nox.parametrize("extra", ["", *EXTRAS])
+def wheel(session, extra):
+    """The wheel in a fresh environment, without extras and with each: five lines, the command."""
+    folder = build(session, "--wheel")
+    (path,) = folder.glob("*.whl")
+    install(session, [f"{path}[{extra}]" if extra else str(path)], "constraints.txt")
+    session.chdir(session.create_tmp())  # away from the sources
+    session.run("python", str(ROOT / ".ci" / "five_lines.py"))
+    session.run("python", "-m", "skinvbayes", "--help", silent=True)
+
+
+@nox.session(python="3.13")
+def sdist(session):
+    """The tests that the sdist has run from it, without the repository; those that are quick."""
+    folder = build(session, "--sdist")
+    (path,) = folder.glob("*.tar.gz")
+    install(session, [f"{path}[test]"], "constraints.txt")
+    place = Path(session.create_tmp()) / "unpacked"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.unpack_archive(path, place)
+    session.chdir(next(place.iterdir()))
+    args = session.posargs or ["-m", "not slow"]
+    session.run("python", "-m", "pytest", "-n", "2", "tests", *args, env=ONE_THREAD)
+
+
+@nox.session
+def audit(session):
+    """Known weaknesses of the dependencies; needs the network."""
+    session.install("pip-audit>=2.7", ".")
+    session.run("pip-audit")
+
+
+def build(session, kind):
+    """Build one kind of package in a folder of the session, and check its metadata."""
+    session.install("build>=1.2", "twine>=6.1")
+    folder = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", kind, "--outdir", str(folder), str(ROOT), silent=True)
+    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
+    return folder.resolve()
+
+
+if os.environ.get("CI"):
+    nox.options.error_on_missing_interpreters = True

@@ -1,0 +1,83 @@
+"""Sizes in the files of strangers: they are compared before memory is taken for them."""
+
+import numbers
+
+import numpy as np
+
+__all__ = ["check_network_sizes", "check_problem_shapes"]
+
+_SURPLUS = 8  # times as many numbers as a file has, that its network may need
+_WITH_MATRICES = "gradient", "mlp"  # branches whose weights are matrices between the layers
+
+
+def check_network_sizes(config, arrays):
+    """Refuse the configuration of a network that is much larger than the arrays beside it.
+
+    Parameters
+    ----------
+    config : dict
+        The configuration.
+    arrays : dict of str to ndarray
+        The weights by their names.
+
+    Raises
+    ------
+    ValueError
+        If a size is larger than all arrays together, or the weights would be.
+    """
+    n_entries = sum(np.size(array) for array in arrays.values())
+    n_features, n_blocks = config["n_features"], config["n_blocks"]
+    layers = n_features, *config["hidden_layer_sizes"], n_features
+    options = config["block_options"]
+    sizes = [*layers, n_blocks, *_integers(options.values())]
+    needed = n_blocks * max(a * b for a, b in zip(layers, layers[1:], strict=False))
+    needed *= options.get("n_pieces", 1) if config["residual"] == "gradient" else 1
+    if max(sizes) > n_entries or (
+        config["residual"] in _WITH_MATRICES and needed > _SURPLUS * n_entries
+    ):
+        raise ValueError(
+            f"The stored network does not fit its configuration: {n_entries} numbers are stored, "
+            f"and the configuration asks for many more, {config!r}."
+        )
+
+
+def _integers(values):
+    for value in values:
+        if isinstance(value, numbers.Integral):
+            yield int(value)
+        elif isinstance(value, (list, tuple)):
+            yield from _integers(value)
+
+
+def check_problem_shapes(problem, n_features):
+    """Refuse a problem whose arrays do not fit each other.
+
+    Parameters
+    ----------
+    problem : InverseProblem
+        What an estimator knows of its problem.
+    n_features : int
+        Dimension of the signals.
+
+    Raises
+    ------
+    ValueError
+        If the shape of an array is not as it must be; the message names it.
+    """
+    c, measurement = problem.coordinates, problem.measurement
+    square = n_features, n_features
+    expected = {
+        "signal_mean": (c.signal_mean, (n_features,)),
+        "target_mean": (c.target_mean, (n_features,)),
+        "basis": (c.basis, square if np.ndim(c.basis) else ()),
+        "inverse_basis": (c.inverse_basis, np.shape(c.basis)),
+        "signal_std": (problem.signal_std, (n_features,)),
+    }
+    if measurement.offset is not None:
+        expected["offset"] = measurement.offset, (measurement.noise.n_measurements,)
+    for name, (array, shape) in expected.items():
+        if np.shape(array) != shape:
+            raise ValueError(
+                f"The stored estimator is incomplete or damaged: {name} has the shape "
+                f"{np.shape(array)}, and {shape} is expected. Store it again, or fit again."
+            )
