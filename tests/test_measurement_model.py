@@ -342,3 +342,16 @@ def test_measurements_may_be_mixed(shape):
     known = {"operator": M.T @ A, "noise_covariance": M.T @ sigma @ M}
     mixed = DivergenceRegularizedINN(**known, **options).fit(X, Y @ M)
     np.testing.assert_allclose(mixed.predict(Y[:50] @ M), estimator.predict(Y[:50]), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:On pairs that were held out")
+@pytest.mark.parametrize("cls", [DivergenceRegularizedINN, ReconstructionINN])
+def test_denoising_of_features_that_do_not_vary(cls, rng):
+    """They spoil no standard deviation, and have none themselves."""
+    X = rng.standard_normal((400, 5))
+    X[:, 2], X[:, 3], X[:, 4] = 3.0, 0.0, X[:, 0] - X[:, 1]
+    Y = X + 0.2 * rng.standard_normal(X.shape)
+    found, std = cls(max_iter=40, random_state=0).fit(X, Y).predict(Y, return_std=True)
+    errors = np.sqrt(((found - X) ** 2).mean(axis=0))
+    np.testing.assert_allclose(std.mean(axis=0)[[0, 1, 4]], errors[[0, 1, 4]], rtol=0.15)
+    assert std[:, 2:4].max() < 0.02

@@ -8,6 +8,7 @@ from ..operators import as_operator, check_adjoint
 from ..priors import principal_axes
 
 __all__ = [
+    "as_denoising",
     "check_size",
     "choose_operator",
     "estimate_noise_level",
@@ -90,6 +91,42 @@ def choose_operator(operator, fitted, n_features, n_measurements, pairs=None):
     check_adjoint(operator, random_state=0)
     check_size("the operator", operator.norm())
     return operator
+
+
+def as_denoising(fitted, covariance):
+    """The fit of y to x where both mean the same: the identity where signals hardly vary.
+
+    In directions without variance, such as pixels that are always black, the least-squares fit is
+    zero or noise, and the error model needs a map that can be inverted: a multiple of the identity.
+
+    Parameters
+    ----------
+    fitted : Operator of shape (n_features, n_features)
+        The least-squares fit.
+    covariance : ndarray of shape (n_features, n_features)
+        The covariance of the signals.
+
+    Returns
+    -------
+    fitted : Operator of shape (n_features, n_features)
+        The same object where the signals vary in all directions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skinvbayes.operators import as_operator
+    >>> from skinvbayes.problem.measurement import as_denoising
+    >>> as_denoising(as_operator(np.diag([2.0, 0.0])), np.diag([1.0, 0.0])).to_dense().round(6)
+    array([[2., 0.],
+           [0., 2.]])
+    """
+    variances, axes = np.linalg.eigh(covariance)
+    flat = variances <= _FLAT * variances.mean()
+    if not flat.any():
+        return fitted
+    A, U, V = fitted.to_dense(), axes[:, flat], axes[:, ~flat]
+    size = (A * covariance).sum() / covariance.trace()  # of the multiple that fits best
+    return as_operator(V @ (V.T @ A @ V) @ V.T + size * U @ U.T)
 
 
 def check_size(name, size):

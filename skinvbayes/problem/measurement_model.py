@@ -13,7 +13,7 @@ from ..noise.outliers import describe_outliers, outliers, refitted
 from ..numerics.warn import warn_caller
 from ..operators import Operator, as_operator, estimate_operator
 from .dependence import dependence_of_mean, dependence_of_size
-from .measurement import choose_operator, estimate_noise_level
+from .measurement import as_denoising, choose_operator, estimate_noise_level
 
 __all__ = ["MeasurementModel"]
 
@@ -115,6 +115,10 @@ class MeasurementModel:
                 "equally: the least-squares fit of y to X is used as the operator of the normal "
                 'equation. Give operator="estimate" to do so without this warning, or the operator.'
             )
+        if known is None and X.shape[1] <= _MOST_MEASUREMENTS:
+            fitted = as_denoising(
+                fitted, np.cov(X.T, aweights=weight, bias=True).reshape(2 * [X.shape[1]])
+            )
         linear = fitted if known is None else known
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
         return cls(known, fitted, noise, offset, clean is not Y), clean
@@ -122,6 +126,8 @@ class MeasurementModel:
     def with_moments(self, moments):
         """The same model with the operator and the constant that moments of all pairs tell."""
         fitted = None if self.fitted is None else moments.least_squares()
+        if self.operator is None:
+            fitted = as_denoising(fitted, moments.signal_covariance)
         operator = fitted if self.operator is self.fitted else self.operator
         linear = fitted if operator is None else operator
         offset = self.offset
