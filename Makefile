@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN = .venv/bin
 READY = .venv/.ready
 
-DOCS = docs/_build docs/auto_examples docs/reference/generated
+DOCS = docs/_build docs/auto_examples docs/reference
 BENCHES = step inverse time_to_accuracy scaling
 
 .PHONY: demo test bench docs lint clean

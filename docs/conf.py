@@ -1,5 +1,6 @@
 """How Sphinx builds the documentation: ``make docs``."""
 
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -134,9 +135,14 @@ copybutton_prompt_is_regexp = True
 
 
 def append_contributing(app, docname, source):
-    """Show the repository's own page for contributors below ours, where there is one."""
-    if docname == "contributing" and (HERE.parent / "CONTRIBUTING.md").exists():
-        source[0] += "\n```{include} ../CONTRIBUTING.md\n```\n"
+    """Show the repository's own page for contributors below ours, where there is one.
+
+    Files of the repository that it links to are no pages here: their names stay.
+    """
+    page = HERE.parent / "CONTRIBUTING.md"
+    if docname == "contributing" and page.exists():
+        _, text = page.read_text(encoding="utf-8").split("\n", 1)
+        source[0] += re.sub(r"\[([^]]+)\]\((\w+\.md)\)", r"\1 (`\2`)", text)
 
 
 def setup(app):

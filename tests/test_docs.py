@@ -82,7 +82,7 @@ INTERNAL = {  # wings whose names are no part of the reference
 def referenced():
     """The names in the reference, by modules."""
     names, module = {}, None
-    for line in (ROOT / "docs/reference/index.rst").read_text(encoding="utf-8").splitlines():
+    for line in (ROOT / "docs/api.rst").read_text(encoding="utf-8").splitlines():
         if line.startswith(".. currentmodule:: "):
             module = line.split(":: ")[1]
         elif re.fullmatch(r"   \w+", line):

@@ -34,7 +34,7 @@ class ConvBlock(MonotoneBlock):
     """The gradient of a strongly convex function of images, by convolution.
 
     φ(x) = G x + s x + Σ_j w_jᵀ * ψ_j(w_j * x) + t with a known part G, filters w_j of mean zero, on
-    a fine and on coarser scales, on images that go on mirrored beyond their borders, and
+    a fine and on coarser scales, on images that are mirrored at their borders, and
 
         ψ_j(h) = (ν_j + μ_j) h / √(1 + (β_j h)²) − μ_j h / √(1 + (γ_j h)²),  β_j ≥ γ_j:
 

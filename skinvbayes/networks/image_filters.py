@@ -1,4 +1,4 @@
-"""Filters on images that go on mirrored beyond their borders.
+"""Filters on images that are mirrored at their borders.
 
 The pixels of the border come twice (half-sample symmetry). Filters are odd or even; a dilated one
 has so many pixels from one weight to the next and works on images that were smoothed accordingly.
