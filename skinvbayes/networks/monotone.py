@@ -88,7 +88,8 @@ class MonotoneBlock(ResidualBlock):
 
     def scale(self) -> Tensor:
         """The scale c = (a + b)/2."""
-        return sum(self.bounds()) / 2
+        a, b = self.bounds()
+        return (a + b) / 2
 
     def residual(self, x: Tensor) -> Tensor:
         """f(x) = x − (φ(x) − t)/c."""
