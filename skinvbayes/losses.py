@@ -18,10 +18,10 @@ Estimators", arXiv:2510.26704.
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from .inversion import implicit_inverse
+from .inversion import InvertibleMap, implicit_inverse
 from .numerics.tensors import as_tensor
 from .problem.coordinates import Coordinates, rounded_number
 from .problem.inverse_problem import InverseProblem
@@ -84,9 +84,9 @@ class Loss:
     >>> from skinvbayes.estimators import BaseINN
     >>> from skinvbayes.losses import Loss
     >>> class AbsoluteLoss(Loss):
-    ...     def __call__(self, network, x, z):
+    ...     def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
     ...         return (network(x) - z).abs().sum(1)
-    ...     def in_user_units(self, value, coordinates):
+    ...     def in_user_units(self, value: float, coordinates: Coordinates) -> float:
     ...         return value * coordinates.scale
     >>> class AbsoluteINN(BaseINN):
     ...     loss = AbsoluteLoss
@@ -104,7 +104,7 @@ class Loss:
     def __init__(self, epsilon: float = 0.0):
         self.epsilon = epsilon
 
-    def __call__(self, network: nn.Module, x: Tensor, z: Tensor) -> Tensor:
+    def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
         """Loss of every sample."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__.")
 
@@ -145,7 +145,7 @@ class ApproximationLoss(Loss):
     expects_noise = False
     leaves_known_out = True
 
-    def __call__(self, network, x, z):
+    def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
         return _half_square(network(x), z)
 
 
@@ -166,11 +166,11 @@ class DivergenceLoss(Loss):
     expects_noise = False
     leaves_known_out = True
 
-    def __call__(self, network, x, z):
+    def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
         image, divergence = network.call_and_divergence(x, _n_exact(network, x))
         return torch.sub(_half_square(image, z), divergence, alpha=self.epsilon)
 
-    def value_of_known(self, trace):
+    def value_of_known(self, trace: float) -> float:
         return -self.epsilon * trace
 
 
@@ -205,40 +205,40 @@ class LogDetLoss(Loss):
     expects_noise = False
     decay = 60.0  # less than for the divergence: a steep slope costs only its logarithm
 
-    def __init__(self, epsilon=0.0, root=None):
+    def __init__(self, epsilon: float = 0.0, root: Tensor | None = None):
         super().__init__(epsilon)
         self.root = root
 
     @classmethod
-    def for_problem(cls, epsilon, problem):
-        loss = super().for_problem(epsilon, problem)
+    def for_problem(cls, epsilon: float, problem: InverseProblem) -> "LogDetLoss":
+        loss = cls(super().for_problem(epsilon, problem).epsilon)
         if not cls.is_natural(problem):
             loss.root = as_tensor(np.asarray(problem.coordinates.inverse_basis)).float()
         return loss
 
     @classmethod
-    def is_natural(cls, problem):
+    def is_natural(cls, problem: InverseProblem) -> bool:
         """Whether the square is in the natural metric: isotropic coordinates have none."""
         auto = problem.operator is not None if cls.metric == "auto" else cls.metric == "natural"
         return auto and problem.coordinates.isotropic_norm is None
 
     @classmethod
-    def inverse_metric(cls, problem):
+    def inverse_metric(cls, problem: InverseProblem) -> np.ndarray:
         """The matrix M⁻¹ in the user's units, of shape (n_features, n_features)."""
         if cls.is_natural(problem):
             return problem.coordinates.precision
         return np.eye(problem.coordinates.n_features)
 
-    def __call__(self, network, x, z):
+    def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
         n_exact = _n_exact(network, x, len(x) // x.shape[1])
         image, logabsdet = network.call_and_logabsdet(x, n_exact)
         return torch.sub(self._half_square(image - z), logabsdet, alpha=self.epsilon)
 
-    def in_user_units(self, value, coordinates):
+    def in_user_units(self, value: float, coordinates: Coordinates) -> float:
         constant = self.epsilon * coordinates.logdet_constant()
         return super().in_user_units(value - constant, coordinates)
 
-    def _half_square(self, residual):
+    def _half_square(self, residual: Tensor) -> Tensor:
         """½ rᵀ M r, row by row."""
         if self.root is not None:
             root = self.root.to(residual)
@@ -298,16 +298,16 @@ class ReconstructionLoss(Loss):
     first_stage = DivergenceLoss
     decay = 13.0
 
-    def __call__(self, network, x, z):
+    def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
         return _half_square(implicit_inverse(network, z, start=x), x)
 
 
-def _n_exact(network, x, n_cheap=0):
+def _n_exact(network: InvertibleMap, x: Tensor, n_cheap: int = 0) -> int:
     """The number of rows with an exact penalty: all of them, but only a few in training."""
     return min(max(_EXACT_ROWS, n_cheap), len(x)) if network.training else len(x)
 
 
-def _half_square(a, b):
+def _half_square(a: Tensor, b: Tensor) -> Tensor:
     """½‖a − b‖², row by row."""
     return 0.5 * F.mse_loss(a, b, reduction="none").sum(1)
 

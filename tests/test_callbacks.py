@@ -15,6 +15,7 @@ from skinvbayes import (
     Reconstructor,
     reconstruction_scorer,
 )
+from skinvbayes.numerics import sklearn_compat
 from skinvbayes.training import progress
 
 SOLVERS = ["lbfgs", "adam"]
@@ -114,7 +115,9 @@ def test_estimators_with_callbacks_are_stored(pairs):
 
 def test_without_scikit_learns_callbacks(pairs, monkeypatch):
     """Before scikit-learn 1.9 the mixin is empty."""
-    monkeypatch.delattr(progress.CallbackSupportMixin, "_init_callback_context", raising=False)
+    monkeypatch.delattr(
+        sklearn_compat.CallbackSupportMixin, "_init_callback_context", raising=False
+    )
     task = progress.FitTask(DivergenceRegularizedINN(), 3, X=pairs[0], y=pairs[1])
     assert task.iterate(dict) is False
     task.end()

@@ -38,6 +38,11 @@ def load(path):
     return sio.load(path, trusted=sio.get_untrusted_types(file=path))
 
 
+reads_numpy_2 = pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "1.26.0", reason="NumPy 2 wrote the arrays of the files"
+)
+
+
 # ------------------------------------------------------------------------- files of other versions
 
 
@@ -46,7 +51,7 @@ def test_there_are_files_of_every_format():
     assert kept == set(range(1, persistence.FORMAT + 1))
 
 
-@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "1.26.0", reason="arrays of NumPy 2")
+@reads_numpy_2
 @pytest.mark.parametrize("path", READABLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_older_formats_load_and_predict_as_they_did(path):
     model, predicted = load(path), np.load(path.with_name("predicted.npz"))
@@ -55,7 +60,7 @@ def test_older_formats_load_and_predict_as_they_did(path):
     np.testing.assert_allclose(found[1], predicted[f"{path.stem} std"], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "1.26.0", reason="arrays of NumPy 2")
+@reads_numpy_2
 @pytest.mark.parametrize("path", READABLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_what_was_upgraded_is_stored_in_the_present_format(path, monkeypatch):
     model = load(path)
@@ -65,7 +70,7 @@ def test_what_was_upgraded_is_stored_in_the_present_format(path, monkeypatch):
     np.testing.assert_allclose(model.predict(Y), again.predict(Y), rtol=1e-10)
 
 
-@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "1.26.0", reason="arrays of NumPy 2")
+@reads_numpy_2
 @pytest.mark.parametrize("path", READABLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_stages_of_the_training_that_the_file_does_not_know(path):
     model = load(path)
@@ -75,6 +80,7 @@ def test_stages_of_the_training_that_the_file_does_not_know(path):
     assert LossCurveDisplay.from_estimator(estimator).training_stages == estimator.training_stages_
 
 
+@reads_numpy_2
 @pytest.mark.parametrize("path", OF_0_1, ids=lambda path: path.name)
 def test_models_of_0_1_say_what_to_do(path):
     with pytest.raises(ValueError, match=r"0\.1.* cannot read.*Fit again, or install version 0\.1"):

@@ -99,4 +99,4 @@ class MapMethods(TransformerMixin, OwnModes):
 
 
 # outside of what scikit-learn puts around it for set_output, which would load all rows into memory
-MapMethods.transform = chunkwise(MapMethods.transform)
+MapMethods.transform = chunkwise(MapMethods.transform)  # type: ignore[method-assign]

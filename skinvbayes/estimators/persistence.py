@@ -100,10 +100,11 @@ def unpack_state(packed, stored_format=FORMAT):
             packed = _UPGRADES[number](packed)
         problem, origin = unpack_parts([packed["problem_"], packed.get("_origin")])
         trained = origin[0] if origin else problem
-        check_problem_shapes(problem, packed["n_features_in_"])
+        n_signal = packed["n_features_in_"]
+        check_problem_shapes(problem, n_signal)
         check_problem_shapes(trained, trained.coordinates.n_features)  # of images of another size
         known = trained.unit_forward
-        network = _unpack_network(packed["network_"], packed["device"], known)
+        network = _unpack_network(packed["network_"], packed["device"], known, n_signal)
         continuation = _unpack_continuation(packed["_continuation"], network)
         unknown_stage = {"training_stages_": [(None, packed["n_iter_"])]}  # of older versions
     except (AttributeError, LookupError, MemoryError, RuntimeError, TypeError) as error:
@@ -176,9 +177,9 @@ def _pack_network(network):
     return {"config": network.config, "arrays": arrays}
 
 
-def _unpack_network(packed, device, known):
+def _unpack_network(packed, device, known, n_signal):
     config = packed["config"]
-    check_network_sizes(config, packed["arrays"])
+    check_network_sizes(config, packed["arrays"], n_signal)
     known = known if config["known_bounds"] is not None else None
     network = build_network(config, known=known).to(torch.float64)
     arrays = {name: _to_tensor(value) for name, value in packed["arrays"].items()}

@@ -10,7 +10,7 @@ _SURPLUS = 8  # times as many numbers as a file has, that its network may need
 _WITH_MATRICES = "gradient", "mlp"  # branches whose weights are matrices between the layers
 
 
-def check_network_sizes(config, arrays):
+def check_network_sizes(config, arrays, n_signal):
     """Refuse the configuration of a network that is much larger than the arrays beside it.
 
     Parameters
@@ -19,13 +19,15 @@ def check_network_sizes(config, arrays):
         The configuration.
     arrays : dict of str to ndarray
         The weights by their names.
+    n_signal : int
+        Numbers in one signal; filters have fewer weights than that.
 
     Raises
     ------
     ValueError
         If a size is larger than all arrays together, or the weights would be.
     """
-    n_entries = sum(np.size(array) for array in arrays.values())
+    n_entries = n_signal + sum(np.size(array) for array in arrays.values())
     n_features, n_blocks = config["n_features"], config["n_blocks"]
     layers = n_features, *config["hidden_layer_sizes"], n_features
     options = config["block_options"]

@@ -180,7 +180,7 @@ class InvertibleMap(nn.Module):
         One step of iterative refinement of the symmetric matrix P, for positive definite Dφ.
         """
 
-        def product(rows, slopes):
+        def product(rows: Tensor, slopes: Tensor) -> Tensor:
             image = rows @ inverse
             return image + (rows - self.product_from(slopes)(image)) @ inverse
 
@@ -194,7 +194,7 @@ class InvertibleMap(nn.Module):
         """Multiplication by a matrix H(x) with which x ↦ x − H⁻¹ (φ(x) − z) lowers a potential."""
         raise NotImplementedError(f"{type(self).__name__} knows no majorant of its Jacobian.")
 
-    def _n_features(self, slopes):
+    def _n_features(self, slopes: Tensor) -> int:
         return slopes.shape[1]
 
 

@@ -7,6 +7,7 @@ A branch of your own is one subclass of :class:`ResidualBlock`, handed to an est
 
 import copy
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from ..inversion import InvertibleMap
 from ..numerics.tensors import INITIAL
 from ..problem.smoothing import signal_bandwidth
+from .architecture import Architecture
 
 __all__ = ["ResidualBlock", "add_identity"]
 
@@ -68,31 +70,31 @@ class ResidualBlock(InvertibleMap):
     reconstruction_smoothing = 0.5  # share of the bandwidth for the reconstruction loss
 
     @classmethod
-    def default_hidden_layer_sizes(cls, architecture):
+    def default_hidden_layer_sizes(cls, architecture: Architecture) -> tuple[int, ...]:
         """Widths of the hidden layers, a tuple of int: 8 units for each feature, 32 to 512."""
         return (min(max(8 * architecture.n_features, 32), 512),)
 
     @classmethod
-    def default_batch_size(cls, architecture):
+    def default_batch_size(cls, architecture: Architecture) -> int:
         """Pairs in each step of Adam."""
         return 128
 
     @classmethod
-    def default_learning_rate(cls, architecture):
+    def default_learning_rate(cls, architecture: Architecture) -> float:
         """First step size of Adam."""
         return 3e-3
 
     @classmethod
-    def first_stage_share(cls, solver):
+    def first_stage_share(cls, solver: str) -> float:
         """Share of the iterations that train a loss's cheaper first stage, if it has one."""
         return {"lbfgs": 0.5, "adam": 0.75}[solver]
 
     @classmethod
-    def check_log_determinant(cls):
+    def check_log_determinant(cls) -> None:
         """Raises a ValueError if the branch has no log-determinant; this one has."""
 
     @classmethod
-    def options(cls, architecture):
+    def options(cls, architecture: Architecture) -> dict[str, Any]:
         """Further arguments of the constructor, a dict; here none.
 
         Raises
@@ -103,7 +105,7 @@ class ResidualBlock(InvertibleMap):
         return {}
 
     @classmethod
-    def options_at(cls, architecture, options):
+    def options_at(cls, architecture: Architecture, options: dict[str, Any]) -> dict[str, Any]:
         """The options for images of another shape, from those of the training.
 
         Raises
@@ -135,7 +137,8 @@ class ResidualBlock(InvertibleMap):
         self.max_lipschitz = max_lipschitz * (1 - _MARGIN)
         self.log_scale = nn.Parameter(torch.zeros((), **INITIAL))
         self.shift = nn.Parameter(torch.zeros(n_features, **INITIAL))
-        self._constants = self._memory = None
+        self._constants: Any = None
+        self._memory: Any = None
 
     def residual(self, x: Tensor) -> Tensor:
         """The branch f, (n_samples, n_features) → (n_samples, n_features)."""
@@ -179,14 +182,14 @@ class ResidualBlock(InvertibleMap):
 
     # ------------------------------------------------- what depends on the parameters alone
 
-    def constants(self):
+    def constants(self) -> Any:
         """What depends on the parameters alone, such as normalised weights; here, nothing.
 
         A subclass that overrides this reads it by :meth:`current_constants`.
         """
         return ()
 
-    def current_constants(self):
+    def current_constants(self) -> Any:
         """The constants of a frozen block; otherwise they are computed now."""
         return self.constants() if self._constants is None else self._constants
 
@@ -203,14 +206,14 @@ class ResidualBlock(InvertibleMap):
         """A view of the block without the part of φ that is known."""
         return self if self.known is None else self._view(known=None)
 
-    def _view(self, **attributes):
+    def _view(self, **attributes: Any) -> "ResidualBlock":
         """A shallow copy with other attributes: it shares the parameters."""
         view = copy.copy(self)
         vars(view).update(attributes)
         return view
 
     @torch.no_grad()
-    def _remembered_constants(self):
+    def _remembered_constants(self) -> Any:
         """The constants of the call before, if no parameter has changed since."""
         versions = [(p.data_ptr(), p.dtype, p._version) for p in self.parameters()]
         memory = self._memory  # read once: threads may replace it, but never change it
@@ -218,13 +221,13 @@ class ResidualBlock(InvertibleMap):
             self._memory = memory = versions, self.constants()
         return memory[1]
 
-    def _is_inner_loop(self, x):
+    def _is_inner_loop(self, x: Tensor) -> bool:
         """Whether this is the inner loop of training; see :mod:`skinvbayes.networks.fused`."""
         training = self.training and torch.is_grad_enabled() and self._constants is None
         return training and not x.requires_grad
 
 
-def add_identity(matrices):
+def add_identity(matrices: Tensor) -> Tensor:
     """``I + M`` in the memory of a batch of matrices M."""
     matrices.diagonal(dim1=1, dim2=2).add_(1)
     return matrices

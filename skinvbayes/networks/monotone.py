@@ -1,5 +1,8 @@
 """The base class of the blocks whose Jacobian is symmetric positive definite."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -51,7 +54,13 @@ class MonotoneBlock(ResidualBlock):
     SMOOTHING = 5e-4  # of min and max in the bound: L-BFGS gets stuck at kinks
     positive_definite = True
 
-    def __init__(self, n_features, hidden_layer_sizes, max_lipschitz, generator):
+    def __init__(
+        self,
+        n_features: int,
+        hidden_layer_sizes: tuple[int, ...],
+        max_lipschitz: float,
+        generator: torch.Generator,
+    ):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
         del self.log_scale  # the bounds give the scale
 
@@ -71,7 +80,7 @@ class MonotoneBlock(ResidualBlock):
         """The s that is added, of shape (); computed once for a frozen block."""
         return self.current_constants()
 
-    def constants(self):
+    def constants(self) -> Any:
         """The spectral shift; a subclass that overrides this overrides :meth:`spectral_shift`."""
         return self._shift_for(*self.free_bounds())
 
@@ -88,7 +97,8 @@ class MonotoneBlock(ResidualBlock):
 
     def scale(self) -> Tensor:
         """The scale c = (a + b)/2."""
-        return sum(self.bounds()) / 2
+        a, b = self.bounds()
+        return (a + b) / 2
 
     def residual(self, x: Tensor) -> Tensor:
         """f(x) = x − (φ(x) − t)/c."""
@@ -102,22 +112,22 @@ class MonotoneBlock(ResidualBlock):
         """φ(x), and what :meth:`product_from` has to know about x: slopes, or x itself."""
         raise NotImplementedError(f"{type(self).__name__} must define call_and_slopes(x).")
 
-    def adjoint_product(self, x: Tensor):
+    def adjoint_product(self, x: Tensor) -> Callable[[Tensor], Tensor]:
         """Multiplication of rows by Dφ(x), which is symmetric."""
         if type(self).product_from is MonotoneBlock.product_from:
             return super().adjoint_product(x)
         return self.product_from(self.call_and_slopes(x)[1])
 
-    def _shift_for(self, lower, b):
+    def _shift_for(self, lower: Tensor, b: Tensor) -> Tensor:
         """The smallest shift, or a little more."""
         return smallest_shift(lower, b, self._ratio, self.SMOOTHING)
 
     @property
-    def _ratio(self):
+    def _ratio(self) -> float:
         """The least a over b."""
         return (1 - self.max_lipschitz) / (1 + self.max_lipschitz)
 
-    def _n_features(self, slopes):
+    def _n_features(self, slopes: Tensor) -> int:
         return len(self.shift)
 
 

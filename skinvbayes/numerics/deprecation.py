@@ -1,13 +1,20 @@
 """How public names go: they warn for two minor versions, and then they are removed."""
 
+from collections.abc import Callable
 from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from .warn import warn_caller
 
 __all__ = ["deprecated", "renamed_parameters"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def deprecated(since, removal, instead):
+
+def deprecated(
+    since: str, removal: str, instead: str
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Make a function or a method warn that it will be removed.
 
     Parameters
@@ -35,9 +42,9 @@ def deprecated(since, removal, instead):
     old_name is deprecated since version 0.3 and will be removed in 0.5; use new_name.
     """
 
-    def decorate(function):
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
-        def warning(*args, **kwargs):
+        def warning(*args: P.args, **kwargs: P.kwargs) -> R:
             warn_caller(_message(function.__qualname__, since, removal, instead), FutureWarning)
             return function(*args, **kwargs)
 
@@ -46,7 +53,9 @@ def deprecated(since, removal, instead):
     return decorate
 
 
-def renamed_parameters(since, removal, **new_names):
+def renamed_parameters(
+    since: str, removal: str, **new_names: str
+) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """Make a function take parameters by their old names too, with a warning.
 
     Parameters
@@ -69,11 +78,11 @@ def renamed_parameters(since, removal, **new_names):
     0.1
     """
 
-    def decorate(function):
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
         name = function.__qualname__
 
         @wraps(function)
-        def renaming(*args, **kwargs):
+        def renaming(*args: Any, **kwargs: Any) -> R:
             for old, new in new_names.items():
                 if old in kwargs and new in kwargs:
                     raise TypeError(
@@ -90,7 +99,7 @@ def renamed_parameters(since, removal, **new_names):
     return decorate
 
 
-def _message(name, since, removal, instead):
+def _message(name: str, since: str, removal: str, instead: str) -> str:
     return (
         f"{name} is deprecated since version {since} and will be removed in {removal}; "
         f"use {instead}."

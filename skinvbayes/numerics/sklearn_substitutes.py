@@ -121,14 +121,14 @@ _NAMED = {  # constraints by their names: words for the message, and the test
         lambda value: (
             value is None
             or isinstance(value, np.random.RandomState)
-            or (isinstance(value, numbers.Integral) and 0 <= value < 2**32)
+            or (isinstance(value, (int, np.integer)) and 0 <= value < 2**32)
         ),
     ),
     "verbose": (
         "an int not below 0 or a bool",
         lambda value: (
             isinstance(value, (bool, np.bool_))
-            or (isinstance(value, numbers.Integral) and value >= 0)
+            or (isinstance(value, (int, np.integer)) and value >= 0)
         ),
     ),
 }

@@ -1,12 +1,14 @@
 """Tensors from arrays, and what tensors are made with before there is anything to be like."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
 __all__ = ["INITIAL", "as_tensor", "identity_like", "white_like"]
 
 # Networks are built in single precision on the CPU, whatever torch's defaults; they move later.
-INITIAL = {"dtype": torch.float32, "device": "cpu"}
+INITIAL: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 
 
 def as_tensor(array):
