@@ -261,6 +261,38 @@ def test_outliers_are_replaced_in_every_chunk(data, few_at_once):
     assert found > plain - 0.01
 
 
+@pytest.mark.parametrize("operator", ["given", "estimate"])
+@pytest.mark.parametrize("as_given", [lambda *arrays: arrays, lazy], ids=["memory", "dask"])
+def test_an_outlier_that_the_sample_does_not_hold(
+    as_given, operator, data, few_at_once, monkeypatch
+):
+    monkeypatch.setattr(many_pairs, "sample_rows", lambda n, width: np.arange(1000))
+    Y = data.Y_train.copy()
+    Y[1500, 1] = 1e6
+    options = {"operator": data.operator if operator == "given" else operator, **OPTIONS}
+    plain = DivergenceRegularizedINN(**options).fit(data.X_train, data.Y_train)
+    with pytest.warns(UserWarning, match="all 3000 pairs, 1 readings cannot be Gaussian"):
+        found = DivergenceRegularizedINN(**options).fit(*as_given(data.X_train, Y))
+    found, plain = found.predict(data.Y_test), plain.predict(data.Y_test)
+    assert np.abs(found - plain).max() < 0.01 * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("row", [3, 1500])
+def test_a_bad_row_is_named_wherever_it_is(row, data, few_at_once, monkeypatch):
+    monkeypatch.setattr(many_pairs, "sample_rows", lambda n, width: np.arange(0, n, 3))
+    for name, value in (("X", np.nan), ("y", np.nan), ("y", 1e60)):
+        X, Y = data.X_train.copy(), data.Y_train.copy()
+        (X if name == "X" else Y)[row] = value
+        with pytest.raises(ValueError, match=f"{name} contains .* in row {row}"):
+            DivergenceRegularizedINN(operator=data.operator, **OPTIONS).fit(X, Y)
+
+
+def test_one_weight_for_all(data, few_at_once):
+    plain = DivergenceRegularizedINN(**OPTIONS).fit(data.X_train, data.Y_train)
+    other = DivergenceRegularizedINN(**OPTIONS).fit(data.X_train, data.Y_train, 2.0)
+    np.testing.assert_array_equal(parameters(other), parameters(plain))
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [

@@ -1,5 +1,7 @@
 """Pairs that are too many to be taken as a whole: a sample of them, and their chunks."""
 
+import numbers
+
 import numpy as np
 from sklearn.utils import check_consistent_length
 
@@ -32,12 +34,18 @@ def sampled_pairs(estimator, X, y, sample_weight, groups):
         All pairs, if those are a sample. There is none where the network does not work in
         natural coordinates.
     """
+    if isinstance(sample_weight, numbers.Real) and 0 < sample_weight < np.inf:
+        sample_weight = None  # only ratios count
     X, y, sample_weight = _with_sizes(X, y, sample_weight)
     if _are_many(X, y) and groups is None:
-        pairs, _ = training_pairs(estimator, *_sample(X, y, sample_weight))
+        known = X, y, sample_weight, is_given(estimator.operator)
+        try:
+            pairs, _ = training_pairs(estimator, *_sample(X, y, sample_weight))
+        except ValueError:
+            _chunks_of(*known)  # names the row among all pairs, where it is one value that is wrong
+            raise
         if training_specification(estimator).is_natural:
-            missing_allowed = is_given(estimator.operator)
-            return pairs, None, _chunks_of(X, y, sample_weight, missing_allowed)
+            return pairs, None, _chunks_of(*known)
     *arrays, groups = _in_memory(X, y, sample_weight, groups)
     return *training_pairs(estimator, *arrays, groups=groups), None
 

@@ -215,7 +215,7 @@ class InverseProblem:
         """Pairs with what the signals explain, and noise, where a measurement is missing.
 
         Of a nonlinear operator they are made those of the linear one that stands for it. Readings
-        that cannot be Gaussian are replaced if the problem was told from pairs with such.
+        that cannot be Gaussian are replaced, unless the noise seems to depend on the signals.
 
         Parameters
         ----------

@@ -8,6 +8,7 @@ from ..operators import as_operator, check_adjoint
 from ..priors import principal_axes
 
 __all__ = [
+    "LARGEST",
     "as_denoising",
     "check_size",
     "choose_operator",
@@ -16,7 +17,7 @@ __all__ = [
     "residuals_are_white",
 ]
 
-_LARGEST = 1e50  # of X, y and A: z = Aᵀ y, its square and 1/z must not overflow
+LARGEST = 1e50  # of X, y and A: z = Aᵀ y, its square and 1/z must not overflow
 
 # When a symmetric positive semidefinite map counts as a worse fit of y to x than the linear one:
 _CHANCE = 1e-4  # if noise alone costs it as much in fewer than this share of all problems,
@@ -131,10 +132,10 @@ def as_denoising(fitted, covariance):
 
 def check_size(name, size):
     """Raise a ValueError if the size of something is too large or too small to compute with."""
-    if size > _LARGEST or 0 < size < 1 / _LARGEST:
+    if size > LARGEST or 0 < size < 1 / LARGEST:
         raise ValueError(
-            f"The size of {name} is {size:.3g}, outside the range from {1 / _LARGEST:g} to "
-            f"{_LARGEST:g} that can be computed with: choose other units."
+            f"The size of {name} is {size:.3g}, outside the range from {1 / LARGEST:g} to "
+            f"{LARGEST:g} that can be computed with: choose other units."
         )
 
 

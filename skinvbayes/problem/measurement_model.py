@@ -41,7 +41,7 @@ class MeasurementModel:
     offset : ndarray of shape (n_measurements,) or None
         The constant c; None for zero.
     has_outliers : bool
-        Whether some of the measurements it was told from cannot be Gaussian.
+        Whether readings that cannot be Gaussian are told from others, and do not count.
     """
 
     operator: Operator | None
@@ -99,7 +99,7 @@ class MeasurementModel:
         fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
         sizes = X.shape[1], Y.shape[1]
         known = choose_operator(operator, None, *sizes) if given else fitted
-        noise, clean = _noise_and_clean(
+        noise, clean, has_outliers = _noise_and_clean(
             known, fitted, noise_level, noise_covariance, X, Y, weight, missing
         )
         noise = _balanced(noise, known, X, weight)
@@ -121,7 +121,7 @@ class MeasurementModel:
             )
         linear = fitted if known is None else known
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
-        return cls(known, fitted, noise, offset, clean is not Y), clean
+        return cls(known, fitted, noise, offset, has_outliers), clean
 
     def with_moments(self, moments):
         """The same model with the operator and the constant that moments of all pairs tell."""
@@ -256,7 +256,10 @@ def _balanced(noise, operator, X, weight):
 
 
 def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weight, missing):
-    """The noise, and the measurements without outliers; what was missing is none."""
+    """The noise, the measurements without outliers, and whether these can be told.
+
+    What was missing is none.
+    """
     n_measurements = Y.shape[1]
     automatic = isinstance(noise_level, str)
     if automatic and noise_covariance is None:
@@ -269,16 +272,16 @@ def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weig
     rounding = (_ROUNDING if fitted is None else _OF_A_FIT) * np.abs(Y).max(axis=0)
     few = len(X) < _FEWEST_ROWS or noise.level <= rounding.max()
     if n_measurements > _MOST_MEASUREMENTS or few:
-        return noise, Y
+        return noise, Y, False
     residual, regressors = _residual(operator, fitted, X, Y, weight)
     if regressors.shape[1] > len(X) / 2:
-        return noise, Y
+        return noise, Y, False
     if automatic and noise_covariance is None:
         arguments = residual, weight, regressors.shape[1], regressors, rounding
         noise = NoiseModel.estimated(*arguments)
     noisy = np.sqrt(np.average(residual**2, axis=0, weights=weight)) > rounding
     if not noisy.any():
-        return noise, Y
+        return noise, Y, False
     known = X, operator.forward(X)[:, noisy], weight, regressors
     mean, mask = dependence_of_mean(residual[:, noisy], *known), np.zeros(Y.shape, dtype=bool)
     if not mean.is_possible:
@@ -287,15 +290,15 @@ def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weig
     if mean.is_possible or size.is_possible:
         if fitted is not None:
             _warn_of_dependence(mean, size)
-        return white, Y
+        return white, Y, False
     if not mask.any():
-        return noise, Y
+        return noise, Y, True
     warn_caller(
         f"{describe_outliers(mask)} cannot be Gaussian noise of standard deviation "
         f"{noise.level:.3g}: they are replaced by what the signals explain. Leave them out, or "
         "give a larger noise_level if they are right."
     )
-    return noise, np.where(mask, Y - residual, Y)
+    return noise, np.where(mask, Y - residual, Y), True
 
 
 def _residual(operator, fitted, X, Y, weight):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..numerics.warn import warn_caller
 from ..problem.moments import Moments, moment_sums
 
 __all__ = ["moments_of"]
@@ -21,10 +22,23 @@ def moments_of(chunks, problem):
     Returns
     -------
     moments : Moments
+
+    Warns
+    -----
+    UserWarning
+        If there are such readings, with their number.
     """
     shared = chunks.shared(problem)
     (origin,) = chunks.results(_first_pair, [0], shared)
-    return Moments.from_sums(chunks.sums(_sums, shared, origin), origin)
+    n_replaced, *sums = chunks.sums(_sums, shared, origin)
+    if n_replaced:
+        warn_caller(
+            f"Of the measurements of all {chunks.totals.n_samples} pairs, {n_replaced} readings "
+            f"cannot be Gaussian noise of standard deviation {problem.noise_level:.3g}: they are "
+            "replaced by what the signals explain. Leave them out, or give a larger noise_level "
+            "if they are right."
+        )
+    return Moments.from_sums(sums, origin)
 
 
 def _first_pair(pairs, index, problem):
@@ -33,7 +47,11 @@ def _first_pair(pairs, index, problem):
 
 
 def _sums(pairs, index, problem, origin):
-    return moment_sums(*_completed(pairs, index, problem), origin)
+    complete, n_replaced = _completed(pairs, index, problem), 0
+    if pairs.Y.shape == complete.Y.shape:
+        linear = problem.measurement.linearized(pairs.X, pairs.Y)
+        n_replaced = int(np.count_nonzero((linear != complete.Y) & ~np.isnan(linear)))
+    return n_replaced, *moment_sums(*complete, origin)
 
 
 def _completed(pairs, index, problem):

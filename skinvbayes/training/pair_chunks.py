@@ -13,6 +13,7 @@ from sklearn.utils.random import sample_without_replacement
 
 from ..numerics.chunks import slices
 from ..numerics.sklearn_compat import safe_indexing
+from ..problem.measurement import LARGEST
 from .specification import Pairs
 
 __all__ = [
@@ -155,6 +156,8 @@ def _checked_totals(pairs, index, size, missing_allowed):
         _refuse(np.isnan(Y).all(axis=1) & bool(Y.size), "y contains only NaN", first)
     else:
         _refuse(~np.isfinite(Y), "y contains NaN or infinity", first)
+    _refuse(np.abs(X) > LARGEST, f"X contains numbers beyond {LARGEST:g}", first)
+    _refuse(np.abs(Y) > LARGEST, f"y contains numbers beyond {LARGEST:g}", first)
     _refuse(~np.isfinite(weight) | (weight < 0), "sample_weight is negative or not finite", first)
     return len(X), float(weight.sum()), float((weight**2).sum())
 
