@@ -122,8 +122,8 @@ def sdist(session):
     shutil.rmtree(place, ignore_errors=True)
     shutil.unpack_archive(path, place)
     session.chdir(next(place.iterdir()))
-    args = session.posargs or ["-m", "not slow"]
-    session.run("python", "-m", "pytest", "-n", "2", "tests", *args, env=ONE_THREAD)
+    args = session.posargs or ["tests", "-m", "not slow"]
+    session.run("python", "-m", "pytest", "-n", "2", *args, env=ONE_THREAD)
 
 
 @nox.session
