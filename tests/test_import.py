@@ -31,7 +31,8 @@ def test_what_is_not_always_used_is_imported_when_used(brought, name):
 
 WITHOUT = """
 import sys
-sys.modules.update(dict.fromkeys(["matplotlib", "matplotlib.pyplot", "skimage", "skops", "skops.io"]))
+gone = ["matplotlib", "matplotlib.pyplot", "skimage", "skops", "skops.io"]
+sys.modules.update(dict.fromkeys(gone))
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.callbacks import Checkpoint
 from skinvbayes.datasets import load_photos, make_bimodal
