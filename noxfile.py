@@ -78,7 +78,7 @@ def lint(session):
     """Style of the code, the workflow and the metadata."""
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     session.install(*[pin for pin in pins if pin.startswith("ruff==")])
-    session.install("check-jsonschema>=0.29", "validate-pyproject>=0.20")
+    session.install("check-jsonschema>=0.29", "validate-pyproject>=0.20", "packaging>=24.2")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     workflows = [str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
