@@ -78,7 +78,7 @@ def lint(session):
     """Style of the code, the workflow and the metadata."""
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     session.install(*[pin for pin in pins if pin.startswith("ruff==")])
-    session.install("check-jsonschema>=0.29", "validate-pyproject>=0.20")
+    session.install("check-jsonschema>=0.29", "validate-pyproject>=0.20", "packaging>=24.2")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     workflows = [str(path) for path in (ROOT / ".github" / "workflows").glob("*.yml")]
@@ -122,8 +122,8 @@ def sdist(session):
     shutil.rmtree(place, ignore_errors=True)
     shutil.unpack_archive(path, place)
     session.chdir(next(place.iterdir()))
-    args = session.posargs or ["-m", "not slow"]
-    session.run("python", "-m", "pytest", "-n", "2", "tests", *args, env=ONE_THREAD)
+    args = session.posargs or ["tests", "-m", "not slow"]
+    session.run("python", "-m", "pytest", "-n", "2", *args, env=ONE_THREAD)
 
 
 @nox.session

@@ -16,8 +16,12 @@ def axes_or_new(ax, *, several=False, **figure):
         for one in np.ravel(ax) if several else [ax]:
             check_has(one, "ax", "plot", "set", "figure")
         return ax
-    import matplotlib.pyplot as plt
-
+    try:
+        import matplotlib.pyplot as plt
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            'Displays are drawn by matplotlib: pip install "skinvbayes[plot]".'
+        ) from error
     return plt.subplots(**figure)[1]
 
 
