@@ -137,13 +137,13 @@ class ConvBlock(MonotoneBlock):
     def options_at(cls, architecture, options):
         """The same filters for images of another shape, on the scales that they were trained on."""
         least = support(options["dilations"][-1], architecture.kernel_size)
-        shape = _checked_shape(architecture, least)
-        if len(shape) != len(options["image_shape"]):
+        asked, fitted = architecture.image_shape, options["image_shape"]
+        if asked is not None and len(asked) != len(fitted):
             raise ValueError(
-                "Filters of images do not serve signals, nor the reverse: fitted with image_shape="
-                f"{options['image_shape']}, asked for {shape}."
+                "Filters of images do not serve signals, nor the reverse: fitted with "
+                f"image_shape={fitted}, asked for {asked}; give one of as many sides."
             )
-        return {**options, "image_shape": shape}
+        return {**options, "image_shape": _checked_shape(architecture, least)}
 
     def __init__(
         self,
