@@ -38,7 +38,7 @@ class AdaptMethod(OwnModes):
             estimator, for another operator its root mean square.
         noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
             The covariance of the noise, in place of the noise level.
-        image_shape : tuple of two int, default=None
+        image_shape : tuple of one or two int, default=None
             Height and width of images of another size; the operator is then needed.
 
         Returns

@@ -69,8 +69,9 @@ n_pieces : "auto" or int, default="auto"
     Pieces of each unit of the gradient branch, the gradient of a log-sum-exp of so many linear
     functions; "auto" takes 32 for the reconstruction loss (fewer with more units) and otherwise 2,
     which makes softplus units.
-image_shape : tuple of two int, default=None
-    Height and width of the images that the rows of X are, for ``residual="conv"``.
+image_shape : tuple of one or two int, default=None
+    Height and width of the images that the rows of X are, for ``residual="conv"``; for signals
+    such as spectra and time series, ``(n_features,)``.
 kernel_size : int, default=7
     Height and width of the filters of ``residual="conv"``, an odd number.
 lipschitz : float, default=0.999

@@ -62,9 +62,9 @@ class ConvBlock(MonotoneBlock):
     generator : torch.Generator
         Source of the filters beyond those of a cosine transform.
     image_shape : tuple of int
-        Height and width of the images.
+        Height and width of the images; or the length of signals alone.
     kernel_size : int
-        Height and width of the filters, odd.
+        Height and width of the filters, odd; of signals, their width.
     dilations : tuple of int, default=(1,)
         Powers of two: distances in pixels between neighbouring weights. Half of the filters have
         the first distance, the others share the rest, on images smoothed accordingly.
@@ -137,6 +137,12 @@ class ConvBlock(MonotoneBlock):
     def options_at(cls, architecture, options):
         """The same filters for images of another shape, on the scales that they were trained on."""
         least = support(options["dilations"][-1], architecture.kernel_size)
+        asked, fitted = architecture.image_shape, options["image_shape"]
+        if asked is not None and len(asked) != len(fitted):
+            raise ValueError(
+                "Filters of images do not serve signals, nor the reverse: fitted with "
+                f"image_shape={fitted}, asked for {asked}; give one of as many sides."
+            )
         return {**options, "image_shape": _checked_shape(architecture, least)}
 
     def __init__(
@@ -152,10 +158,11 @@ class ConvBlock(MonotoneBlock):
     ):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
         self.image_shape = tuple(image_shape)
+        kernel_shape = tuple(kernel_size if n > 1 else 1 for n in self.grid_shape)
         (n_filters,) = hidden_layer_sizes
         self.dilations, self.sizes = _shares(n_filters, dilations)
         first, signs = zip(
-            *(first_filters(n, kernel_size, generator) for n in self.sizes), strict=True
+            *(first_filters(n, kernel_shape, generator) for n in self.sizes), strict=True
         )
         first[0].mul_(torch.linspace(0.75, 2.0, len(first[0]), **INITIAL)[:, None, None])
         self.register_buffer("signs", torch.cat(signs))
@@ -168,6 +175,11 @@ class ConvBlock(MonotoneBlock):
         self.log_falling = nn.Parameter(torch.full((n_filters,), math.log(0.6), **INITIAL))
         self.log_sharpness = nn.Parameter(sharpness.log())
         self.log_ratio = nn.Parameter(torch.full((n_filters,), math.log(7.0), **INITIAL))
+
+    @property
+    def grid_shape(self):
+        """Height and width; a signal is an image of height one."""
+        return (1,) * (2 - len(self.image_shape)) + self.image_shape
 
     tolerance = 1e-5  # far below the noise of usual images
     matrix_free = True
@@ -191,7 +203,7 @@ class ConvBlock(MonotoneBlock):
         image, slopes = self._evaluate(k, x)
         divergence = x.shape[1] * k.slope + (0.0 if self.known is None else self.known.trace())
         for scale, part in zip(k.scales, slopes, strict=True):
-            squares = row_squares(scale.filters[:, 0], scale.dilation, self.image_shape)
+            squares = row_squares(scale.filters[:, 0], scale.dilation, self.grid_shape)
             divergence = divergence + torch.einsum("njkl,jkl->n", part, squares)
         return image, divergence
 
@@ -284,15 +296,16 @@ class ConvBlock(MonotoneBlock):
         """Upper bounds of Σ μ|ŵ|² and Σ ν|ŵ|², from a grid of frequencies."""
         steep, falling, _, _ = self._shape_of_response()
         weights = torch.stack([falling, steep])
-        degree = max(support(d, self.filters.shape[1]) for d in self.dilations) - 1
+        degree = max(support(d, self.filters.shape[2]) for d in self.dilations) - 1
+        n_axes = len(self.image_shape)
         total = 0.0
         for dilation, filters, weight in self._by_scales(self._filters(), weights):
             part = correlation(filters, weight, dilation)
-            total = total + F.pad(part, 4 * (degree - part.shape[1] // 2,))
+            total = total + F.pad(part, 2 * n_axes * (degree - part.shape[2] // 2,))
         total = total + total.flip(2)  # of the mirror images
         n_grid = 2 ** math.ceil(math.log2(16 * degree))
-        spectra = torch.fft.rfft2(total, s=2 * (n_grid,)).abs()
-        return spectra.amax((1, 2)) / math.cos(math.pi * degree / n_grid) ** 2
+        spectra = torch.fft.rfftn(total, s=n_axes * (n_grid,), dim=(1, 2)[-n_axes:]).abs()
+        return spectra.amax((1, 2)) / math.cos(math.pi * degree / n_grid) ** n_axes
 
     def _by_scales(self, filters, columns):
         """For each scale, its dilation, its filters and its columns of a table."""
@@ -302,7 +315,9 @@ class ConvBlock(MonotoneBlock):
     def _filters(self):
         """Odd or even, and of mean zero."""
         symmetric = (self.filters + self.signs[:, None, None] * self.filters.flip(1, 2)) / 2
-        return (symmetric - symmetric.mean((1, 2), keepdim=True)) / self.filters.shape[1]
+        return (symmetric - symmetric.mean((1, 2), keepdim=True)) / math.sqrt(
+            self.filters[0].numel()
+        )
 
     def _shape_of_response(self):
         """ν, μ, β and β/γ ≥ 1."""
@@ -311,7 +326,7 @@ class ConvBlock(MonotoneBlock):
 
     def _features(self, scale, x):
         """w_j * x, of shape (n_samples, n_filters, height, width)."""
-        smooth = smoothed(x.unflatten(1, self.image_shape)[:, None], scale.dilation)
+        smooth = smoothed(x.unflatten(1, self.grid_shape)[:, None], scale.dilation)
         return F.conv2d(mirrored(smooth, scale.reach), scale.filters, dilation=scale.dilation)
 
     def _adjoint(self, scale, h):
@@ -336,7 +351,7 @@ class _Scale(NamedTuple):
     @property
     def reach(self):
         """Pixels that the filters look at on each side."""
-        return self.dilation * (self.filters.shape[2] // 2)
+        return self.dilation * (self.filters.shape[3] // 2)
 
 
 class _ConvConstants(NamedTuple):
@@ -383,11 +398,11 @@ class _Response(Function):
 def _checked_shape(architecture, least):
     """The image shape, checked: no side may be below the least."""
     d, shape = architecture.n_features, architecture.image_shape
-    if shape is None or len(shape) != 2 or math.prod(shape) != d or min(shape) < least:
+    if shape is None or len(shape) not in (1, 2) or math.prod(shape) != d or min(shape) < least:
         raise ValueError(
             f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
-            f"number of features, and no side below {least}, for the filters of kernel_size="
-            f"{architecture.kernel_size}; got {shape!r}."
+            f"number of features, or image_shape=({d},) for signals, and no side below {least}, "
+            f"for the filters of kernel_size={architecture.kernel_size}; got {shape!r}."
         )
     return shape
 

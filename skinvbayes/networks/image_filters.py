@@ -1,7 +1,8 @@
 """Filters on images that are mirrored at their borders.
 
-The pixels of the border come twice (half-sample symmetry). Filters are odd or even; a dilated one
-has so many pixels from one weight to the next and works on images that were smoothed accordingly.
+A signal is an image of height one, and so are its filters. The pixels of the border come twice
+(half-sample symmetry). Filters are odd or even; a dilated one has so many pixels from one weight to
+the next and works on images that were smoothed accordingly.
 """
 
 import math
@@ -36,15 +37,14 @@ class Adjoint(Function):
         ctx.save_for_backward(h, filters)
         ctx.dilation = dilation
         n, n_filters, height, width = h.shape
-        size = filters.shape[2]
+        tall, wide = filters.shape[2:]
         pieces = filters.reshape(n_filters, -1).T @ h.flatten(2)
-        pieces = pieces.view(n, size, size, height, width)
-        reach = dilation * (size - 1)
-        rows = h.new_zeros(n, size, height + reach, width)
-        image = h.new_zeros(n, height + reach, width + reach)
-        for i in range(size):
+        pieces = pieces.view(n, tall, wide, height, width)
+        rows = h.new_zeros(n, wide, height + dilation * (tall - 1), width)
+        image = h.new_zeros(n, rows.shape[2], width + dilation * (wide - 1))
+        for i in range(tall):
             rows[:, :, dilation * i :][:, :, :height] += pieces[:, i]
-        for j in range(size):
+        for j in range(wide):
             image[:, :, dilation * j :][:, :, :width] += rows[:, j]
         return image[:, None]
 
@@ -56,9 +56,17 @@ class Adjoint(Function):
         return F.conv2d(gradient, filters, **options), of_filters, None
 
 
+def _long_sides(images):
+    """The axes along which images are more than a pixel long."""
+    return [dim for dim in (2, 3) if images.shape[dim] > 1]
+
+
 def mirrored(images, reach):
-    """Images extended on every side by ``reach`` mirrored pixels, with the border pixel twice."""
-    for dim in (2, 3):
+    """Images extended on every side by ``reach`` mirrored pixels, with the border pixel twice.
+
+    Signals, images of height one, are extended to the left and to the right only.
+    """
+    for dim in _long_sides(images):
         size = images.shape[dim]
         before, after = images.narrow(dim, 0, reach), images.narrow(dim, size - reach, reach)
         images = torch.cat([before.flip(dim), images, after.flip(dim)], dim)
@@ -67,7 +75,7 @@ def mirrored(images, reach):
 
 def folded(images, reach):
     """The adjoint of :func:`mirrored`."""
-    for dim in (2, 3):
+    for dim in _long_sides(images):
         size = images.shape[dim] - 2 * reach
         before, middle, after = images.split([reach, size, reach], dim)
         images = middle.clone()
@@ -77,14 +85,15 @@ def folded(images, reach):
 
 
 def _surrounded(images, reach):
-    """Images extended on every side by ``2 reach`` zeros."""
-    return F.pad(images, 4 * (2 * reach,))
+    """Images extended on every side by ``2 reach`` zeros; signals left and right only."""
+    return F.pad(images, 2 * len(_long_sides(images)) * (2 * reach,))
 
 
 def smoothed(images, dilation, extend=mirrored):
     """Images smoothed by binomials for a dilated filter; ``extend`` continues them outwards."""
     weights = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
-    binomial = torch.outer(weights, weights)[None, None]
+    column = weights if images.shape[2] > 1 else weights.new_ones(1)
+    binomial = torch.outer(column, weights)[None, None]
     step = 1
     while step < dilation:
         images = F.conv2d(extend(images, step), binomial, dilation=step)
@@ -99,8 +108,8 @@ def support(dilation, kernel_size):
 
 def _on_pixels(filters, dilation):
     """The filters with gaps and smoothing, of size :func:`support`."""
-    size = dilation * (filters.shape[1] - 1) + 1
-    spread = filters.new_zeros(len(filters), 1, size, size)
+    sizes = (dilation * (n - 1) + 1 for n in filters.shape[1:])
+    spread = filters.new_zeros(len(filters), 1, *sizes)
     spread[:, 0, ::dilation, ::dilation] = filters
     return smoothed(spread, dilation, _surrounded)[:, 0]
 
@@ -108,7 +117,7 @@ def _on_pixels(filters, dilation):
 def correlation(filters, weights, dilation):
     """Weighted sums of the filters' correlations with themselves, smoothing included."""
     filters = _on_pixels(filters, dilation)
-    shape = 2 * (2 * filters.shape[1] - 1,)
+    shape = [2 * n - 1 for n in filters.shape[1:]]
     power = torch.view_as_real(torch.fft.rfft2(filters, s=shape)).square().sum(-1)
     sums = torch.einsum("ij,jkl->ikl", weights, power)
     return torch.fft.fftshift(torch.fft.irfft2(sums, s=shape), dim=(1, 2))
@@ -122,7 +131,8 @@ def row_squares(filters, dilation, image_shape):
     convolutions with itself.
     """
     filters = _on_pixels(filters, dilation)
-    down, across = (_lags(n, filters.shape[1]).to(filters) for n in image_shape)
+    sides = zip(image_shape, filters.shape[1:], strict=True)
+    down, across = (_lags(n, size).to(filters) for n, size in sides)
     vertical = _self_convolution(filters, (1,)).sum(2) @ down
     horizontal = _self_convolution(filters, (2,)).sum(1) @ across
     inside = filters.square().sum((1, 2))[:, None, None]
@@ -139,7 +149,7 @@ def _lags(n_pixels, size):
 
 def _self_convolution(filters, dims):
     """The filters' convolutions with themselves along these axes."""
-    shape = len(dims) * (2 * filters.shape[1] - 1,)
+    shape = [2 * filters.shape[dim] - 1 for dim in dims]
     spectrum = torch.fft.rfftn(filters, s=shape, dim=dims)
     return torch.fft.irfftn(spectrum.square(), s=shape, dim=dims)
 
@@ -149,15 +159,39 @@ def fitting_dilations(image_shape, kernel_size):
     return tuple(d for d in (1, 2, 4) if support(d, kernel_size) <= min(image_shape))
 
 
-def first_filters(n_filters, size, generator):
-    """Sums of two products of cosine waves as filters, slow waves first, and their signs.
+def first_filters(n_filters, shape, generator):
+    """Cosine waves as filters, slow ones first, then noise; and their signs.
 
-    A filter is odd (−1) or even (1), and none is constant. The mirror images of the sums are the
-    differences of the products.
+    A filter is odd (−1) or even (1), and none is constant. Those of images are sums of two products
+    of waves, whose mirror images are the differences of the products.
     """
+    found = _waves(shape[1]) if shape[0] == 1 else _products_of_waves(shape[1])
+    while len(found) < n_filters:
+        sign = (-1) ** len(found)
+        noise = torch.randn(shape, generator=generator, **INITIAL)
+        noise = noise + sign * noise.flip(0, 1)
+        noise = noise - noise.mean()
+        found.append((math.inf, sign, noise / noise.norm()))
+    _, signs, filters = zip(*found[:n_filters], strict=True)
+    return torch.stack(filters), torch.tensor(signs, **INITIAL)
+
+
+def _cosines(size):
+    """The waves of the cosine transform, of norm one."""
     number = torch.arange(size, **INITIAL)
     waves = torch.cos(math.pi / size * number[:, None] * (number + 0.5))
-    waves = F.normalize(waves, dim=1)
+    return F.normalize(waves, dim=1)
+
+
+def _waves(size):
+    """Squared frequency, sign and filter of each wave but the constant, for signals."""
+    waves = _cosines(size)
+    return [(i * i, (-1) ** i, waves[i][None]) for i in range(1, size)]
+
+
+def _products_of_waves(size):
+    """Squared frequency, sign and filter of each sum of two products of waves, for images."""
+    waves = _cosines(size)
 
     def products(row, column):
         """Of waves that are even (0) or odd (1) along each axis, the slow ones first."""
@@ -171,11 +205,4 @@ def first_filters(n_filters, size, generator):
             frequencies, parts = zip(*filter(None, several), strict=True)
             found.append((sum(frequencies) / len(parts), sign, sum(parts) / math.sqrt(2)))
     found.sort(key=itemgetter(0))
-    while len(found) < n_filters:
-        sign = (-1) ** len(found)
-        noise = torch.randn(size, size, generator=generator, **INITIAL)
-        noise = noise + sign * noise.flip(0, 1)
-        noise = noise - noise.mean()
-        found.append((math.inf, sign, noise / noise.norm()))
-    _, signs, filters = zip(*found[:n_filters], strict=True)
-    return torch.stack(filters), torch.tensor(signs, **INITIAL)
+    return found
