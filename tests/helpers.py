@@ -1,5 +1,7 @@
 """What the tests share: the four estimators and the error by which they are judged."""
 
+import math
+
 import pytest
 import sklearn
 import torch
@@ -11,10 +13,11 @@ from skinvbayes import (
     LogDetRegularizedINN,
     ReconstructionINN,
 )
+from skinvbayes.networks import IResNet
 from skinvbayes.numerics.errors import row_rmse as rmse
 from skinvbayes.training import stages
 
-__all__ = ["ALL", "STRICT_CHECKS", "every", "interrupt_at", "rmse", "shake"]
+__all__ = ["ALL", "STRICT_CHECKS", "conv_network", "every", "interrupt_at", "rmse", "shake"]
 
 ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 every = pytest.mark.parametrize("cls", ALL)
@@ -53,6 +56,24 @@ def shake(network, spread, generator):
         for parameter in network.parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             parameter.add_(spread * noise)
+
+
+def conv_network(image_shape, kernel_size, n_filters, dilations=(1,), lipschitz=0.95, **known):
+    """A network of filters with parameters far from their first values."""
+    generator = torch.Generator().manual_seed(1)
+    network = IResNet(
+        math.prod(image_shape),
+        residual="conv",
+        hidden_layer_sizes=(n_filters,),
+        lipschitz=lipschitz,
+        **known,
+        block_options=dict(image_shape=image_shape, kernel_size=kernel_size, dilations=dilations),
+        generator=generator,
+    ).double()
+    shake(network, 0.3, generator)
+    with torch.no_grad():
+        network.blocks[0].log_sharpness.sub_(4.0)
+    return network
 
 
 # scikit-learn's checks that call predict with signals, and so must fail

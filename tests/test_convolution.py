@@ -12,6 +12,7 @@ from scipy.sparse.linalg import aslinearoperator
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
+from helpers import conv_network
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -21,7 +22,6 @@ from skinvbayes import (
 from skinvbayes.datasets.blur import GaussianBlur
 from skinvbayes.inversion import implicit, implicit_inverse, invert
 from skinvbayes.inversion.settings import SETTINGS
-from skinvbayes.networks import IResNet
 from skinvbayes.networks.conv import ConvBlock
 
 CASES = {
@@ -32,29 +32,9 @@ CASES = {
 }
 
 
-def make_network(image_shape, kernel_size, n_filters, dilations=(1,), lipschitz=0.95, **known):
-    """A network with parameters far from their first values."""
-    generator = torch.Generator().manual_seed(1)
-    network = IResNet(
-        image_shape[0] * image_shape[1],
-        residual="conv",
-        hidden_layer_sizes=(n_filters,),
-        lipschitz=lipschitz,
-        **known,
-        block_options=dict(image_shape=image_shape, kernel_size=kernel_size, dilations=dilations),
-        generator=generator,
-    ).double()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(0.3 * noise)
-        network.blocks[0].log_sharpness.sub_(4.0)
-    return network
-
-
 @pytest.fixture(params=CASES.values(), ids=CASES)
 def case(request):
-    network = make_network(**request.param)
+    network = conv_network(**request.param)
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(3, network.n_features, generator=generator, dtype=torch.float64)
     return network, x
@@ -157,7 +137,7 @@ def test_bounds_hold_and_are_nearly_reached(options, known):
     """Images of one wave after the other, small and large: the spectrum stays within [a, b]."""
     options = {**options, "image_shape": (12, 11)}
     part = None if known is None else lambda x: 0.4 * x
-    network = make_network(**options, known=part, known_bounds=known)
+    network = conv_network(**options, known=part, known_bounds=known)
     block = network.blocks[0]
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(6, network.n_features, generator=generator, dtype=torch.float64)
@@ -171,7 +151,7 @@ def test_bounds_hold_and_are_nearly_reached(options, known):
 
 def test_lower_bound_is_nearly_reached():
     """A checkerboard on which the slope of the only filter is −μ at every pixel."""
-    network = make_network((16, 16), 3, 1)
+    network = conv_network((16, 16), 3, 1)
     block = network.blocks[0]
     checks = (-1.0) ** torch.arange(16).double()
     board = torch.outer(checks, checks)
@@ -188,7 +168,7 @@ def test_lower_bound_is_nearly_reached():
 
 def test_what_the_bound_allows_is_used():
     """Where more is asked for, a is no larger than L demands."""
-    network = make_network((9, 9), 5, 12, (1, 2), lipschitz=0.999)
+    network = conv_network((9, 9), 5, 12, (1, 2), lipschitz=0.999)
     with torch.no_grad():
         network.blocks[0].slope.fill_(-1.0)
     assert 0.99895 < network.blocks[0].lipschitz() <= 0.999
@@ -196,7 +176,7 @@ def test_what_the_bound_allows_is_used():
 
 @pytest.mark.parametrize("dilations", [(1,), (1, 2), (1, 2, 4)])
 def test_bounds_cover_what_lies_between_the_grid(dilations):
-    network = make_network((9, 9), 5, 12, dilations)
+    network = conv_network((9, 9), 5, 12, dilations)
     block = network.blocks[0]
     nu, mu, _, _ = block._shape_of_response()
     pairs = zip(block._filters().detach(), np.repeat(dilations, block.sizes), strict=True)
@@ -213,7 +193,7 @@ def test_bounds_cover_what_lies_between_the_grid(dilations):
 
 
 def test_bounds_do_not_depend_on_the_size():
-    small, large = make_network((9, 9), 3, 5), make_network((20, 31), 3, 5)
+    small, large = conv_network((9, 9), 3, 5), conv_network((20, 31), 3, 5)
     assert small.blocks[0].bounds() == large.blocks[0].bounds()
 
 

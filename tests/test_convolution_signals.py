@@ -7,37 +7,18 @@ from scipy.ndimage import correlate1d
 from scipy.sparse import eye_array
 from sklearn.exceptions import ConvergenceWarning
 
+from helpers import conv_network
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
-from skinvbayes.networks import IResNet
 
 CASES = {
-    "one scale": dict(n=9, kernel_size=5, n_filters=6),
-    "scales": dict(n=20, kernel_size=3, n_filters=8, dilations=(1, 2, 4)),
+    "one scale": dict(image_shape=(9,), kernel_size=5, n_filters=6),
+    "scales": dict(image_shape=(20,), kernel_size=3, n_filters=8, dilations=(1, 2, 4)),
 }
-
-
-def make_network(n, kernel_size, n_filters, dilations=(1,)):
-    """A network with parameters far from their first values."""
-    generator = torch.Generator().manual_seed(1)
-    network = IResNet(
-        n,
-        residual="conv",
-        hidden_layer_sizes=(n_filters,),
-        lipschitz=0.95,
-        block_options=dict(image_shape=(n,), kernel_size=kernel_size, dilations=dilations),
-        generator=generator,
-    ).double()
-    with torch.no_grad():
-        for parameter in network.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(0.3 * noise)
-        network.blocks[0].log_sharpness.sub_(4.0)
-    return network
 
 
 @pytest.fixture(params=CASES.values(), ids=CASES)
 def network(request):
-    return make_network(**request.param)
+    return conv_network(**request.param)
 
 
 @pytest.fixture
@@ -47,7 +28,7 @@ def signals(network):
 
 
 def test_features_are_correlations_with_mirrored_signals():
-    block, rng = make_network(**CASES["one scale"]).blocks[0], np.random.default_rng(0)
+    block, rng = conv_network(**CASES["one scale"]).blocks[0], np.random.default_rng(0)
     x = rng.normal(size=(2, 9))
     (scale,) = block.constants().scales
     features = block._features(scale, torch.from_numpy(x)).detach().numpy()[:, :, 0]

@@ -100,10 +100,8 @@ def _counted(weight):
     """The rows that do not have the weight zero; None if that is all of them, or none."""
     if weight is None:
         return None
-    counts = weight != 0 if is_lazy(weight) else np.asarray(weight) != 0
-    if bool(counts.all()) or not bool(counts.any()):
-        return None
-    return np.flatnonzero(np.asarray(counts))
+    counts = np.asarray(weight != 0 if is_lazy(weight) else np.asarray(weight) != 0)
+    return None if counts.all() or not counts.any() else np.flatnonzero(counts)
 
 
 def _relative(weight):

@@ -20,6 +20,7 @@ from .real import refuse_complex_data, refuse_complex_operator
 
 __all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
+LEAST_SQUARES_RIDGE = 1e-8  # penalty for each pair, relative to the variance of the signals
 _DENSE_FEATURES = 512  # AᵀA becomes a matrix for at most this many features
 _LANCZOS_STEPS = 50  # at most, for the lower bound of the spectrum of AᵀA
 _MARGIN = 1e-3  # subtracted from that bound, relative to the norm of AᵀA
@@ -236,7 +237,7 @@ def as_operator(operator):
 
 
 @own_modes()
-def estimate_operator(X, Y, *, sample_weight=None, alpha=1e-8):
+def estimate_operator(X, Y, *, sample_weight=None, alpha=LEAST_SQUARES_RIDGE):
     """Estimate the operator from pairs by ridge least squares with an intercept.
 
     Parameters

@@ -13,6 +13,7 @@ from .coordinates import Coordinates
 from .gaussian import gaussian_precision, linear_precision
 from .measurement import check_size, choose_operator, residuals_are_white
 from .measurement_model import MeasurementModel
+from .moments import covariance_of
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
 
@@ -171,10 +172,7 @@ class InverseProblem:
         epsilon = 0 if epsilon == "auto" else epsilon
         G = symmetric_part(self.forward)
         weights = epsilon or self.noise_level**2, self.bandwidth
-        if moments is None:
-            covariance = np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
-        else:
-            covariance = moments.signal_covariance
+        covariance = covariance_of(X, weight) if moments is None else moments.signal_covariance
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)
         else:

@@ -14,6 +14,7 @@ from ..numerics.warn import warn_caller
 from ..operators import Operator, as_operator, estimate_operator
 from .dependence import dependence_of_mean, dependence_of_size
 from .measurement import as_denoising, choose_operator, estimate_noise_level
+from .moments import covariance_of
 
 __all__ = ["MeasurementModel"]
 
@@ -116,9 +117,7 @@ class MeasurementModel:
                 'equation. Give operator="estimate" to do so without this warning, or the operator.'
             )
         if known is None and X.shape[1] <= _MOST_MEASUREMENTS:
-            fitted = as_denoising(
-                fitted, np.cov(X.T, aweights=weight, bias=True).reshape(2 * [X.shape[1]])
-            )
+            fitted = as_denoising(fitted, covariance_of(X, weight))
         linear = fitted if known is None else known
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
         return cls(known, fitted, noise, offset, has_outliers), clean

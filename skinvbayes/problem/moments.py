@@ -1,4 +1,4 @@
-"""Means and covariances of more pairs than are taken as a whole, from sums over their chunks."""
+"""Means and covariances: of rows, and of more pairs than are taken as a whole, from sums."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,14 @@ import numpy as np
 from scipy.linalg import solve
 
 from ..operators import Operator
+from ..operators.linear import LEAST_SQUARES_RIDGE
 
-__all__ = ["Moments", "moment_sums"]
+__all__ = ["Moments", "covariance_of", "moment_sums"]
 
-_RIDGE = 1e-8  # penalty of least squares, as of `estimate_operator`
+
+def covariance_of(X, weight):
+    """The covariance of the columns of X, a matrix also for one column; rows count by weight."""
+    return np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Moments:
     def least_squares(self):
         """The least-squares fit of y to x, as :func:`skinvbayes.operators.estimate_operator`."""
         covariance = self.signal_covariance
-        penalty = _RIDGE * covariance.trace() / len(covariance) or 1.0
+        penalty = LEAST_SQUARES_RIDGE * covariance.trace() / len(covariance) or 1.0
         regularized = covariance + penalty * np.eye(len(covariance))
         return Operator(solve(regularized, self.cross_covariance.T, assume_a="pos").T)
 

@@ -31,6 +31,7 @@ from scipy.special import softmax
 from sklearn.utils import check_random_state
 
 from ..numerics.chunks import chunk_size, slices
+from .moments import covariance_of
 from .prior_choice import choose
 from .weighted_mixture import WeightedMixture
 
@@ -300,7 +301,7 @@ class SmoothedPrior:
 
 def _measurement(u, weight, forward, epsilon, noise):
     """The arguments of the measurement, with ε raised where it is too small for float64."""
-    covariance = np.cov(u.T, aweights=weight, bias=True).reshape(len(forward), -1)
+    covariance = covariance_of(u, weight)
     energy = np.sum(forward * covariance) / len(forward)
     epsilon = max(epsilon, _LEAST_EPSILON * abs(energy), np.finfo(float).tiny)
     return {"forward": forward, "epsilon": epsilon, "noise": noise}
