@@ -15,7 +15,7 @@ from skinvbayes.inversion import invert
 from skinvbayes.oracles import posterior_covariance, posterior_mean
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
-from skinvbayes.training.adam import Annealing
+from skinvbayes.training.adam import Adam, Annealing
 from skinvbayes.training.guard import best_share, blend
 from skinvbayes.training.mean_loss import Objective
 from skinvbayes.training.objective import drawn_from
@@ -194,12 +194,12 @@ def test_annealing_is_finished():
     """The step size falls to zero, also where training stalls before its time."""
     for stalls_at in (None, 30):
         parameter = torch.nn.Parameter(torch.zeros(1))
-        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        optimizer = Adam([parameter], 1.0)
         schedule, sizes, ended = Annealing(optimizer, 100), [], False
         while not ended:
             for share in (0.0, 0.5):
                 schedule.set_step(share)
-                sizes.append(optimizer.param_groups[0]["lr"])
+                sizes.append(optimizer.learning_rate)
             ended = schedule.ends_after(schedule.n_iter + 1 == stalls_at)
         assert len(sizes) == (200 if stalls_at is None else 80)
         assert np.all(np.diff(sizes) <= 1e-9) and sizes[0] == 1.0

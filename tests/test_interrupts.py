@@ -1,9 +1,7 @@
 """Ctrl-C: in a fit, in a search, and in the first fit of a process."""
 
-import signal
 import subprocess
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 
 from helpers import interrupt_at
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
-from skinvbayes.training.interrupts import interrupts_wait
 
 
 @pytest.fixture
@@ -77,56 +74,18 @@ def _interrupted(*args):
 
 
 FIRST_FIT = """
-import signal, sys, warnings
+import sys
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.datasets import make_bimodal
 
-def interrupt(event, args, done=[]):
-    if event == "import" and args[0] == "torch._dynamo.trace_rules" and not done:
-        done.append(signal.raise_signal(signal.SIGINT))
-        print("while importing")
-
-sys.addaudithook(interrupt)
 data = make_bimodal(50, noise_level=0.3, random_state=0)
-estimator = DivergenceRegularizedINN(solver="adam", max_iter=2, random_state=0)
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    estimator.fit(data.X, data.Y)
-print(any("interrupted" in str(warning.message) for warning in caught))
-print(estimator.fit(data.X, data.Y).n_iter_)
+DivergenceRegularizedINN(solver="adam", max_iter=2, random_state=0).fit(data.X, data.Y)
+print("torch._dynamo" in sys.modules)
 """
 
 
-def test_the_first_fit_of_a_process_leaves_torch_usable():
-    """Torch imports a part of itself with the first Adam; half of it would fail for good."""
+def test_the_first_fit_does_not_import_the_compiler_of_torch():
+    """It takes a second and 40 MiB, and fails for good if it is interrupted."""
     command = [sys.executable, "-W", "ignore", "-c", FIRST_FIT]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    *early, last = done.stdout.split("\n")[:-1]
-    if "while importing" in early:  # torch may import it otherwise one day
-        assert early[-1] == "True"
-    assert last == "2"
-
-
-def test_waiting_interrupts():
-    passed = []
-    with pytest.raises(KeyboardInterrupt), interrupts_wait():
-        signal.raise_signal(signal.SIGINT)
-        passed.append("the end of the block")
-    assert passed
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-    def beside():
-        with interrupts_wait():
-            passed.append("another thread")
-
-    thread = threading.Thread(target=beside)
-    thread.start()
-    thread.join()
-    assert len(passed) == 2
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with interrupts_wait():
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, previous)
+    assert done.stdout == "False\n", done.stderr

@@ -10,7 +10,7 @@ from .._version import __version__
 from ..networks.explicit_inverse import build_network
 from ..numerics.devices import is_usable
 from ..numerics.modes import OwnModes
-from ..training.adam import new_adam
+from ..training.adam import Adam
 from ..training.trained import Continuation
 from .stored_parts import pack_parts, unpack_parts
 from .stored_sizes import check_network_sizes, check_problem_shapes
@@ -210,24 +210,18 @@ def _unpack_continuation(packed, network):
 
 def _pack_optimizer(optimizer):
     """Adam as a dict of its step size and of the named arrays it keeps for each parameter."""
-    (group,) = optimizer.param_groups
     moments = [
-        {name: _to_array(value) for name, value in optimizer.state[parameter].items()}
-        for parameter in group["params"]
+        {name: _to_array(value) for name, value in of_one.items()} for of_one in optimizer.moments
     ]
-    return {"learning_rate": group["lr"], "moments": moments}
+    return {"learning_rate": optimizer.learning_rate, "moments": moments}
 
 
 def _unpack_optimizer(packed, network):
     """Adam from :func:`_pack_optimizer`, for the parameters of a network."""
-    parameters = list(network.parameters())
-    optimizer = new_adam(parameters, packed["learning_rate"])
-    for parameter, moments in zip(parameters, packed["moments"], strict=True):
-        on_device = {name: _to_tensor(value) for name, value in moments.items()}
-        for name in on_device.keys() - {"step"}:
-            on_device[name] = on_device[name].to(parameter.device)
-        optimizer.state[parameter] = on_device
-    return optimizer
+    moments = [
+        {name: _to_tensor(value) for name, value in of_one.items()} for of_one in packed["moments"]
+    ]
+    return Adam(network.parameters(), packed["learning_rate"]).with_moments(moments)
 
 
 def _to_array(tensor):

@@ -18,6 +18,7 @@ __all__ = ["GradientBlock"]
 
 _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
 _LEAST_REST = 1e-6  # of the weights: without any, training could not go on
+_ROWS = 2048  # of signals, whose hidden units are in memory at once
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _FLOOR_STEPS = 5  # until a and L fit together
 _FEW_FEATURES, _SOME_FEATURES = 3, 32  # up to which fewer units, or pieces, do in an inverse
@@ -124,7 +125,9 @@ class GradientBlock(MonotoneBlock):
     def initialize(self, mean, deviations, slope):
         """Start from the linear guess, with the kinks of the units spread over the signals."""
         with torch.no_grad():
-            spread = (deviations @ self.weight.flatten(0, 1).T).norm(dim=0).view_as(self.bias)
+            weight = self.weight.flatten(0, 1).T
+            norms = [(rows @ weight).norm(dim=0) for rows in deviations.split(_ROWS)]
+            spread = torch.stack(norms).norm(dim=0).view_as(self.bias)
             self.bias.copy_(self.anchor * spread - self.weight @ mean)
             self._set_slope(slope, mean)
 

@@ -3,28 +3,74 @@
 import math
 
 import torch
+from torch.optim.adam import adam
 
-from .interrupts import interrupts_wait
-
-__all__ = ["Annealing", "new_adam", "take_step"]
-
-
-def new_adam(parameters, learning_rate=1e-3, **options):
-    """Adam for some parameters; the first one imports a large part of torch."""
-    with interrupts_wait():
-        return torch.optim.Adam(parameters, lr=learning_rate, **options)
+__all__ = ["Adam", "Annealing"]
 
 
-def take_step(optimizer):
-    """Let Adam take a step; its counters, which the first one makes, lie on the CPU.
+class Adam:
+    """Adam, by torch's own steps (Kingma and Ba, 2015, algorithm 1).
 
-    Before torch 2.5 they lie on the default device of torch, which the caller may have set.
+    ``torch.optim.Adam`` takes the same ones, but the first of a process imports torch's compiler,
+    which takes a second and 40 MiB that a small training does not.
+
+    Parameters
+    ----------
+    parameters : iterable of torch.nn.Parameter
+        What is trained.
+    learning_rate : float, default=1e-3
+        Step size.
+
+    Attributes
+    ----------
+    moments : list of dict
+        For each parameter its number of steps, ``"step"``, and the means of its gradients and of
+        their squares, ``"exp_avg"`` and ``"exp_avg_sq"``; nothing before its first step.
     """
-    if optimizer.state:
-        optimizer.step()
-        return
-    with torch.device("cpu"):
-        optimizer.step()
+
+    def __init__(self, parameters, learning_rate=1e-3):
+        self.parameters, self.learning_rate = list(parameters), learning_rate
+        self.moments = [{} for _ in self.parameters]
+
+    def zero_grad(self):
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self):
+        """Take a step with the parameters that have a gradient."""
+        known = [k for k, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        parameters, moments = [self.parameters[k] for k in known], [self.moments[k] for k in known]
+        for parameter, of_one in zip(parameters, moments, strict=True):
+            if not of_one:
+                of_one["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+                of_one["exp_avg"] = torch.zeros_like(parameter)
+                of_one["exp_avg_sq"] = torch.zeros_like(parameter)
+        adam(
+            parameters,
+            [parameter.grad for parameter in parameters],
+            [of_one["exp_avg"] for of_one in moments],
+            [of_one["exp_avg_sq"] for of_one in moments],
+            [],
+            [of_one["step"] for of_one in moments],
+            fused=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=self.learning_rate,
+            weight_decay=0.0,
+            eps=1e-8,
+            maximize=False,
+        )
+
+    def with_moments(self, moments):
+        """The same with copies of these moments, on the devices of its parameters."""
+        self.moments = [
+            {name: value.to(parameter.device, copy=True) for name, value in of_one.items()}
+            for parameter, of_one in zip(self.parameters, moments, strict=True)
+        ]
+        return self
 
 
 class Annealing:
@@ -36,15 +82,13 @@ class Annealing:
 
     def __init__(self, optimizer, max_iter):
         self.optimizer, self.max_iter = optimizer, max_iter
-        self.first = [group["lr"] for group in optimizer.param_groups]
+        self.first = optimizer.learning_rate
         self.n_iter, self.start, self.length = 0, 0, max_iter
         self.height = 1.0
 
     def set_step(self, share):
         """Set the step size after so many iterations and this share of another one."""
-        factor = self._factor(self.n_iter + share)
-        for group, first in zip(self.optimizer.param_groups, self.first, strict=True):
-            group["lr"] = first * factor
+        self.optimizer.learning_rate = self.first * self._factor(self.n_iter + share)
 
     def ends_after(self, stalls):
         """Count an iteration; True if training ends with it."""

@@ -8,7 +8,7 @@ from scipy.optimize import minimize as scipy_minimize
 from sklearn.exceptions import ConvergenceWarning
 
 from ..numerics.warn import warn_caller
-from .adam import Annealing, new_adam, take_step
+from .adam import Adam, Annealing
 from .interrupts import is_one_of_many
 from .mean_loss import assign, flat_gradient, flat_values
 
@@ -147,7 +147,7 @@ def minimize(
         Loss and pairs, those of the training and those of early stopping.
     solver, max_iter, batch_size, learning_rate_init, tol, n_iter_no_change
         As the parameters of the estimators; the last two are for the :class:`StoppingRule`.
-    optimizer : torch.optim.Optimizer, default=None
+    optimizer : Adam, default=None
         Continue with this one, at its step size, instead of a fresh Adam.
     generator : torch.Generator, default=None
         Source of all that is drawn.
@@ -295,7 +295,7 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
     """Iterations of Adam over random mini-batches, with jitter and noise fresh in each of them."""
     schedule = None
     if optimizer is None:
-        optimizer = new_adam(network.parameters(), learning_rate, fused=True)
+        optimizer = Adam(network.parameters(), learning_rate)
         schedule = Annealing(optimizer, max_iter)
     for _ in range(max_iter):
         network.train()
@@ -311,7 +311,7 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
                 raise _NotFinite
             optimizer.zero_grad()
             values[1].backward()
-            take_step(optimizer)
+            optimizer.step()
         network.eval()
         stalls = recorder(*np.average(losses, axis=0, weights=sizes))
         if schedule is not None and not recorder.history.interrupted:

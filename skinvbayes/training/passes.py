@@ -7,7 +7,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from ..numerics.devices import check_device
-from .adam import new_adam
+from .adam import Adam
 from .objective import learns_rest, objective_of
 from .stages import in_user_units, new_generator, new_network, run, start
 
@@ -41,9 +41,8 @@ def partial_fit(specification, pairs, *, previous=None):
         trained, pairs = previous, previous.problem.completed(pairs)
     state = trained.continuation
     if state.optimizer is None:
-        state.optimizer = new_adam(trained.network.parameters())
-    for group in state.optimizer.param_groups:
-        group["lr"] = specification.first_step / math.sqrt(1 + state.n_passes)
+        state.optimizer = Adam(trained.network.parameters())
+    state.optimizer.learning_rate = specification.first_step / math.sqrt(1 + state.n_passes)
     state.n_seen += pairs.weight.sum()
     state.n_passes += 1
     objective = objective_of(specification, trained, specification.loss, pairs, "adam")

@@ -1,6 +1,5 @@
 """The result of a training, and what a later one goes on with."""
 
-import copy
 from dataclasses import dataclass, replace
 
 import torch
@@ -8,6 +7,7 @@ import torch
 from ..inversion import InvertibleMap
 from ..networks.explicit_inverse import build_network
 from ..problem.inverse_problem import InverseProblem
+from .adam import Adam
 from .optimize import History
 from .specification import Pairs
 
@@ -22,7 +22,7 @@ class Continuation:
     ----------
     generator : torch.Generator
         Source of batches and jitter.
-    optimizer : torch.optim.Adam or None
+    optimizer : Adam or None
         That of the last pass; None after a complete fit.
     n_seen : float
         Number of pairs seen so far.
@@ -31,15 +31,16 @@ class Continuation:
     """
 
     generator: torch.Generator
-    optimizer: torch.optim.Optimizer | None
+    optimizer: Adam | None
     n_seen: float
     n_passes: int = 0
 
-    def copy_for(self, old, new):
+    def copy_for(self, network):
         """A copy whose optimizer works on the parameters of a copied network."""
-        parameters = zip(old.parameters(), new.parameters(), strict=True)
-        # deepcopy looks up here what it has copied already
-        optimizer = copy.deepcopy(self.optimizer, {id(p): q for p, q in parameters})
+        optimizer = self.optimizer
+        if optimizer is not None:
+            copied_one = Adam(network.parameters(), optimizer.learning_rate)
+            optimizer = copied_one.with_moments(optimizer.moments)
         return replace(self, generator=copied(self.generator), optimizer=optimizer)
 
 
@@ -81,7 +82,7 @@ class Trained:
     def copy(self):
         """A copy that can be trained on while this one stays as it is."""
         other = self.in_double_precision()
-        state = self.continuation.copy_for(self.network, other.network)
+        state = self.continuation.copy_for(other.network)
         return replace(other, continuation=state)
 
 
