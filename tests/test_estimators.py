@@ -15,7 +15,7 @@ from skinvbayes import (
     LogDetRegularizedINN,
     ReconstructionINN,
 )
-from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.datasets import make_bimodal
 from skinvbayes.oracles import map_estimate, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 
@@ -211,15 +211,6 @@ def test_prior_score_is_the_score_of_the_prior():
     assert rmse(estimator.prior_score(X), true) <= 0.15 * rmse(true, 0)
     with pytest.raises(ValueError, match="epsilon = 0"):
         DivergenceRegularizedINN(epsilon=0, max_iter=2).fit(data.X, data.Y).prior_score(X)
-
-
-def test_digits_beat_the_posterior_mean_over_the_training_set():
-    data = load_deblurring_digits()
-    estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=60, random_state=0)
-    estimator.fit(data.X_train, data.Y_train)
-    error = np.sqrt(((estimator.predict(data.Y_test) - data.X_test) ** 2).mean())
-    assert error <= 0.138
-    assert estimator.prior_bandwidth_ > 0
 
 
 def test_bandwidth_auto_leaves_well_sampled_priors_alone(pairs):

@@ -123,6 +123,12 @@ def test_intervals_cover(bimodal):
         assert abs(found - exact) < 0.015
 
 
+def test_digits_beat_the_posterior_mean_over_the_training_set(digits):
+    data, estimator = digits
+    error = np.sqrt(((estimator.predict(data.Y_test) - data.X_test) ** 2).mean())
+    assert error <= 0.138
+
+
 def test_digits_are_calibrated(digits):
     """Over the pixels that vary; the smoothing of the prior is accounted for."""
     data, estimator = digits
