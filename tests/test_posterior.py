@@ -232,7 +232,7 @@ def test_probing_without_smoothing(operator, options):
 def test_samples_without_matrices(digits):
     data, estimator = digits
     Y = data.Y_test[:1]
-    (S,), n = estimator.posterior_covariance(Y), 1500
+    (S,), n = estimator.posterior_covariance(Y), 600
     errors = {}
     for method in ("dense", "probing"):
         drawn = estimator.sample_posterior(Y, n, random_state=0, method=method)[0]
