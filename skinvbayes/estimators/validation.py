@@ -190,7 +190,9 @@ def _asks_for_measurements(estimator):
     lacks = [] if is_given(estimator.operator) else ["operator"]
     if not any(map(is_given, (estimator.noise_level, estimator.noise_covariance))):
         lacks.append(noise)
-    missing = f", so that measurements can be drawn; it lacks {' and '.join(lacks)}" if lacks else ""
+    missing = (
+        f", so that measurements can be drawn; it lacks {' and '.join(lacks)}" if lacks else ""
+    )
     return (
         f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is "
         f"None. Signals alone do if operator and {noise} are given{missing}."
