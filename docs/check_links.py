@@ -35,21 +35,23 @@ def read(path):
     return page
 
 
+def is_broken(path, link):
+    """Whether a link of a page names a file or an element that does not exist."""
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc:
+        return False
+    target = path.parent / unquote(parts.path) if parts.path else path
+    if not target.exists():
+        return True
+    name = unquote(parts.fragment)
+    return bool(name) and target.suffix == ".html" and name not in read(target.resolve()).names
+
+
 def broken_links(site):
     """Pairs of a page and a link on it that leads nowhere, for all pages of a folder."""
     for path in sorted(Path(site).rglob("*.html")):
-        if "_static" in path.parts:  # of the theme: not pages
-            continue
-        for link in sorted(read(path).links):
-            parts = urlsplit(link)
-            if parts.scheme or parts.netloc:
-                continue
-            target = path.parent / unquote(parts.path) if parts.path else path
-            name = unquote(parts.fragment)
-            if not target.exists():
-                yield path, link
-            elif name and target.suffix == ".html" and name not in read(target.resolve()).names:
-                yield path, link
+        if "_static" not in path.relative_to(site).parts:  # templates of the theme
+            yield from ((path, link) for link in sorted(read(path).links) if is_broken(path, link))
 
 
 if __name__ == "__main__":
