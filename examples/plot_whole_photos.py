@@ -17,7 +17,7 @@ from skinvbayes import ReconstructionINN
 from skinvbayes.datasets import load_photos
 from skinvbayes.plotting import ImagesDisplay
 
-n_patches = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 960)) // 4
+n_patches = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 1200)) // 4
 size = 96
 data = load_photos(n_patches=n_patches, patch_size=24, test_size=size)
 estimator = ReconstructionINN(
@@ -28,7 +28,7 @@ estimator = ReconstructionINN(
     kernel_size=5,
     batch_size=4,
     learning_rate_init=0.02,
-    max_iter=3 if n_patches >= 240 else 1,
+    max_iter=4 if n_patches >= 300 else 1,
     random_state=0,
 ).fit(data.X_train, data.Y_train)
 
