@@ -92,7 +92,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": "gallery_order.by_name",
     "backreferences_dir": "reference/generated/backreferences",
     "doc_module": ("skinvbayes",),
-    "reference_url": {"skinvbayes": None},
     "capture_repr": (),
     "abort_on_example_error": False,
     "download_all_examples": False,
