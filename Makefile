@@ -18,6 +18,7 @@ bench: .venv/.ready-bench  ## speed, beside the packages one could take instead
 
 docs: .venv/.ready-docs  ## the site, docs/_build/html/index.html
 	$(BIN)/sphinx-build -W --keep-going -b html $(ARGS) docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
 
 lint: $(READY)  ## style
 	$(BIN)/ruff check .

@@ -92,7 +92,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": "gallery_order.by_name",
     "backreferences_dir": "reference/generated/backreferences",
     "doc_module": ("skinvbayes",),
-    "reference_url": {"skinvbayes": None},
     "capture_repr": (),
     "abort_on_example_error": False,
     "download_all_examples": False,
@@ -117,7 +116,7 @@ html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "logo": {"text": "skinvbayes"},
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "show_toc_level": 2,

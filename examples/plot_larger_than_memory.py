@@ -18,7 +18,7 @@ from skinvbayes import ReconstructionINN
 from skinvbayes.datasets import make_bimodal
 from skinvbayes.oracles import posterior_mean
 
-n_samples = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 2_000_000))
+n_samples = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 1_100_000))
 part = max(n_samples // 40, 50)
 
 # %%

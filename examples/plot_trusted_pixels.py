@@ -18,9 +18,8 @@ from skinvbayes.plotting import ImagesDisplay, UncertaintyDisplay
 
 n_samples = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 1400))
 data = load_deblurring_digits()
-estimator = DivergenceRegularizedINN(
-    operator=data.operator, max_iter=min(200, n_samples), random_state=0
-).fit(data.X_train[:n_samples], data.Y_train[:n_samples])
+estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=60, random_state=0)
+estimator.fit(data.X_train[:n_samples], data.Y_train[:n_samples])
 
 # %%
 # Reconstruction, standard deviation, and two signals that may as well have led to the measurement.

@@ -17,9 +17,9 @@ from skinvbayes import ReconstructionINN
 from skinvbayes.datasets import load_photos
 from skinvbayes.plotting import ImagesDisplay
 
-n_samples = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 300))
+n_patches = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 1200)) // 4
 size = 96
-data = load_photos(n_patches=n_samples, patch_size=24, test_size=size)
+data = load_photos(n_patches=n_patches, patch_size=24, test_size=size)
 estimator = ReconstructionINN(
     operator=data.operator,
     noise_level=data.noise_level,
@@ -28,7 +28,7 @@ estimator = ReconstructionINN(
     kernel_size=5,
     batch_size=4,
     learning_rate_init=0.02,
-    max_iter=4 if n_samples >= 300 else 1,
+    max_iter=4 if n_patches >= 300 else 1,
     random_state=0,
 ).fit(data.X_train, data.Y_train)
 

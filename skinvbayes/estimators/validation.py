@@ -171,8 +171,9 @@ def _given_measurement(estimator, X):
 
 def check_pairs(estimator, X, y, *, reset, allow_missing=False):
     """Signals of shape (n, n_features) and measurements of shape (n, n_measurements)."""
-    checked = y if y is None else "no_validation"  # of None the message is scikit-learn's
-    X = _signals(estimator, X, y=checked, reset=reset)
+    if y is None:
+        raise ValueError(_asks_for_measurements(estimator))
+    X = _signals(estimator, X, reset=reset)
     if not reset:
         check_fitted(estimator, "n_measurements_in_")
     expected = None if reset else estimator.n_measurements_in_
@@ -181,6 +182,21 @@ def check_pairs(estimator, X, y, *, reset, allow_missing=False):
     if reset:
         estimator.n_measurements_in_ = Y.shape[1]
     return X, Y
+
+
+def _asks_for_measurements(estimator):
+    """scikit-learn's message for a y that is missing, and what would make up for it."""
+    noise = "noise_level or noise_covariance"
+    lacks = [] if is_given(estimator.operator) else ["operator"]
+    if not any(map(is_given, (estimator.noise_level, estimator.noise_covariance))):
+        lacks.append(noise)
+    missing = (
+        f", so that measurements can be drawn; it lacks {' and '.join(lacks)}" if lacks else ""
+    )
+    return (
+        f"This {type(estimator).__name__} estimator requires y to be passed, but the target y is "
+        f"None. Signals alone do if operator and {noise} are given{missing}."
+    )
 
 
 def check_ready(estimator):

@@ -29,6 +29,25 @@ class ErrorTradeOffDisplay(OwnModes):
         What was drawn on.
     line_ : matplotlib Line2D
         The point.
+
+    Examples
+    --------
+    Without regularisation the forward map is better, and the reconstruction is worse.
+
+    >>> from skinvbayes import ApproximationINN, DivergenceRegularizedINN
+    >>> from skinvbayes.datasets import make_bimodal
+    >>> from skinvbayes.plotting import ErrorTradeOffDisplay
+    >>> data, test = (make_bimodal(200, noise_level=0.4, random_state=i) for i in (0, 1))
+    >>> approximation = ApproximationINN(random_state=0).fit(data.X, data.Y)
+    >>> divergence = DivergenceRegularizedINN(max_iter=50, random_state=0).fit(data.X, data.Y)
+    >>> plain = ErrorTradeOffDisplay.from_estimator(approximation, test.X, test.Y)
+    >>> regularised = ErrorTradeOffDisplay.from_estimator(
+    ...     divergence, test.X, test.Y, ax=plain.ax_
+    ... )
+    >>> bool(plain.forward_error < regularised.forward_error)
+    True
+    >>> bool(plain.reconstruction_error > regularised.reconstruction_error)
+    True
     """
 
     def __init__(self, reconstruction_error, forward_error, *, name=None):

@@ -57,8 +57,8 @@ class SignalDisplay(OwnModes):
     >>> from skinvbayes import DivergenceRegularizedINN
     >>> from skinvbayes.datasets import make_ill_posed
     >>> from skinvbayes.plotting import SignalDisplay
-    >>> data = make_ill_posed("gravity", 200, 5, n_features=16)
-    >>> estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=20, random_state=0)
+    >>> data = make_ill_posed("gravity", 100, 5, n_features=16, random_state=0)
+    >>> estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=5, random_state=0)
     >>> estimator = estimator.fit(data.X_train, data.Y_train)
     >>> display = SignalDisplay.from_estimator(
     ...     *(estimator, data.Y_test),
