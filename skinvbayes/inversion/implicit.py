@@ -1,8 +1,10 @@
 """The gradient through an inverse, by the implicit function theorem."""
 
 from functools import partial
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.linalg import vector_norm
 
 from ..numerics.krylov import conjugate_gradients
@@ -15,7 +17,7 @@ from .settings import SETTINGS
 __all__ = ["implicit_inverse"]
 
 
-def implicit_inverse(network, z, start):
+def implicit_inverse(network: Any, z: Tensor, start: Tensor):
     """φ⁻¹(z) with the gradient of the implicit function theorem, nothing unrolled.
 
     Where φ(x) = z, the gradient g of a loss in x is that of −⟨φ(x), λ⟩ in the parameters of φ and λ

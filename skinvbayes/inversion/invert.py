@@ -21,8 +21,10 @@ Statistician.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 from torch.linalg import vector_norm
 
 from ..numerics.chunks import chunk_size
@@ -67,7 +69,15 @@ class Inversion:
 
 
 @torch.no_grad()
-def invert(network, z, *, start=None, method="newton", tol=None, max_iter=SETTINGS.max_iter):
+def invert(
+    network: Any,
+    z: Tensor,
+    *,
+    start: Tensor | None = None,
+    method: str = "newton",
+    tol: float | None = None,
+    max_iter: int = SETTINGS.max_iter,
+):
     """Solve φ(x) = z, block by block from the last to the first.
 
     Parameters
