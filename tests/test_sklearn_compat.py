@@ -23,15 +23,6 @@ METHODS = {
     *("_check_feature_names", "_check_n_features", "_get_param_names", "_validate_params"),
     *("_kwargs", "_score", "_score_func", "_sign"),
 }
-    "_score_func",
-    "_sign",
-    "_kwargs",
-    "_score",
-    "_validate_params",
-    "_get_param_names",
-    "_check_n_features",
-    "_check_feature_names",
-}
 
 
 def private_names(tree):
