@@ -59,7 +59,7 @@ def oldest(session):
 @nox.session(python="3.13")
 def newest(session):
     """The suite with the newest versions of everything."""
-    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
+    session.install("--upgrade", "-e", ".[test]")
     run_suite(session, "newest", *WARNINGS)
 
 

@@ -1,7 +1,6 @@
 """The gradient through an inverse, by the implicit function theorem."""
 
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,13 +10,14 @@ from ..numerics.krylov import conjugate_gradients
 from ..numerics.threads import single_thread
 from .chord import chord, iterate_rows, without_slopes
 from .invert import invert
+from .invertible import InvertibleMap
 from .linear import directly, preconditioner
 from .settings import SETTINGS
 
 __all__ = ["implicit_inverse"]
 
 
-def implicit_inverse(network: Any, z: Tensor, start: Tensor):
+def implicit_inverse(network: InvertibleMap, z: Tensor, start: Tensor) -> Tensor:
     """φ⁻¹(z) with the gradient of the implicit function theorem, nothing unrolled.
 
     Where φ(x) = z, the gradient g of a loss in x is that of −⟨φ(x), λ⟩ in the parameters of φ and λ

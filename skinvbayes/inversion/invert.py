@@ -21,7 +21,6 @@ Statistician.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +30,7 @@ from ..numerics.chunks import chunk_size
 from ..numerics.progress import tracked
 from ..numerics.threads import single_thread
 from .chord import Equation
+from .invertible import InvertibleMap
 from .newton import METHODS, polish
 from .settings import SETTINGS
 
@@ -70,14 +70,14 @@ class Inversion:
 
 @torch.no_grad()
 def invert(
-    network: Any,
+    network: InvertibleMap,
     z: Tensor,
     *,
     start: Tensor | None = None,
     method: str = "newton",
     tol: float | None = None,
     max_iter: int = SETTINGS.max_iter,
-):
+) -> Inversion:
     """Solve φ(x) = z, block by block from the last to the first.
 
     Parameters
