@@ -1,6 +1,6 @@
 """The base of the estimators: scikit-learn's contract around a trained network."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from numpy.typing import ArrayLike
@@ -252,8 +252,12 @@ class BaseINN(
             trained = partial_fit(training_specification(self), pairs, previous=previous)
         return self._take(trained)
 
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> Array: ...
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[True]) -> tuple[Array, Array]: ...
     @chunkwise
-    def predict(self, X: ArrayLike, return_std: bool = False) -> Array:
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
 
         Parameters

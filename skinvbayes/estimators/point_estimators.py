@@ -3,7 +3,7 @@
 import copy
 import numbers
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -215,10 +215,18 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
     _origin = None  # problem and epsilon of the training, of estimators that were adapted
     _reads_missing = True
 
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[False] = False, noise_level: float | None = None
+    ) -> Array: ...
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[True], noise_level: float | None = None
+    ) -> tuple[Array, Array]: ...
     @chunkwise
     def predict(
         self, X: ArrayLike, return_std: bool = False, noise_level: float | None = None
-    ) -> Array:
+    ) -> Array | tuple[Array, Array]:
         """Reconstruct signals from measurements: the MAP estimate, also for another noise level.
 
         The map for another noise level δ is ``G x + δ²/ε (φ(x) − G x)``; nothing is trained again.

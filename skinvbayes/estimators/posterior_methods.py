@@ -1,7 +1,7 @@
 """The estimators' methods that say how sure a reconstruction is."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Literal, overload
 
 from numpy.typing import ArrayLike
 
@@ -70,6 +70,28 @@ class PosteriorMethods(OwnModes):
         with reporting(self):
             return self._posterior(Y, noise_level).covariance()
 
+    @overload
+    def posterior_std(
+        self,
+        Y: ArrayLike,
+        *,
+        method: str = "auto",
+        n_probes: int = N_PROBES,
+        random_state: RandomState = None,
+        return_error: Literal[False] = False,
+        noise_level: float | None = None,
+    ) -> Array: ...
+    @overload
+    def posterior_std(
+        self,
+        Y: ArrayLike,
+        *,
+        method: str = "auto",
+        n_probes: int = N_PROBES,
+        random_state: RandomState = None,
+        return_error: Literal[True],
+        noise_level: float | None = None,
+    ) -> tuple[Array, Array]: ...
     @chunkwise
     def posterior_std(
         self,
@@ -80,7 +102,7 @@ class PosteriorMethods(OwnModes):
         random_state: RandomState = None,
         return_error: bool = False,
         noise_level: float | None = None,
-    ) -> Any:
+    ) -> Array | tuple[Array, Array]:
         """Standard deviation of the reconstruction's error, coordinate by coordinate.
 
         The root of the diagonal of :meth:`posterior_covariance`. With "probing", the diagonal is

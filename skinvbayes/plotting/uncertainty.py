@@ -133,7 +133,7 @@ class UncertaintyDisplay(OwnModes):
         constant = same | _is_zero(found - X, std)
         return cls(found - X, std, name=name, constant=constant).plot(ax=ax, **kwargs)
 
-    def coverage(self, nominal: float):
+    def coverage(self, nominal: float) -> Array:
         """Share of the errors within the central intervals of these nominal probabilities."""
         error, std = self._varying()
         within = norm.ppf((1 + np.asarray(nominal)) / 2)
