@@ -9,13 +9,15 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2024.4"
+nox.needs_version = ">=2025.2.9"  # from where sessions require others
 nox.options.sessions = ["lint", "types", "tests", "oldest", "newest", "wheel", "sdist", "docs"]
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+PINNED = "3.11"  # what constraints.txt was made with
 EXTRAS = ["plot", "progress", "skops", "images", "pylops", "dask"]
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).resolve().parent
+DIST = ROOT / ".nox" / "packages"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # of each of the processes that run tests
 WARNINGS = ["-W", "error::DeprecationWarning:skinvbayes", "-W", "error::FutureWarning:skinvbayes"]
 
@@ -29,8 +31,14 @@ def install(session, what, constraints=None):
     session.install(*(["-c", str(ROOT / constraints)] if constraints else []), *what)
 
 
-def run_tests(session, *args):
-    session.run("python", "-m", "pytest", *args, *session.posargs, env=ONE_THREAD)
+def run_suite(session, versions, *args):
+    """Run the tests; if they pass, docs/tested.csv tells of it, as the row of these versions."""
+    results = str(Path(session.create_tmp()).resolve() / "results.xml")
+    processes = [] if "-n" in session.posargs else ["-n", "2", "--dist", "loadscope"]
+    run = ["pytest", f"--junitxml={results}", *processes, *args, *session.posargs]
+    measured = ["coverage", "run", "-m"] if session.name == "coverage" else []
+    session.run("python", "-m", *measured, *run, env=ONE_THREAD)
+    session.run("python", str(ROOT / ".ci" / "record.py"), versions, results, *session.posargs)
 
 
 @nox.session(python=PYTHONS)
@@ -38,39 +46,40 @@ def tests(session):
     """The suite, with the versions that constraints.txt pins where they exist for this Python."""
     pinned = session.python not in ("3.10", "3.14")  # the pins are for what they were made with
     install(session, ["-e", ".[test]"], "constraints.txt" if pinned else None)
-    run_tests(session, "-n", "2", "--dist", "loadscope")
+    run_suite(session, "pinned" if pinned else "newest")
 
 
 @nox.session(python="3.10")
 def oldest(session):
     """The suite with the oldest versions that pyproject.toml allows."""
     install(session, ["-e", ".[test]"], "constraints-oldest.txt")
-    run_tests(session, "-n", "2", "--dist", "loadscope")
+    run_suite(session, "oldest")
 
 
 @nox.session(python="3.13")
 def newest(session):
     """The suite with the newest versions of everything."""
-    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
-    run_tests(session, "-n", "2", "--dist", "loadscope", *WARNINGS)
+    session.install("--upgrade", "-e", ".[test]")
+    run_suite(session, "newest", *WARNINGS)
 
 
-@nox.session(python="3.13")
+@nox.session(python=PINNED)
 def coverage(session):
     """Lines and branches of the package that the suite runs; at least 98 per cent."""
-    install(session, ["-e", ".[test]", "coverage[toml]>=7.6"], "constraints.txt")
+    install(session, ["-e", ".[test]", "coverage>=7.10"], "constraints.txt")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=ONE_THREAD)
+    run_suite(session, "pinned")
     session.run("coverage", "combine")
     session.run("coverage", "report", "--fail-under=98")
 
 
-@nox.session(python="3.13")
+@nox.session(python=PINNED)
 def random(session):
     """The quick tests in a random order, from another folder: they do not depend on each other."""
     install(session, ["-e", ".[test]", "pytest-randomly>=3.15"], "constraints.txt")
     session.chdir(session.create_tmp())
-    run_tests(session, str(ROOT / "tests"), "-c", str(ROOT / "pyproject.toml"), "-m", "not slow")
+    args = ["-c", str(ROOT / "pyproject.toml"), "-m", "not slow", *session.posargs]
+    session.run("python", "-m", "pytest", str(ROOT / "tests"), *args, env=ONE_THREAD)
 
 
 @nox.session
@@ -86,7 +95,7 @@ def lint(session):
     session.run("validate-pyproject", "pyproject.toml")
 
 
-@nox.session(python="3.13")
+@nox.session(python=PINNED)
 def types(session):
     """Types of the package; setup.cfg says how strict."""
     install(session, ["-e", ".", "mypy>=1.15"], "constraints.txt")
@@ -100,23 +109,32 @@ def docs(session):
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
 
 
-@nox.session(python="3.13")
+@nox.session
+def package(session):
+    """The wheel and the sdist, with their metadata checked; other sessions install them."""
+    session.install("build>=1.2", "twine>=6.1")
+    shutil.rmtree(DIST, ignore_errors=True)
+    shutil.rmtree(ROOT / "build", ignore_errors=True)  # modules that were removed since
+    session.run("python", "-m", "build", "--outdir", str(DIST), str(ROOT), silent=True)
+    session.run("twine", "check", "--strict", *map(str, DIST.iterdir()))
+
+
+@nox.session(python=PINNED, requires=["package"])
 @nox.parametrize("extra", ["", *EXTRAS])
 def wheel(session, extra):
-    """The wheel in a fresh environment, without extras and with each: five lines, the command."""
-    folder = build(session, "--wheel")
-    (path,) = folder.glob("*.whl")
+    """The wheel in a fresh environment with one extra, whose example runs; others are named."""
+    (path,) = DIST.glob("*.whl")
     install(session, [f"{path}[{extra}]" if extra else str(path)], "constraints.txt")
     session.chdir(session.create_tmp())  # away from the sources
     session.run("python", str(ROOT / ".ci" / "five_lines.py"))
+    session.run("python", "-W", "ignore", str(ROOT / ".ci" / "extras.py"), *filter(None, [extra]))
     session.run("python", "-m", "skinvbayes", "--help", silent=True)
 
 
-@nox.session(python="3.13")
+@nox.session(python=PINNED, requires=["package"])
 def sdist(session):
     """The tests that the sdist has run from it, without the repository; those that are quick."""
-    folder = build(session, "--sdist")
-    (path,) = folder.glob("*.tar.gz")
+    (path,) = DIST.glob("*.tar.gz")
     install(session, [f"{path}[test]"], "constraints.txt")
     place = Path(session.create_tmp()) / "unpacked"
     shutil.rmtree(place, ignore_errors=True)
@@ -131,16 +149,6 @@ def audit(session):
     """Known weaknesses of the dependencies; needs the network."""
     session.install("pip-audit>=2.7", ".")
     session.run("pip-audit")
-
-
-def build(session, kind):
-    """Build one kind of package in a folder of the session, and check its metadata."""
-    session.install("build>=1.2", "twine>=6.1")
-    folder = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(folder, ignore_errors=True)
-    session.run("python", "-m", "build", kind, "--outdir", str(folder), str(ROOT), silent=True)
-    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
-    return folder.resolve()
 
 
 if os.environ.get("CI"):

@@ -15,7 +15,7 @@ _OPTIONAL = (
 )
 
 
-def show_versions():
+def show_versions() -> None:
     """Print the versions of Python, this package and its dependencies, and what computes.
 
     Please paste what it prints into reports of problems.

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from numbers import Real
 from pathlib import Path
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 import sklearn
@@ -81,7 +82,7 @@ class Checkpoint:
 
     max_propagation_depth = None  # sub-estimators of all depths have it too
 
-    def __init__(self, path, every=300.0):
+    def __init__(self, path: str | os.PathLike[str], every: float = 300.0):
         if find_spec("sklearn.callback") is None:
             raise ImportError(
                 "Checkpoint is a callback for scikit-learn 1.9 or later; this is "
@@ -89,15 +90,16 @@ class Checkpoint:
             )
         if not (isinstance(every, Real) and every >= 0):
             raise ValueError(f"every must be a number of seconds, 0 or more; got {every!r}.")
-        self.path, self.every = Path(path).resolve(), every
-        self._last_saved = {}  # times, by the files
+        self.path: Path = Path(path).resolve()
+        self.every: float = every
+        self._last_saved: dict[Path, float] = {}  # times, by the files
         _format_of(self.path)
 
     def __getstate__(self):
         # another thread may begin a fit while this one is being pickled
         return vars(self) | {"_last_saved": {}}
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: Any, context: Any) -> None:
         """Refuse a file that cannot be written.
 
         Parameters
@@ -109,7 +111,7 @@ class Checkpoint:
         """
         _check_writable(self.path)
 
-    def teardown(self, estimator, context):
+    def teardown(self, estimator: Any, context: Any) -> None:
         """Nothing is left to do after a fit.
 
         Parameters
@@ -120,7 +122,7 @@ class Checkpoint:
             The task of its fit.
         """
 
-    def on_fit_task_begin(self, estimator, context):
+    def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
         """Start the clock of a fit, or refuse an estimator that cannot be stored.
 
         Parameters
@@ -137,7 +139,7 @@ class Checkpoint:
         _check_storable(estimator, file)
         self._last_saved[file] = monotonic()
 
-    def is_due(self, context):
+    def is_due(self, context: Any) -> bool:
         """Whether it is time to save; the estimators ask before they copy their weights.
 
         Parameters
@@ -154,7 +156,9 @@ class Checkpoint:
         last = self._last_saved.get(self._file_of(context))
         return last is not None and monotonic() - last >= self.every
 
-    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+    def on_fit_task_end(
+        self, estimator: Any, context: Any, *, fitted_estimator: Any = None
+    ) -> None:
         """Save the estimator if it is time to.
 
         Parameters

@@ -6,8 +6,10 @@ noise is made white first. Nothing here depends on a network or a loss.
 
 import numbers
 from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import logsumexp, softmax
 from sklearn.utils.validation import check_array
 
@@ -15,6 +17,7 @@ from .noise.model import NoiseModel
 from .numerics import chunks
 from .numerics.checks import check_has
 from .numerics.modes import own_modes
+from .numerics.types import Array
 from .operators import as_operator
 from .operators.real import refuse_complex_data
 from .priors import EmpiricalPrior, GaussianMixturePrior
@@ -29,7 +32,14 @@ __all__ = [
 
 
 @own_modes()
-def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
+def posterior_mean(
+    prior: Any,
+    Y: ArrayLike,
+    *,
+    operator: Any = None,
+    noise_level: ArrayLike | None = None,
+    noise_covariance: ArrayLike | None = None,
+) -> Array:
     """Posterior mean ``E[x | y]``.
 
     It is in closed form for a Gaussian mixture. For an empirical prior it is the mean of the
@@ -79,7 +89,14 @@ def posterior_mean(prior, Y, *, operator=None, noise_level=None, noise_covarianc
 
 
 @own_modes()
-def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
+def posterior_covariance(
+    prior: Any,
+    Y: ArrayLike,
+    *,
+    operator: Any = None,
+    noise_level: ArrayLike | None = None,
+    noise_covariance: ArrayLike | None = None,
+) -> Array:
     """Posterior covariance ``Cov[x | y]`` under a Gaussian mixture prior, in closed form.
 
     Parameters
@@ -110,7 +127,14 @@ def posterior_covariance(prior, Y, *, operator=None, noise_level=None, noise_cov
 
 
 @own_modes()
-def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=None):
+def posterior(
+    prior: Any,
+    Y: ArrayLike,
+    *,
+    operator: Any = None,
+    noise_level: ArrayLike | None = None,
+    noise_covariance: ArrayLike | None = None,
+) -> tuple[Array, Array, Array]:
     """Posterior of a Gaussian mixture prior: for each measurement a Gaussian mixture.
 
     Parameters
@@ -144,7 +168,13 @@ def posterior(prior, Y, *, operator=None, noise_level=None, noise_covariance=Non
 
 
 @own_modes()
-def measurement_distribution(prior, *, operator=None, noise_level=None, noise_covariance=None):
+def measurement_distribution(
+    prior: Any,
+    *,
+    operator: Any = None,
+    noise_level: ArrayLike | None = None,
+    noise_covariance: ArrayLike | None = None,
+) -> GaussianMixturePrior:
     """Distribution of the measurements under a Gaussian mixture prior: a Gaussian mixture too.
 
     With its score Tweedie's formula gives the posterior mean without an integral,
@@ -187,15 +217,15 @@ def measurement_distribution(prior, *, operator=None, noise_level=None, noise_co
 
 @own_modes()
 def map_estimate(
-    prior,
-    Y,
+    prior: Any,
+    Y: ArrayLike,
     *,
-    operator=None,
-    noise_level=None,
-    noise_covariance=None,
-    max_iter=200,
-    tol=1e-12,
-):
+    operator: Any = None,
+    noise_level: ArrayLike | None = None,
+    noise_covariance: ArrayLike | None = None,
+    max_iter: int = 200,
+    tol: float = 1e-12,
+) -> Array:
     """Maximum a posteriori estimate, ``argmax log p(x) − ‖A x − y‖² / (2 δ²)``.
 
     The posterior is a Gaussian mixture, and all its modes lie on its ridgeline. The search starts
@@ -311,7 +341,7 @@ def _log_posterior(prior, X, Y, A, noise_level):
     return prior.log_density(X) - 0.5 * ((X @ A.T - Y) ** 2).sum(1) / noise_level**2
 
 
-def _white_problem(prior, Y, operator, noise_level, noise_covariance):
+def _white_problem(prior, Y, operator, noise_level, noise_covariance) -> tuple[Array, Array, float]:
     """Measurements with white noise, their operator, and the noise level."""
     Y = measurement_rows(prior, Y, operator)
     A = _matrix(prior, Y.shape[1], operator)
@@ -319,7 +349,7 @@ def _white_problem(prior, Y, operator, noise_level, noise_covariance):
     return noise.whiten(Y), noise.whitened_matrix(A), noise.level
 
 
-def measurement_rows(prior, Y, operator):
+def measurement_rows(prior: Any, Y: ArrayLike, operator: Any) -> Array:
     """Measurements of shape (n_samples, n_measurements); (n_samples,) is one for each signal."""
     check_has(prior, "prior", "n_features")
     refuse_complex_data(Y, "Y")

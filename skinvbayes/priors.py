@@ -5,6 +5,7 @@ posterior means, MAP estimates and posterior covariances from it.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.linalg import cho_solve, cholesky
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
@@ -15,6 +16,7 @@ from sklearn.utils.validation import check_array
 from .numerics.checks import check_count
 from .numerics.modes import OwnModes, own_modes
 from .numerics.sklearn_compat import check_sample_weight
+from .numerics.types import Array, RandomState
 
 __all__ = [
     "EmpiricalPrior",
@@ -52,8 +54,8 @@ class GaussianMixturePrior(OwnModes):
     """
 
     @own_modes()
-    def __init__(self, means, covariances, weights=None):
-        self.means = check_array(means, dtype=np.float64, copy=True, input_name="means")
+    def __init__(self, means: ArrayLike, covariances: ArrayLike, weights: ArrayLike | None = None):
+        self.means: Array = check_array(means, dtype=np.float64, copy=True, input_name="means")
         n_components, n_features = self.means.shape
         self.covariances = _as_covariances(covariances, n_components, n_features)
         weights = np.ones(n_components) if weights is None else np.asarray(weights, float)
@@ -67,11 +69,11 @@ class GaussianMixturePrior(OwnModes):
         self._cholesky = np.array([cholesky(c, lower=True) for c in self.covariances])
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of coordinates of a signal."""
         return self.means.shape[1]
 
-    def sample(self, n_samples, random_state=None):
+    def sample(self, n_samples: int, random_state: RandomState = None) -> Array:
         """Draw signals.
 
         Parameters
@@ -91,7 +93,7 @@ class GaussianMixturePrior(OwnModes):
         white = rng.standard_normal((n_samples, self.n_features))
         return self.means[component] + np.einsum("nij,nj->ni", self._cholesky[component], white)
 
-    def log_density(self, X):
+    def log_density(self, X: ArrayLike) -> Array:
         """Logarithm of the density at each signal.
 
         Parameters
@@ -107,7 +109,7 @@ class GaussianMixturePrior(OwnModes):
         with np.errstate(under="ignore"):  # weights may be too small for a number
             return logsumexp(self._joint_log_density(X)[0], axis=1)
 
-    def score(self, X):
+    def score(self, X: ArrayLike) -> Array:
         """Gradient of the log density, ``∇log p(x)``.
 
         Parameters
@@ -124,7 +126,7 @@ class GaussianMixturePrior(OwnModes):
         with np.errstate(under="ignore"):  # weights may be too small for a number
             return np.einsum("nk,nkd->nd", softmax(joint, axis=1), pull)
 
-    def hessian(self, X):
+    def hessian(self, X: ArrayLike) -> Array:
         """Second derivative of the log density.
 
         Parameters
@@ -182,15 +184,15 @@ class EmpiricalPrior(OwnModes):
     """
 
     @own_modes()
-    def __init__(self, X):
+    def __init__(self, X: ArrayLike):
         self.samples = check_array(X, dtype=np.float64, copy=True, input_name="X")
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of coordinates of a signal."""
         return self.samples.shape[1]
 
-    def sample(self, n_samples, random_state=None):
+    def sample(self, n_samples: int, random_state: RandomState = None) -> Array:
         """Draw signals with replacement.
 
         Parameters
@@ -236,21 +238,21 @@ class KernelDensityPrior(OwnModes):
     """
 
     @own_modes()
-    def __init__(self, X, bandwidth="scott"):
+    def __init__(self, X: ArrayLike, bandwidth: float | str = "scott"):
         self.samples = check_array(X, dtype=np.float64, copy=True, input_name="X")
         self.density = KernelDensity(bandwidth=bandwidth).fit(self.samples)
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of coordinates of a signal."""
         return self.samples.shape[1]
 
     @property
-    def bandwidth(self):
+    def bandwidth(self) -> float:
         """Standard deviation of the kernel."""
         return float(self.density.bandwidth_)
 
-    def sample(self, n_samples, random_state=None):
+    def sample(self, n_samples: int, random_state: RandomState = None) -> Array:
         """Draw signals.
 
         Parameters
@@ -268,7 +270,7 @@ class KernelDensityPrior(OwnModes):
         n_samples = check_count(n_samples, "n_samples")
         return self.density.sample(n_samples, random_state=random_state)
 
-    def log_density(self, X):
+    def log_density(self, X: ArrayLike) -> Array:
         """Logarithm of the density at each signal, in nats.
 
         Parameters
@@ -284,7 +286,7 @@ class KernelDensityPrior(OwnModes):
         with np.errstate(under="ignore"):  # weights may be too small for a number
             return self.density.score_samples(_check_signals(X, self.n_features))
 
-    def score(self, X):
+    def score(self, X: ArrayLike) -> Array:
         """Gradient of the log density: the mean shift over the squared bandwidth.
 
         Parameters
@@ -315,7 +317,7 @@ class KernelDensityPrior(OwnModes):
 
 
 @own_modes()
-def principal_axes(X, weight=None):
+def principal_axes(X: ArrayLike, weight: ArrayLike | None = None) -> tuple[Array, Array]:
     """Variances and principal axes of signals, the largest variance last.
 
     Of more than 2,000 signals with more than 2,000 features, every k-th signal is used.

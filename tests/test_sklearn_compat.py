@@ -19,11 +19,14 @@ from skinvbayes.numerics import sklearn_substitutes as substitutes
 
 PACKAGE = Path(skinvbayes.__file__).parent
 MODULES = sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "numerics" / "sklearn_compat.py"})
-METHODS = {"_validate_params", "_get_param_names", "_check_n_features", "_check_feature_names"}
+METHODS = {
+    *("_check_feature_names", "_check_n_features", "_get_param_names", "_validate_params"),
+    *("_kwargs", "_score", "_score_func", "_sign"),
+}
 
 
 def private_names(tree):
-    """Private names of scikit-learn that a module imports, and private methods that it calls."""
+    """Private names of scikit-learn that a module imports, calls or overrides."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sklearn"):
             names = [*node.module.split("."), *(alias.name for alias in node.names)]
@@ -31,8 +34,8 @@ def private_names(tree):
         elif isinstance(node, ast.Import):
             parts = [part for alias in node.names for part in alias.name.split(".")]
             yield from (part for part in parts if parts[0] == "sklearn" and part.startswith("_"))
-        elif isinstance(node, ast.Attribute):
-            name = node.attr
+        elif isinstance(node, (ast.Attribute, ast.FunctionDef)):
+            name = node.name if isinstance(node, ast.FunctionDef) else node.attr
             yield from [name] if name in METHODS or name.startswith("_skl") else []
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skops.io as sio
+import torch
 from skops.io.exceptions import UntrustedTypesFoundException
 
 import skinvbayes
 from skinvbayes import ApproximationINN, DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.networks.image_filters import first_filters
 
 PACKAGE = Path(skinvbayes.__file__).parent
 A = np.array([[1.0, 0.3], [0.0, 0.7], [0.5, 0.5]])
@@ -20,7 +22,7 @@ A = np.array([[1.0, 0.3], [0.0, 0.7], [0.5, 0.5]])
 
 @pytest.fixture(scope="module")
 def states():
-    """States of estimators with the two kinds of networks, and of one that has an operator."""
+    """States of estimators with all kinds of networks, and of one that has an operator."""
     X = np.random.RandomState(0).standard_normal((60, 2))
     Y = X @ A.T + 0.1 * np.random.RandomState(1).standard_normal((60, 3))
     options = {"max_iter": 2, "random_state": 0}
@@ -29,6 +31,10 @@ def states():
         "explicit": ReconstructionINN(**options).fit(X, X + 0.1 * Y[:, :2]),
         "mlp": ApproximationINN(residual="mlp", **options).fit(X, X),
     }
+    images = np.random.RandomState(2).standard_normal((20, 36))
+    filters = {"residual": "conv", "image_shape": (6, 6), "kernel_size": 3, "operator": np.eye(36)}
+    noisy = images + 0.1 * np.random.RandomState(3).standard_normal(images.shape)
+    fitted["conv"] = DivergenceRegularizedINN(**filters, **options).fit(images, noisy)
     return {name: (type(one), one.__getstate__()) for name, one in fitted.items()}
 
 
@@ -50,6 +56,9 @@ def load(cls, state):
 # ------------------------------------------------------------------------------------------- sizes
 
 
+FILTERS = {"image_shape": (6, 6), "kernel_size": 3, "dilations": (1,)}
+
+
 @pytest.mark.parametrize(
     ("name", "key", "value"),
     [
@@ -61,6 +70,12 @@ def load(cls, state):
         ("explicit", "block_options", {"n_pieces": 32, "n_subtracted": 10**12}),
         ("mlp", "hidden_layer_sizes", (1000, 1000)),
         ("mlp", "hidden_layer_sizes", (10**7, 10**7)),
+        ("conv", "hidden_layer_sizes", (70,)),
+        ("conv", "hidden_layer_sizes", (np.int64(2**62),)),
+        ("conv", "block_options", FILTERS | {"kernel_size": 31}),
+        ("conv", "block_options", FILTERS | {"kernel_size": np.int64(2**33)}),
+        ("conv", "block_options", FILTERS | {"dilations": (1, 2**40)}),
+        ("conv", "block_options", FILTERS | {"image_shape": (2**20, 2**20)}),
     ],
 )
 def test_huge_sizes_are_refused_before_memory_is_taken(name, key, value, states):
@@ -70,6 +85,14 @@ def test_huge_sizes_are_refused_before_memory_is_taken(name, key, value, states)
     with pytest.raises(ValueError, match="does not fit its configuration"):
         load(cls, huge)
     assert time.monotonic() - start < 1
+
+
+def test_first_filters_are_made_from_few_waves(monkeypatch):
+    """All products of 181 waves would have 10⁹ numbers; a stranger may declare such filters."""
+    outer, made = torch.outer, []
+    monkeypatch.setattr(torch, "outer", lambda *waves: made.append(1) or outer(*waves))
+    filters, _ = first_filters(4, (181, 181), torch.Generator())
+    assert filters.shape == (4, 181, 181) and len(made) <= 8
 
 
 # ------------------------------------------------------------------------------------------ shapes

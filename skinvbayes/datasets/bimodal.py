@@ -1,14 +1,17 @@
 """Two modes in the plane."""
 
-from sklearn.utils import check_random_state
+from typing import Any
 
+from sklearn.utils import Bunch, check_random_state
+
+from ..numerics.types import RandomState
 from ..priors import GaussianMixturePrior
 from .pairs import forward_of, make_problem
 
 __all__ = ["bimodal_prior", "make_bimodal"]
 
 
-def bimodal_prior():
+def bimodal_prior() -> GaussianMixturePrior:
     """Two Gaussians in the plane: weights ½, means ±(1, ½), standard deviation 0.4.
 
     Examples
@@ -20,7 +23,13 @@ def bimodal_prior():
     return GaussianMixturePrior([[1.0, 0.5], [-1.0, -0.5]], 0.4**2)
 
 
-def make_bimodal(n_samples=4000, *, operator=None, noise_level=0.15, random_state=None):
+def make_bimodal(
+    n_samples: int = 4000,
+    *,
+    operator: Any = None,
+    noise_level: float = 0.15,
+    random_state: RandomState = None,
+) -> Bunch:
     """The two-dimensional problem with two modes, whose Bayesian estimators are known.
 
     Parameters
@@ -56,5 +65,5 @@ def make_bimodal(n_samples=4000, *, operator=None, noise_level=0.15, random_stat
         rng,
         operator=operator,
         prior=prior,
-        DESCR="Simulated: " + bimodal_prior.__doc__.splitlines()[0],
+        DESCR="Simulated: " + str(bimodal_prior.__doc__).splitlines()[0],
     )

@@ -3,8 +3,9 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 
+from ..numerics.types import RandomState
 from .pairs import forward_of, make_problem, train_and_test
 
 __all__ = ["load_deblurring_digits"]
@@ -12,7 +13,7 @@ __all__ = ["load_deblurring_digits"]
 _N_TRAIN = 1400
 
 
-def load_deblurring_digits(*, noise_level=0.15, random_state=0):
+def load_deblurring_digits(*, noise_level: float = 0.15, random_state: RandomState = 0) -> Bunch:
     """Blurred, noisy handwritten digits of 8×8 pixels: 1,400 to train, 397 to test.
 
     Parameters
@@ -41,7 +42,7 @@ def load_deblurring_digits(*, noise_level=0.15, random_state=0):
     operator = np.array(blurred).T
     operator /= np.linalg.norm(operator, 2)
     return make_problem(
-        train_and_test(X[:_N_TRAIN], X[_N_TRAIN:], forward_of(operator)),
+        train_and_test((X[:_N_TRAIN], X[_N_TRAIN:]), forward_of(operator)),
         noise_level,
         check_random_state(random_state),
         operator=operator,

@@ -6,8 +6,9 @@ from math import prod
 import numpy as np
 from scipy.sparse import diags_array, identity, kronsum
 from scipy.sparse.linalg import LinearOperator, splu
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 
+from ..numerics.types import RandomState
 from .pairs import check_integer, check_number, make_linear_problem
 from .profiles import random_profiles
 
@@ -17,8 +18,14 @@ _LONGEST = 1e6  # time in L²/κ, when the mean temperature has long been everyw
 
 
 def make_backward_heat(
-    n_train=2000, n_test=200, *, shape=(64,), time=2e-3, noise_level=0.02, random_state=0
-):
+    n_train: int = 2000,
+    n_test: int = 200,
+    *,
+    shape: tuple[int, ...] = (64,),
+    time: float = 2e-3,
+    noise_level: float = 0.02,
+    random_state: RandomState = 0,
+) -> Bunch:
     """The temperature of an insulated rod or plate, from its temperature at a later time.
 
     Parameters
@@ -82,7 +89,7 @@ class HeatFlow(LinearOperator):
         Number n of time steps.
     """
 
-    def __init__(self, grid_shape, time, n_steps=10):
+    def __init__(self, grid_shape, time: float, n_steps=10):
         self.grid_shape = tuple(grid_shape)
         self.time = time
         self.n_steps = n_steps

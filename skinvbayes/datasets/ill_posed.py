@@ -1,10 +1,12 @@
 """Classical ill-posed problems: integral equations of the first kind on an interval."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 
+from ..numerics.types import Array, RandomState
 from ..priors import GaussianMixturePrior
 from .kernels import KERNELS, integral_operator
 from .pairs import check_integer, check_number, check_option, make_linear_problem
@@ -17,15 +19,15 @@ _N_JUMPS = range(1, 7)  # of piecewise constant signals, equally probable
 
 
 def make_ill_posed(
-    kind,
-    n_train=2000,
-    n_test=200,
+    kind: str,
+    n_train: int = 2000,
+    n_test: int = 200,
     *,
-    prior="smooth",
-    n_features=64,
-    relative_noise=0.01,
-    random_state=0,
-):
+    prior: Any = "smooth",
+    n_features: int = 64,
+    relative_noise: float = 0.01,
+    random_state: RandomState = 0,
+) -> Bunch:
     """A classical ill-posed problem: a signal on an interval, from its integrals with a kernel.
 
     Parameters
@@ -100,7 +102,7 @@ class SmoothSignals:
         self.prior = GaussianMixturePrior(np.zeros((len(covariances), len(centres))), covariances)
         self.covariance = covariances.mean(axis=0)
 
-    def sample(self, n_samples, random_state):
+    def sample(self, n_samples: int, random_state: np.random.RandomState) -> Array:
         return self.prior.sample(n_samples, random_state)
 
 
@@ -116,7 +118,7 @@ class PiecewiseConstantSignals:
         distance = np.abs(centres[:, None] - centres)
         self.covariance = np.mean([(1 - distance) ** n for n in _N_JUMPS], axis=0)
 
-    def sample(self, n_samples, random_state):
+    def sample(self, n_samples: int, random_state: np.random.RandomState) -> Array:
         n_jumps = random_state.choice(_N_JUMPS, n_samples)
         places = random_state.uniform(size=(n_samples, max(_N_JUMPS)))
         heights = random_state.standard_normal((n_samples, max(_N_JUMPS) + 1))

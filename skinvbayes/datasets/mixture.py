@@ -1,10 +1,12 @@
 """Random mixtures of Gaussians, whose Bayesian estimators are known."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 
+from ..numerics.types import RandomState
 from ..priors import GaussianMixturePrior
 from .pairs import check_integer, check_number, check_option, make_linear_problem
 
@@ -14,14 +16,14 @@ _CONDITION = 100
 
 
 def make_mixture(
-    n_train=4000,
-    n_test=1000,
+    n_train: int = 4000,
+    n_test: int = 1000,
     *,
-    n_features=2,
-    operator="identity",
-    relative_noise=0.25,
-    random_state=0,
-):
+    n_features: int = 2,
+    operator: Any = "identity",
+    relative_noise: float = 0.25,
+    random_state: RandomState = 0,
+) -> Bunch:
     """Signals from a random mixture of Gaussians with full covariances, seen through an operator.
 
     The mixture has three to five components: weights from a Dirichlet distribution of
@@ -74,7 +76,7 @@ def make_mixture(
     )
 
 
-def random_mixture(n_features, rng):
+def random_mixture(n_features: int, rng):
     """A mixture of three to five Gaussians as :func:`make_mixture` describes it."""
     n_components = rng.randint(3, 6)
     weights = rng.dirichlet(np.full(n_components, 5.0))

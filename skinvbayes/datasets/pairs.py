@@ -64,12 +64,13 @@ def make_linear_problem(sample, n_train, n_test, rng, /, *, operator, noise_leve
 
     Signals are drawn with ``sample(n_samples)``.
     """
-    samples = train_and_test(*draw_signals(sample, n_train, n_test), forward_of(operator))
+    samples = train_and_test(draw_signals(sample, n_train, n_test), forward_of(operator))
     return make_problem(samples, noise_level, rng, operator=operator, **contents)
 
 
-def train_and_test(X_train, X_test, forward, forward_test=None):
-    """The ``samples`` of :func:`make_problem` for pairs to train and pairs to test."""
+def train_and_test(signals, forward, forward_test=None):
+    """The ``samples`` of :func:`make_problem` for signals to train and signals to test."""
+    X_train, X_test = signals
     return {"_train": (X_train, forward), "_test": (X_test, forward_test or forward)}
 
 

@@ -8,6 +8,7 @@ from scipy.sparse import eye_array
 from sklearn.datasets import load_sample_image
 from sklearn.utils import Bunch, check_random_state
 
+from ..numerics.types import RandomState
 from .blur import GaussianBlur
 from .pairs import check_integer, check_number, forward_of, make_problem, train_and_test
 
@@ -24,8 +25,14 @@ _DESCRIPTION = (
 
 
 def load_photos(
-    *, noise_level=25 / 255, blur=0.0, patch_size=32, n_patches=4000, test_size=256, random_state=0
-):
+    *,
+    noise_level: float = 25 / 255,
+    blur: float = 0.0,
+    patch_size: int = 32,
+    n_patches: int = 4000,
+    test_size: int = 256,
+    random_state: RandomState = 0,
+) -> Bunch:
     """Denoising or deblurring of grey photos: patches of six to train, five others to test.
 
     The photos come with scikit-image: ``pip install "skinvbayes[images]"``.
@@ -73,7 +80,7 @@ def load_photos(
     operator, operator_test = (_blurring(2 * (size,), blur) for size in (patch_size, test_size))
     signals = X_train, photos_test.reshape(len(_TEST), -1)
     return make_problem(
-        train_and_test(*signals, forward_of(operator), forward_of(operator_test)),
+        train_and_test(signals, forward_of(operator), forward_of(operator_test)),
         *(noise_level, rng),
         operator=operator,
         operator_test=operator_test,

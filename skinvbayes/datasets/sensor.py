@@ -3,8 +3,9 @@
 from functools import partial
 
 import numpy as np
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 
+from ..numerics.types import RandomState
 from ..operators import NonlinearOperator
 from .blur import GaussianBlur
 from .pairs import (
@@ -27,15 +28,15 @@ _DESCRIPTION = (
 
 
 def make_saturating_sensor(
-    n_train=2000,
-    n_test=200,
+    n_train: int = 2000,
+    n_test: int = 200,
     *,
-    n_pixels=64,
-    blur=0.6,
-    saturation=0.5,
-    noise_level=0.02,
-    random_state=0,
-):
+    n_pixels: int = 64,
+    blur: float = 0.6,
+    saturation: float = 0.5,
+    noise_level: float = 0.02,
+    random_state: RandomState = 0,
+) -> Bunch:
     """Light on a line of pixels, measured by a saturating sensor: a nonlinear problem.
 
     The optics blur the light, the pixels respond, and crosstalk between neighbours blurs their
@@ -79,8 +80,9 @@ def make_saturating_sensor(
     rng = check_random_state(random_state)
     sample = partial(random_profiles, shape=(n_pixels,), rng=rng)
     return make_problem(
-        train_and_test(*draw_signals(sample, n_train, n_test), forward),
-        *(noise_level, rng),
+        train_and_test(draw_signals(sample, n_train, n_test), forward),
+        noise_level,
+        rng,
         operator=None,
         forward=forward,
         image_shape=(n_pixels,),

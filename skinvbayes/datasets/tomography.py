@@ -5,8 +5,9 @@ from itertools import product
 
 import numpy as np
 from scipy.sparse import coo_array
-from sklearn.utils import check_random_state
+from sklearn.utils import Bunch, check_random_state
 
+from ..numerics.types import RandomState
 from ..operators import as_operator
 from .pairs import check_integer, draw_signals, forward_of, make_problem, train_and_test
 
@@ -22,8 +23,14 @@ _ELLIPSES = np.transpose([_BODY] + 6 * [_DETAIL])
 
 
 def make_tomography(
-    n_train=2000, n_test=100, *, image_size=64, n_angles=30, noise_level=0.01, random_state=0
-):
+    n_train: int = 2000,
+    n_test: int = 100,
+    *,
+    image_size: int = 64,
+    n_angles: int = 30,
+    noise_level: float = 0.01,
+    random_state: RandomState = 0,
+) -> Bunch:
     """Random phantoms of ellipses, seen by parallel beams from a few angles.
 
     Parameters
@@ -70,8 +77,9 @@ def make_tomography(
     operator = radon / scale
     sample = partial(random_phantoms, image_size=image_size, rng=rng)
     return make_problem(
-        train_and_test(*draw_signals(sample, n_train, n_test), forward_of(operator)),
-        *(noise_level, rng),
+        train_and_test(draw_signals(sample, n_train, n_test), forward_of(operator)),
+        noise_level,
+        rng,
         operator=operator,
         scale=scale,
         angles=angles,
@@ -81,7 +89,7 @@ def make_tomography(
     )
 
 
-def radon_matrix(image_size, angles):
+def radon_matrix(image_size: int, angles):
     """Line integrals along parallel beams, with the image interpolated linearly along each.
 
     Parameters
@@ -114,7 +122,7 @@ def radon_matrix(image_size, angles):
     return coo_array((weights, (rays, pixels)), (image_size * len(angles), image_size**2)).tocsr()
 
 
-def random_phantoms(n_samples, image_size, rng):
+def random_phantoms(n_samples: int, image_size: int, rng):
     """A large random ellipse with six small ones of more or less intensity, inside the disc.
 
     Parameters

@@ -1,8 +1,12 @@
 """The identities on which the theory rests, checked for a prior in closed form."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..numerics.modes import own_modes
+from ..numerics.types import Array
 from ..operators import as_operator
 from ..oracles import measurement_distribution, measurement_rows, posterior, posterior_mean
 
@@ -10,7 +14,7 @@ __all__ = ["sufficiency_gap", "tweedie_gap"]
 
 
 @own_modes()
-def tweedie_gap(prior, Y, *, operator=None, noise_level):
+def tweedie_gap(prior: Any, Y: ArrayLike, *, operator: Any = None, noise_level: float) -> Array:
     """The residual of Tweedie's formula, ``‖A E[x|y] − y − δ² ∇log p(y)‖``.
 
     Both sides are computed in closed form, so that the residual is a rounding error.
@@ -55,7 +59,7 @@ def tweedie_gap(prior, Y, *, operator=None, noise_level):
 
 
 @own_modes()
-def sufficiency_gap(prior, Y, *, operator, noise_level):
+def sufficiency_gap(prior: Any, Y: ArrayLike, *, operator: Any, noise_level: float) -> Array:
     """The difference of ``p(x | y)`` and ``p(x | Aᵀ y)``, which are equal by Lemma 1 of the paper.
 
     z = Aᵀ y is a sufficient statistic: the normal equation loses no information on x. The posterior

@@ -1,14 +1,17 @@
 """How far a trained network is from the optimum of its loss."""
 
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..estimators.validation import check_measurements
 from ..inference.trained_map import TrainedMap
 from ..losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
 from ..numerics.checks import check_has
 from ..numerics.modes import own_modes
+from ..numerics.types import Array
 from ..oracles import posterior_mean
 from .fitted import forward_of, loss_of, signals_of, unknown_estimator, without_names
 
@@ -16,7 +19,7 @@ __all__ = ["optimal_prior_term", "pushforward_score", "score_error", "stationari
 
 
 @own_modes()
-def optimal_prior_term(estimator, X, prior):
+def optimal_prior_term(estimator: Any, X: ArrayLike, prior: Any) -> Array:
     """The term t(x) by which the loss's optimum φ(x) = G x − t(x) differs from the forward map.
 
     ============== =====================================================================
@@ -65,7 +68,7 @@ def optimal_prior_term(estimator, X, prior):
 
 
 @own_modes()
-def stationarity(estimator, Y, prior):
+def stationarity(estimator: Any, Y: ArrayLike, prior: Any) -> Array:
     """Relative residual of the first-order condition, ``‖G x̂ − z − t(x̂)‖ / ‖z‖``.
 
     At the reconstruction x̂ = φ⁻¹(z) the optimum of each loss satisfies ``G x̂ − z = t(x̂)``, with t
@@ -109,7 +112,7 @@ def stationarity(estimator, Y, prior):
 
 
 @own_modes()
-def pushforward_score(estimator, X, prior):
+def pushforward_score(estimator: Any, X: ArrayLike, prior: Any) -> Array:
     """Score ``∇log q`` of the density q of φ(X), at φ(x), by change of variables.
 
     ``log q(φ(x)) = log p(x) − log|det Dφ(x)|``, whose gradient is
@@ -148,7 +151,7 @@ def pushforward_score(estimator, X, prior):
 
 
 @own_modes()
-def score_error(estimator, X, prior):
+def score_error(estimator: Any, X: ArrayLike, prior: Any) -> float:
     """Relative L² error of the learned prior score, ``(Σ‖ŝ(x) − s(x)‖² / Σ‖s(x)‖²)^½``.
 
     ŝ is :meth:`DivergenceRegularizedINN.prior_score` and s the score of the prior. A value of 0.1

@@ -1,12 +1,15 @@
 """The forward map, recovered from a regularised network."""
 
 from functools import singledispatch
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..estimators.validation import check_pairs
 from ..losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
 from ..numerics.modes import own_modes
+from ..numerics.types import Array
 from .fitted import forward_of, loss_of, signals_of, unknown_estimator, without_names
 from .optimum import optimal_prior_term
 
@@ -14,7 +17,7 @@ __all__ = ["recovered_forward", "recovered_operator"]
 
 
 @own_modes()
-def recovered_forward(estimator, X, prior):
+def recovered_forward(estimator: Any, X: ArrayLike, prior: Any) -> Array:
     """The forward map with the prior's term taken out, ``φ(x) + t(x)``.
 
     At the optimum of each loss this is G x. Its distance from G x shows how accurately a
@@ -50,7 +53,7 @@ def recovered_forward(estimator, X, prior):
 
 
 @own_modes()
-def recovered_operator(estimator, X, Y):
+def recovered_operator(estimator: Any, X: ArrayLike, Y: ArrayLike) -> Array:
     """The matrix G of the forward map, recovered from the network without knowing the prior.
 
     By Stein's identity, ``E[∇log p(x) (x − x̄)ᵀ] = −I`` for every density p. At the optimum

@@ -1,5 +1,8 @@
 """The estimators' method for other measurements than those of the training."""
 
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 
 from ..numerics.modes import OwnModes
@@ -7,6 +10,9 @@ from ..training.fit import resized
 from .architecture import n_pixels, training_specification
 from .measurement_names import forget_measurement_names
 from .validation import check_ready
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["AdaptMethod"]
 
@@ -18,7 +24,14 @@ class AdaptMethod(OwnModes):
     the prior by itself, also ``_measuring(operator, noise_level, noise_covariance)``.
     """
 
-    def adapt(self, *, operator=None, noise_level=None, noise_covariance=None, image_shape=None):
+    def adapt(
+        self,
+        *,
+        operator: Any = None,
+        noise_level: ArrayLike | None = None,
+        noise_covariance: ArrayLike | None = None,
+        image_shape: tuple[int, ...] | None = None,
+    ) -> "Self":
         """The same prior for other measurements; nothing is trained.
 
         Only the divergence loss learns the prior by itself. The map for the operator A and the
@@ -68,7 +81,7 @@ class AdaptMethod(OwnModes):
         noise = {"noise_level": noise_level, "noise_covariance": noise_covariance}
         given = noise | {"operator": operator, "image_shape": image_shape}
         given = {name: value for name, value in given.items() if value is not None}
-        other = self
+        other: Any = self
         if image_shape is not None:
             other, operator = self._at_image_shape(image_shape, operator), None
         if image_shape is None or given.keys() & noise.keys():

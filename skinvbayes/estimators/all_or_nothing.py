@@ -1,11 +1,14 @@
 """Methods that leave an estimator as it was where they fail."""
 
 import functools
+from typing import cast
+
+from ..numerics.types import Method
 
 __all__ = ["all_or_nothing"]
 
 
-def all_or_nothing(method):
+def all_or_nothing(method: Method) -> Method:
     """Decorate ``fit`` or ``partial_fit``: if it raises, all attributes are what they were.
 
     What the method trains has to be new objects, or copies of those that the attributes hold.
@@ -47,4 +50,4 @@ def all_or_nothing(method):
             vars(self).update(before)
             raise
 
-    return safely
+    return cast(Method, safely)

@@ -1,16 +1,22 @@
 """The base of the estimators: scikit-learn's contract around a trained network."""
 
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 
 from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
+from ..networks.block import ResidualBlock
 from ..numerics.checks import check_flag
 from ..numerics.modes import OwnModes, own_modes
 from ..numerics.progress import reporting
 from ..numerics.sklearn_compat import CallbackSupportMixin, with_callbacks
 from ..numerics.threads import single_thread
+from ..numerics.types import Array, Auto, RandomState
 from ..training.fit import fit
 from ..training.passes import partial_fit
 from ..training.progress import FitTask
@@ -33,6 +39,9 @@ from .validation import (
     check_ready,
     training_pairs,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["BaseINN"]
 
@@ -84,29 +93,29 @@ class BaseINN(
     def __init__(
         self,
         *,
-        operator=None,
-        noise_level="auto",
-        noise_covariance=None,
-        prior_bandwidth="auto",
-        residual="gradient",
-        n_blocks=1,
-        hidden_layer_sizes="auto",
-        n_pieces="auto",
-        image_shape=None,
-        kernel_size=7,
-        lipschitz=0.999,
-        solver="auto",
-        max_iter=200,
-        tol=1e-5,
-        batch_size="auto",
-        learning_rate_init="auto",
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        device="cpu",
-        random_state=None,
-        verbose=False,
+        operator: Any = None,
+        noise_level: ArrayLike | Auto = "auto",
+        noise_covariance: ArrayLike | None = None,
+        prior_bandwidth: float | Auto = "auto",
+        residual: str | type[ResidualBlock] = "gradient",
+        n_blocks: int = 1,
+        hidden_layer_sizes: int | tuple[int, ...] | Auto = "auto",
+        n_pieces: int | Auto = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        kernel_size: int = 7,
+        lipschitz: float = 0.999,
+        solver: str = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-5,
+        batch_size: int | Auto = "auto",
+        learning_rate_init: float | Auto = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        device: str | torch.device = "cpu",
+        random_state: RandomState = None,
+        verbose: bool | int = False,
     ):
         self.operator = operator
         self.noise_level = noise_level
@@ -149,15 +158,15 @@ class BaseINN(
     @with_callbacks
     def fit(
         self,
-        X,
-        y=None,
-        sample_weight=None,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-        groups=None,
-    ):
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        sample_weight_val: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> "Self":
         """Learn the forward map and the reconstruction from pairs.
 
         Signals are enough where operator and noise are given: measurements are then drawn.
@@ -209,7 +218,9 @@ class BaseINN(
         return self._fit(X, y, sample_weight, (X_val, y_val, sample_weight_val), groups)
 
     @all_or_nothing
-    def partial_fit(self, X, y=None, sample_weight=None):
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> "Self":
         """Continue training with one pass of Adam over new pairs.
 
         The step size of the k-th pass is ``learning_rate_init / √k``, where ``fit`` counts as
@@ -241,8 +252,12 @@ class BaseINN(
             trained = partial_fit(training_specification(self), pairs, previous=previous)
         return self._take(trained)
 
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[False] = False) -> Array: ...
+    @overload
+    def predict(self, X: ArrayLike, return_std: Literal[True]) -> tuple[Array, Array]: ...
     @chunkwise
-    def predict(self, X, return_std=False):
+    def predict(self, X: ArrayLike, return_std: bool = False) -> Array | tuple[Array, Array]:
         """Reconstruct signals from measurements: ``φ⁻¹(Aᵀ y)``, or ``φ⁻¹(y)`` without an operator.
 
         Parameters

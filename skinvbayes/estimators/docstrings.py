@@ -1,16 +1,19 @@
 """What the docstrings of the four estimators share."""
 
 from inspect import cleandoc
+from typing import Any, TypeVar
 
 __all__ = ["documented"]
 
+Estimator = TypeVar("Estimator", bound=type[Any])
 
-def documented(cls):
+
+def documented(cls: Estimator) -> Estimator:
     """Replace ``{parameters}`` in the docstring of an estimator by the shared sections."""
     epsilon = _EPSILON if "epsilon" in cls._parameter_constraints else ""
     epsilon += _METRIC if "metric" in cls._parameter_constraints else ""
     sections = _SECTIONS.strip().replace("{epsilon}", epsilon)
-    cls.__doc__ = cleandoc(cls.__doc__).replace("{parameters}", sections)
+    cls.__doc__ = cleandoc(cls.__doc__ or "").replace("{parameters}", sections)
     return cls
 
 

@@ -5,10 +5,12 @@ import sys
 import warnings
 from functools import wraps
 from inspect import signature
+from typing import cast
 
 import numpy as np
 
 from ..numerics.modes import own_modes
+from ..numerics.types import Method
 
 __all__ = ["chunkwise", "is_lazy", "row_of_zeros", "whole_rows"]
 
@@ -19,7 +21,7 @@ def is_lazy(rows):
     return dask is not None and dask.is_dask_collection(rows)
 
 
-def chunkwise(method):
+def chunkwise(method: Method) -> Method:
     """Let a method of rows also take a dask array; it then returns dask arrays.
 
     The method runs once for each chunk of rows, when the result is computed. Before that it runs
@@ -50,7 +52,7 @@ def chunkwise(method):
         options = {name: value for name, value in options.items() if name != rows_name}
         return _over_chunks(task, self, whole_rows(rows), args[1:], options)
 
-    return method_of_rows
+    return cast(Method, method_of_rows)
 
 
 def whole_rows(rows):

@@ -1,10 +1,12 @@
 """The methods that evaluate the trained map in the space of signals, and its inverse."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import TransformerMixin
 
 from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
+from ..numerics.types import Array
 from .lazy import chunkwise
 from .validation import check_signals, check_targets
 
@@ -14,7 +16,7 @@ __all__ = ["MapMethods"]
 class MapMethods(TransformerMixin, OwnModes):
     """The trained map φ for estimators; needs their ``_map()`` and ``_z_map()``."""
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Array:
         """The learned forward map φ: signals to z-space (y-space without an operator).
 
         Parameters
@@ -32,7 +34,7 @@ class MapMethods(TransformerMixin, OwnModes):
             return self._z_map().forward(X)
 
     @chunkwise
-    def jacobian(self, X):
+    def jacobian(self, X: ArrayLike) -> Array:
         """The Jacobian Dφ of :meth:`transform`.
 
         Parameters
@@ -51,7 +53,7 @@ class MapMethods(TransformerMixin, OwnModes):
             return self._z_map().jacobian(X)
 
     @chunkwise
-    def prior_term(self, X):
+    def prior_term(self, X: ArrayLike) -> Array:
         """What training has added to the forward map, ``G x − φ(x)``.
 
         G is the forward map of z, ``AᵀA``; without an operator, the least-squares fit of y to x.
@@ -75,7 +77,7 @@ class MapMethods(TransformerMixin, OwnModes):
         return (self.problem_.forward_targets(double) - image).astype(X.dtype)
 
     @chunkwise
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: ArrayLike) -> Array:
         """The inverse φ⁻¹ of :meth:`transform`.
 
         Parameters

@@ -3,8 +3,11 @@
 import copy
 import numbers
 from dataclasses import replace
+from typing import Any, Literal, overload
 
 import numpy as np
+import torch
+from numpy.typing import ArrayLike
 
 from ..inference.adapted import AdaptedMap, AdaptedNetwork
 from ..inference.missing import MissingMap
@@ -13,11 +16,14 @@ from ..losses import (
     DivergenceLoss,
     EuclideanLogDetLoss,
     LogDetLoss,
+    Loss,
     NaturalLogDetLoss,
     ReconstructionLoss,
 )
+from ..networks.block import ResidualBlock
 from ..noise.model import NoiseModel
 from ..numerics.sklearn_compat import StrOptions
+from ..numerics.types import Array, Auto, RandomState
 from .base import BaseINN
 from .docstrings import documented
 from .lazy import chunkwise
@@ -112,32 +118,32 @@ class LogDetRegularizedINN(BaseRegularizedINN):
 
     def __init__(
         self,
-        epsilon="auto",
+        epsilon: float | Auto = "auto",
         *,
-        metric="auto",
-        operator=None,
-        noise_level="auto",
-        noise_covariance=None,
-        prior_bandwidth="auto",
-        residual="gradient",
-        n_blocks=1,
-        hidden_layer_sizes="auto",
-        n_pieces="auto",
-        image_shape=None,
-        kernel_size=7,
-        lipschitz=0.999,
-        solver="auto",
-        max_iter=200,
-        tol=1e-5,
-        batch_size="auto",
-        learning_rate_init="auto",
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        device="cpu",
-        random_state=None,
-        verbose=False,
+        metric: str = "auto",
+        operator: Any = None,
+        noise_level: ArrayLike | Auto = "auto",
+        noise_covariance: ArrayLike | None = None,
+        prior_bandwidth: float | Auto = "auto",
+        residual: str | type[ResidualBlock] = "gradient",
+        n_blocks: int = 1,
+        hidden_layer_sizes: int | tuple[int, ...] | Auto = "auto",
+        n_pieces: int | Auto = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        kernel_size: int = 7,
+        lipschitz: float = 0.999,
+        solver: str = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-5,
+        batch_size: int | Auto = "auto",
+        learning_rate_init: float | Auto = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        device: str | torch.device = "cpu",
+        random_state: RandomState = None,
+        verbose: bool | int = False,
     ):
         super().__init__(
             epsilon,
@@ -168,7 +174,7 @@ class LogDetRegularizedINN(BaseRegularizedINN):
         self.metric = metric
 
     @property
-    def loss(self):
+    def loss(self) -> type[Loss]:  # type: ignore[override]  # it depends on a parameter here
         """The loss of this metric."""
         return _LOGDET_LOSSES[self.metric]
 
@@ -209,8 +215,18 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
     _origin = None  # problem and epsilon of the training, of estimators that were adapted
     _reads_missing = True
 
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[False] = False, noise_level: float | None = None
+    ) -> Array: ...
+    @overload
+    def predict(
+        self, X: ArrayLike, return_std: Literal[True], noise_level: float | None = None
+    ) -> tuple[Array, Array]: ...
     @chunkwise
-    def predict(self, X, return_std=False, noise_level=None):
+    def predict(
+        self, X: ArrayLike, return_std: bool = False, noise_level: float | None = None
+    ) -> Array | tuple[Array, Array]:
         """Reconstruct signals from measurements: the MAP estimate, also for another noise level.
 
         The map for another noise level δ is ``G x + δ²/ε (φ(x) − G x)``; nothing is trained again.
@@ -253,7 +269,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         return self._predict(X, return_std, noise_level)
 
     @chunkwise
-    def prior_score(self, X):
+    def prior_score(self, X: ArrayLike) -> Array:
         """The learned score of the prior, ``∇log p(x) = (E[z|x] − φ(x)) / ε``.
 
         Parameters

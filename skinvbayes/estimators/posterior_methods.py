@@ -1,9 +1,15 @@
 """The estimators' methods that say how sure a reconstruction is."""
 
-from ..inference.posterior import N_PROBES
+from collections.abc import Callable
+from typing import Literal, overload
+
+from numpy.typing import ArrayLike
+
+from ..inference.posterior import N_PROBES, Posterior
 from ..numerics.checks import check_flag
 from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
+from ..numerics.types import Array, RandomState
 from .lazy import chunkwise
 
 __all__ = ["PosteriorMethods"]
@@ -15,8 +21,10 @@ class PosteriorMethods(OwnModes):
     The class that inherits them defines ``_posterior(Y, noise_level)``, which gives a Posterior.
     """
 
+    _posterior: Callable[..., Posterior]
+
     @chunkwise
-    def posterior_covariance(self, Y, *, noise_level=None):
+    def posterior_covariance(self, Y: ArrayLike, *, noise_level: float | None = None) -> Array:
         """Covariance of the reconstruction's error given the measurement.
 
         It is ``δ² (Aᵀ Dφ(x̂))⁻¹`` in the original problem, with the estimated operator A, and
@@ -62,17 +70,39 @@ class PosteriorMethods(OwnModes):
         with reporting(self):
             return self._posterior(Y, noise_level).covariance()
 
+    @overload
+    def posterior_std(
+        self,
+        Y: ArrayLike,
+        *,
+        method: str = "auto",
+        n_probes: int = N_PROBES,
+        random_state: RandomState = None,
+        return_error: Literal[False] = False,
+        noise_level: float | None = None,
+    ) -> Array: ...
+    @overload
+    def posterior_std(
+        self,
+        Y: ArrayLike,
+        *,
+        method: str = "auto",
+        n_probes: int = N_PROBES,
+        random_state: RandomState = None,
+        return_error: Literal[True],
+        noise_level: float | None = None,
+    ) -> tuple[Array, Array]: ...
     @chunkwise
     def posterior_std(
         self,
-        Y,
+        Y: ArrayLike,
         *,
-        method="auto",
-        n_probes=N_PROBES,
-        random_state=None,
-        return_error=False,
-        noise_level=None,
-    ):
+        method: str = "auto",
+        n_probes: int = N_PROBES,
+        random_state: RandomState = None,
+        return_error: bool = False,
+        noise_level: float | None = None,
+    ) -> Array | tuple[Array, Array]:
         """Standard deviation of the reconstruction's error, coordinate by coordinate.
 
         The root of the diagonal of :meth:`posterior_covariance`. With "probing", the diagonal is
@@ -112,7 +142,9 @@ class PosteriorMethods(OwnModes):
         return (std, error) if check_flag(return_error, "return_error") else std
 
     @chunkwise
-    def posterior_interval(self, Y, coverage=0.9, *, noise_level=None):
+    def posterior_interval(
+        self, Y: ArrayLike, coverage: float = 0.9, *, noise_level: float | None = None
+    ) -> tuple[Array, Array]:
         """Intervals that hold each coordinate of the signal with a given probability.
 
         The reconstruction plus and minus a Gaussian quantile of :meth:`posterior_std`.
@@ -135,8 +167,14 @@ class PosteriorMethods(OwnModes):
             return self._posterior(Y, noise_level).interval(coverage)
 
     def sample_posterior(
-        self, Y, n_samples=1, *, random_state=None, method="auto", noise_level=None
-    ):
+        self,
+        Y: ArrayLike,
+        n_samples: int = 1,
+        *,
+        random_state: RandomState = None,
+        method: str = "auto",
+        noise_level: float | None = None,
+    ) -> Array:
         """Draw signals that could have led to the measurements, in the Gaussian approximation.
 
         Parameters

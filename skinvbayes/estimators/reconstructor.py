@@ -1,8 +1,10 @@
 """The usual direction, ``fit(Y, X).predict(Y)``."""
 
 import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn import get_config
 from sklearn.base import (
     BaseEstimator,
@@ -23,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..numerics.modes import own_modes
 from ..numerics.sklearn_compat import CallbackSupportMixin, with_callbacks
+from ..numerics.types import Array, RandomState
 from ..operators.real import refuse_complex_data
 from ..training.progress import FitTask
 from .all_or_nothing import all_or_nothing
@@ -36,6 +39,9 @@ from .r2 import variance_weighted_r2
 from .reconstructor_posterior import ReconstructorPosterior, inner_has
 from .validation import is_given
 from .wrapped import Wrapped, inner_estimator
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Reconstructor"]
 
@@ -105,7 +111,7 @@ class Reconstructor(
     __metadata_request__fit = dict.fromkeys(["sample_weight", "X_val", "y_val"], UNUSED)
     __metadata_request__partial_fit = {"sample_weight": UNUSED}
 
-    def __init__(self, estimator=None, *, random_state=None):
+    def __init__(self, estimator: Any = None, *, random_state: RandomState = None):
         self.estimator = estimator
         self.random_state = random_state
 
@@ -115,7 +121,7 @@ class Reconstructor(
         tags.input_tags.allow_nan = self._reads_missing
         return tags
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> Any:
         """Route the metadata of ``fit``, ``partial_fit`` and ``predict`` to the estimator.
 
         Returns
@@ -131,7 +137,16 @@ class Reconstructor(
 
     @all_or_nothing
     @with_callbacks
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, **fit_params):
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        X_val: ArrayLike | None = None,
+        y_val: ArrayLike | None = None,
+        **fit_params: Any,
+    ) -> "Self":
         """Learn to reconstruct.
 
         Parameters
@@ -169,7 +184,9 @@ class Reconstructor(
         return self
 
     @available_if(_estimator_has("partial_fit"))
-    def partial_fit(self, X, y, sample_weight=None, **fit_params):
+    def partial_fit(
+        self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None, **fit_params: Any
+    ) -> "Self":
         """Go on with one pass over new pairs, ``estimator_.partial_fit``.
 
         It is there where the estimator has it: pipelines and searches do not.
@@ -200,7 +217,7 @@ class Reconstructor(
         return self
 
     @chunkwise
-    def predict(self, X, **predict_params):
+    def predict(self, X: ArrayLike, **predict_params: Any) -> Array:
         """Reconstruct signals.
 
         Parameters
@@ -218,7 +235,7 @@ class Reconstructor(
         Y = self._check_measurements(X)
         return self._shaped(self._wrapped.predict(Y, **self._routed("predict", predict_params)))
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Variance-weighted R² of the reconstruction.
 
         With dask arrays it is computed at once, in one pass over the chunks.
@@ -240,7 +257,7 @@ class Reconstructor(
         return variance_weighted_r2(y, self.predict(X), sample_weight)
 
     @available_if(inner_has("adapt"))
-    def adapt(self, *, operator=None, **options):
+    def adapt(self, *, operator: Any = None, **options: Any) -> "Self":
         """The same prior for other measurements, ``adapt`` of the estimator; nothing is trained.
 
         Parameters
@@ -262,12 +279,12 @@ class Reconstructor(
         other.estimator_ = self._wrapped.adapt(operator=operator, **options)
         other.n_features_in_ = inner_estimator(other.estimator_).n_measurements_in_
         if operator is not None:
-            vars(other).pop("feature_names_in_", None)
+            other.__dict__.pop("feature_names_in_", None)
         return other
 
     @available_if(inner_has("transform"))
     @chunkwise
-    def forward(self, X):
+    def forward(self, X: ArrayLike) -> Array:
         """The learned forward map of signals, ``estimator_.transform``.
 
         Parameters

@@ -1,14 +1,19 @@
 """What a Reconstructor says of the uncertainty, in the units of the signals."""
 
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import ArrayLike
 from sklearn.utils.metaestimators import available_if
 
+from ..numerics.types import Array
 from .lazy import chunkwise
-from .wrapped import inner_estimator
+from .wrapped import Wrapped, inner_estimator
 
 __all__ = ["ReconstructorPosterior", "inner_has"]
 
 
-def inner_has(name):
+def inner_has(name: str):
     """A check that the estimator within a Reconstructor, a pipeline or a search has a method."""
     return lambda self: hasattr(inner_estimator(self._current), name)
 
@@ -21,9 +26,16 @@ class ReconstructorPosterior:
     ``_shaped(found)``.
     """
 
+    _check_measurements: Callable[[ArrayLike], Array]
+    _shaped: Callable[[Any], Any]
+
+    @property
+    def _wrapped(self) -> Wrapped:
+        raise NotImplementedError
+
     @available_if(inner_has("posterior_covariance"))
     @chunkwise
-    def posterior_covariance(self, X, **options):
+    def posterior_covariance(self, X: ArrayLike, **options: Any) -> Array:
         """Covariance of the error, in squared units of the signals.
 
         It is ``posterior_covariance`` of the estimator. If the steps of a pipeline before it have a
@@ -48,7 +60,7 @@ class ReconstructorPosterior:
 
     @available_if(inner_has("posterior_std"))
     @chunkwise
-    def posterior_std(self, X, **options):
+    def posterior_std(self, X: ArrayLike, **options: Any) -> Any:
         """Standard deviation of the error, coordinate by coordinate, in the units of the signals.
 
         Parameters
@@ -70,7 +82,9 @@ class ReconstructorPosterior:
 
     @available_if(inner_has("posterior_interval"))
     @chunkwise
-    def posterior_interval(self, X, coverage=0.9, **options):
+    def posterior_interval(
+        self, X: ArrayLike, coverage: float = 0.9, **options: Any
+    ) -> tuple[Array, Array]:
         """Intervals that hold each coordinate of the signal with a given probability.
 
         If the steps of a pipeline are not linear, quantiles of draws are their ends.
@@ -93,7 +107,7 @@ class ReconstructorPosterior:
         return self._shaped(self._wrapped.posterior_interval(Y, coverage, **options))
 
     @available_if(inner_has("sample_posterior"))
-    def sample_posterior(self, X, n_samples=1, **options):
+    def sample_posterior(self, X: ArrayLike, n_samples: int = 1, **options: Any) -> Array:
         """Signals that could have led to the measurements, in the Gaussian approximation.
 
         It is ``sample_posterior`` of the estimator, and the inverse of the steps before it.

@@ -1,8 +1,14 @@
 """The base of the estimators whose loss has a penalty."""
 
 import numbers
+from typing import Any
 
+import torch
+from numpy.typing import ArrayLike
+
+from ..networks.block import ResidualBlock
 from ..numerics.sklearn_compat import Interval, StrOptions
+from ..numerics.types import Auto, RandomState
 from .base import BaseINN
 
 __all__ = ["BaseRegularizedINN"]
@@ -40,31 +46,31 @@ class BaseRegularizedINN(BaseINN):
 
     def __init__(
         self,
-        epsilon="auto",
+        epsilon: float | Auto = "auto",
         *,
-        operator=None,
-        noise_level="auto",
-        noise_covariance=None,
-        prior_bandwidth="auto",
-        residual="gradient",
-        n_blocks=1,
-        hidden_layer_sizes="auto",
-        n_pieces="auto",
-        image_shape=None,
-        kernel_size=7,
-        lipschitz=0.999,
-        solver="auto",
-        max_iter=200,
-        tol=1e-5,
-        batch_size="auto",
-        learning_rate_init="auto",
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        device="cpu",
-        random_state=None,
-        verbose=False,
+        operator: Any = None,
+        noise_level: ArrayLike | Auto = "auto",
+        noise_covariance: ArrayLike | None = None,
+        prior_bandwidth: float | Auto = "auto",
+        residual: str | type[ResidualBlock] = "gradient",
+        n_blocks: int = 1,
+        hidden_layer_sizes: int | tuple[int, ...] | Auto = "auto",
+        n_pieces: int | Auto = "auto",
+        image_shape: tuple[int, ...] | None = None,
+        kernel_size: int = 7,
+        lipschitz: float = 0.999,
+        solver: str = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-5,
+        batch_size: int | Auto = "auto",
+        learning_rate_init: float | Auto = "auto",
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        device: str | torch.device = "cpu",
+        random_state: RandomState = None,
+        verbose: bool | int = False,
     ):
         super().__init__(
             operator=operator,

@@ -1,9 +1,12 @@
 """The estimators' score."""
 
 import zlib
+from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ..inference.posterior import Posterior
 from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
 from .lazy import chunkwise, is_lazy, row_of_zeros
@@ -19,7 +22,12 @@ class ScoreMethod(OwnModes):
     The class that inherits it defines ``_checked_posterior(Y)`` and ``_reads_missing``.
     """
 
-    def score(self, X, y=None, sample_weight=None):
+    _checked_posterior: Callable[..., Posterior]
+    _reads_missing: bool
+
+    def score(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
         """Variance-weighted R² of the reconstruction ``predict(y)`` against the signals X.
 
         With dask arrays it is computed at once, in one pass over the chunks.

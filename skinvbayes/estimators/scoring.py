@@ -1,20 +1,22 @@
 """Scorers for the estimators' own direction, ``fit(X, Y)`` and ``predict(Y)``."""
 
+from typing import Any
+
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer
 from sklearn.utils.validation import check_array
 
-from ..numerics.sklearn_compat import BaseScorer, scorer_parts
+from ..numerics.sklearn_compat import Scorer, scorer_parts
 from ..operators.real import refuse_complex_data
 from .wrapped import Wrapped
 
 __all__ = ["reconstruction_scorer"]
 
 
-class _ReconstructionScorer(BaseScorer):
+class _ReconstructionScorer(Scorer):
     """A scorer of scikit-learn in which signals and measurements change places."""
 
-    def _score(self, method_caller, estimator, X, y_true, **kwargs):
+    def compared(self, estimator, X, y):
         if is_regressor(estimator):
             raise ValueError(
                 f"{type(estimator).__name__} predicts y from X: use scikit-learn's own scorers "
@@ -22,19 +24,15 @@ class _ReconstructionScorer(BaseScorer):
             )
         refuse_complex_data(X, "X")
         signals = check_array(X, dtype=None, input_name="X")
-        found = Wrapped(estimator).predict(y_true)
-        return self._sign * self._score_func(signals, found, **self._kwargs | kwargs)
-
-    @property
-    def __name__(self):  # for scikit-learn's displays, as the name of a function
-        name = getattr(self._score_func, "__name__", type(self._score_func).__name__)
-        return name if self._sign > 0 else f"neg_{name}"
+        return signals, Wrapped(estimator).predict(y)
 
     def __repr__(self):
         return super().__repr__().replace("make_scorer", "reconstruction_scorer")
 
 
-def reconstruction_scorer(metric="r2", *, greater_is_better=True, **kwargs):
+def reconstruction_scorer(
+    metric: Any = "r2", *, greater_is_better: bool = True, **kwargs: Any
+) -> Any:
     """Make a scorer that compares ``estimator.predict(Y)`` with the signals X.
 
     For searches and cross-validation of estimators with ``fit(X, Y)`` and ``predict(Y)``, for which

@@ -7,7 +7,6 @@ import numpy as np
 __all__ = ["check_network_sizes", "check_problem_shapes"]
 
 _SURPLUS = 8  # times as many numbers as a file has, that its network may need
-_WITH_MATRICES = "gradient", "mlp"  # branches whose weights are matrices between the layers
 
 
 def check_network_sizes(config, arrays, n_signal):
@@ -28,19 +27,27 @@ def check_network_sizes(config, arrays, n_signal):
         If a size is larger than all arrays together, or the weights would be.
     """
     n_entries = n_signal + sum(np.size(array) for array in arrays.values())
-    n_features, n_blocks = config["n_features"], config["n_blocks"]
-    layers = n_features, *config["hidden_layer_sizes"], n_features
-    options = config["block_options"]
-    sizes = [*layers, n_blocks, *_integers(options.values())]
-    needed = n_blocks * max(a * b for a, b in zip(layers, layers[1:], strict=False))
-    needed *= options.get("n_pieces", 1) if config["residual"] == "gradient" else 1
-    if max(sizes) > n_entries or (
-        config["residual"] in _WITH_MATRICES and needed > _SURPLUS * n_entries
-    ):
+    n_features, n_blocks = int(config["n_features"]), int(config["n_blocks"])
+    layers = n_features, *map(int, config["hidden_layer_sizes"]), n_features
+    sizes = [*layers, n_blocks, *_integers(config["block_options"].values())]
+    if max(sizes) > n_entries or _n_weights(config, layers) > _SURPLUS * n_entries:
         raise ValueError(
             f"The stored network does not fit its configuration: {n_entries} numbers are stored, "
             f"and the configuration asks for many more, {config!r}."
         )
+
+
+def _n_weights(config, layers):
+    """About as many numbers as the weights have; none of a branch of the user's."""
+    options, residual = config["block_options"], config["residual"]
+    if residual == "conv":
+        n_weights = int(options["kernel_size"]) ** len(options["image_shape"])
+        return n_weights * sum(map(int, config["hidden_layer_sizes"]))
+    if residual not in ("gradient", "mlp"):
+        return 0
+    largest = max(a * b for a, b in zip(layers, layers[1:], strict=False))
+    n_pieces = int(options.get("n_pieces", 1)) if residual == "gradient" else 1
+    return int(config["n_blocks"]) * largest * n_pieces
 
 
 def _integers(values):

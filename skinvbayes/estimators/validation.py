@@ -16,6 +16,7 @@ from sklearn.utils.validation import (
 from ..noise.model import NoiseModel
 from ..numerics.checks import check_fitted
 from ..numerics.sklearn_compat import check_sample_weight, validate_parameters
+from ..numerics.types import Array
 from ..operators import as_nonlinear_operator
 from ..operators.real import refuse_complex_data
 from ..problem.measurement import check_size
@@ -229,7 +230,7 @@ def _is_same(first, second):
         return False
 
 
-def check_signals(estimator, X):
+def check_signals(estimator, X) -> Array:
     """Signals for a fitted estimator."""
     check_ready(estimator)
     return _signals(estimator, X, reset=False)
@@ -241,7 +242,7 @@ def check_measurements(estimator, Y, *, allow_missing=False):
     return _measurements(estimator, Y, estimator.n_measurements_in_, allow_missing)
 
 
-def check_targets(estimator, Z):
+def check_targets(estimator, Z) -> Array:
     """Points of z-space for a fitted estimator."""
     check_ready(estimator)
     refuse_complex_data(Z, "Z")

@@ -3,19 +3,21 @@
 from functools import partial
 
 import torch
+from torch import Tensor
 from torch.linalg import vector_norm
 
 from ..numerics.krylov import conjugate_gradients
 from ..numerics.threads import single_thread
 from .chord import chord, iterate_rows, without_slopes
 from .invert import invert
+from .invertible import InvertibleMap
 from .linear import directly, preconditioner
 from .settings import SETTINGS
 
 __all__ = ["implicit_inverse"]
 
 
-def implicit_inverse(network, z, start):
+def implicit_inverse(network: InvertibleMap, z: Tensor, start: Tensor) -> Tensor:
     """φ⁻¹(z) with the gradient of the implicit function theorem, nothing unrolled.
 
     Where φ(x) = z, the gradient g of a loss in x is that of −⟨φ(x), λ⟩ in the parameters of φ and λ

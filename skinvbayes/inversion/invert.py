@@ -23,12 +23,14 @@ Statistician.
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.linalg import vector_norm
 
 from ..numerics.chunks import chunk_size
 from ..numerics.progress import tracked
 from ..numerics.threads import single_thread
 from .chord import Equation
+from .invertible import InvertibleMap
 from .newton import METHODS, polish
 from .settings import SETTINGS
 
@@ -67,7 +69,15 @@ class Inversion:
 
 
 @torch.no_grad()
-def invert(network, z, *, start=None, method="newton", tol=None, max_iter=SETTINGS.max_iter):
+def invert(
+    network: InvertibleMap,
+    z: Tensor,
+    *,
+    start: Tensor | None = None,
+    method: str = "newton",
+    tol: float | None = None,
+    max_iter: int = SETTINGS.max_iter,
+) -> Inversion:
     """Solve φ(x) = z, block by block from the last to the first.
 
     Parameters

@@ -7,6 +7,7 @@ A branch of your own is one subclass of :class:`ResidualBlock`, handed to an est
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -119,8 +120,8 @@ class ResidualBlock(InvertibleMap):
         )
 
     # A linear part of φ that is given and not learned, and the bounds of its spectrum.
-    known = None
-    known_bounds = 0.0, 0.0
+    known: Callable[[Tensor], Tensor] | None = None
+    known_bounds: tuple[float, float] = (0.0, 0.0)
     most_features_of_matrices = math.inf  # with more of them, a known part is never a matrix
 
     # Whether a block can be the inverse itself, whose Jacobian is symmetric positive definite.

@@ -1,9 +1,16 @@
 """An invertible residual network that is given by its inverse."""
 
+from typing import TYPE_CHECKING
+
 import torch
+from torch import Tensor
 
 from ..inversion import InvertibleMap, invert
+from ..inversion.invertible import Product
 from .iresnet import IResNet
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ExplicitInverse", "build_network"]
 
@@ -40,38 +47,38 @@ class ExplicitInverse(InvertibleMap):
 
     knows_forward = False
 
-    def __init__(self, inverse):
+    def __init__(self, inverse: IResNet):
         super().__init__()
         self.inverse = inverse
         self.config = inverse.config | {"explicit_inverse": True}
 
     @property
-    def explicit_inverse(self):
+    def explicit_inverse(self) -> IResNet:  # type: ignore[override]
         """The ψ."""
         return self.inverse
 
     @property
-    def positive_definite(self):
+    def positive_definite(self) -> bool:  # type: ignore[override]
         """Whether all Jacobians are symmetric positive definite."""
         return self.inverse.positive_definite
 
-    def frozen(self, gradient=False):
+    def frozen(self, gradient: bool = False) -> "Self":
         """A view of the map with a frozen inverse; it shares the parameters."""
         view = type(self)(self.inverse.frozen(gradient))
         view.training = self.training
         return view
 
-    def rest(self):
+    def rest(self) -> "Self":
         """The map itself, of which no part is known."""
         return self
 
-    def initialize(self, mean, deviations, slope):
+    def initialize(self, mean: Tensor, deviations: Tensor, slope: Tensor) -> None:
         """Adapt the initial weights to the images of the signals and a linear first guess of φ."""
         inverse = torch.linalg.inv(slope) if slope.ndim else 1 / slope
         images = deviations @ slope if slope.ndim else deviations * slope
         self.inverse.initialize(mean, images, inverse)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """φ(x), by solving ψ(w) = x; differentiable in x, and not in the parameters."""
         image = invert(self.inverse, x.detach()).x
         if not (x.requires_grad and torch.is_grad_enabled()):
@@ -79,24 +86,24 @@ class ExplicitInverse(InvertibleMap):
         slope = self.jacobian_at_image(x, image).detach()
         return image + torch.einsum("nij,nj->ni", slope, x - x.detach())
 
-    def jacobian(self, x):
+    def jacobian(self, x: Tensor) -> Tensor:
         """Dφ(x) = Dψ(φ(x))⁻¹."""
         return self.jacobian_at_image(x, self(x))
 
-    def jacobian_at_image(self, x, image):
+    def jacobian_at_image(self, x: Tensor, image: Tensor) -> Tensor:
         """Dφ(x) where φ(x) is known."""
         return torch.linalg.inv(self.inverse.jacobian(image))
 
-    def adjoint_product(self, x):
+    def adjoint_product(self, x: Tensor) -> Product:
         """Multiplication of rows by Dφ(x)ᵀ."""
         J = self.jacobian(x)
         return lambda v: torch.einsum("nij,ni->nj", J, v)
 
-    def lipschitz(self):
+    def lipschitz(self) -> Tensor:
         """Certified bound of Lip(f) of each block of ψ, which is that of its inverse."""
         return self.inverse.lipschitz()
 
-    def weight_penalty(self):
+    def weight_penalty(self) -> Tensor:
         """The penalty of ψ."""
         return self.inverse.weight_penalty()
 

@@ -165,14 +165,15 @@ def first_filters(n_filters, shape, generator):
     A filter is odd (−1) or even (1), and none is constant. Those of images are sums of two products
     of waves, whose mirror images are the differences of the products.
     """
-    found = _waves(shape[1]) if shape[0] == 1 else _products_of_waves(shape[1])
+    waves = _waves if shape[0] == 1 else _products_of_waves
+    found = waves(shape[1], n_filters)
     while len(found) < n_filters:
         sign = (-1) ** len(found)
         noise = torch.randn(shape, generator=generator, **INITIAL)
         noise = noise + sign * noise.flip(0, 1)
         noise = noise - noise.mean()
-        found.append((math.inf, sign, noise / noise.norm()))
-    _, signs, filters = zip(*found[:n_filters], strict=True)
+        found.append((sign, noise / noise.norm()))
+    signs, filters = zip(*found, strict=True)
     return torch.stack(filters), torch.tensor(signs, **INITIAL)
 
 
@@ -183,26 +184,28 @@ def _cosines(size):
     return F.normalize(waves, dim=1)
 
 
-def _waves(size):
-    """Squared frequency, sign and filter of each wave but the constant, for signals."""
+def _waves(size, n_filters):
+    """Sign and filter of the first waves but the constant, for signals."""
     waves = _cosines(size)
-    return [(i * i, (-1) ** i, waves[i][None]) for i in range(1, size)]
+    return [((-1) ** i, waves[i][None]) for i in range(1, min(size, n_filters + 1))]
 
 
-def _products_of_waves(size):
-    """Squared frequency, sign and filter of each sum of two products of waves, for images."""
+def _products_of_waves(size, n_filters):
+    """Sign and filter of the first sums of two products of waves, for images."""
     waves = _cosines(size)
 
     def products(row, column):
         """Of waves that are even (0) or odd (1) along each axis, the slow ones first."""
         pairs = [(i, j) for i in range(row, size, 2) for j in range(column, size, 2) if i + j]
-        found = [(i * i + j * j, torch.outer(waves[i], waves[j])) for i, j in pairs]
-        return sorted(found, key=itemgetter(0))
+        return sorted((i * i + j * j, (i, j)) for i, j in pairs)
 
     found = []
     for sign, parities in (-1, ((0, 1), (1, 0))), (1, ((0, 0), (1, 1))):
         for several in zip_longest(*(products(*parity) for parity in parities)):
             frequencies, parts = zip(*filter(None, several), strict=True)
-            found.append((sum(frequencies) / len(parts), sign, sum(parts) / math.sqrt(2)))
+            found.append((sum(frequencies) / len(parts), sign, parts))
     found.sort(key=itemgetter(0))
-    return found
+    return [
+        (sign, sum(torch.outer(waves[i], waves[j]) for i, j in parts) / math.sqrt(2))
+        for _, sign, parts in found[:n_filters]
+    ]

@@ -5,18 +5,23 @@ A block is one such map, an :class:`IResNet` a composition of blocks.
 
 import copy
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..inversion import InvertibleMap
-from ..inversion.invertible import reference_sample
+from ..inversion.invertible import Product, reference_sample
 from ..inversion.settings import SETTINGS
 from ..numerics.tensors import INITIAL, identity_like
 from .block import ResidualBlock
 from .conv import ConvBlock
 from .gradient import GradientBlock
 from .mlp import MLPBlock
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["RESIDUALS", "IResNet", "branch_of", "name_of"]
 
@@ -97,16 +102,16 @@ class IResNet(InvertibleMap):
 
     def __init__(
         self,
-        n_features,
+        n_features: int,
         *,
-        residual="gradient",
-        n_blocks=1,
-        hidden_layer_sizes=(32,),
-        lipschitz=0.999,
-        known=None,
-        known_bounds=None,
-        block_options=None,
-        generator=None,
+        residual: str | type[ResidualBlock] = "gradient",
+        n_blocks: int = 1,
+        hidden_layer_sizes: tuple[int, ...] = (32,),
+        lipschitz: float = 0.999,
+        known: Callable[[Tensor], Tensor] | None = None,
+        known_bounds: tuple[float, float] | None = None,
+        block_options: dict[str, Any] | None = None,
+        generator: torch.Generator | None = None,
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(0) if generator is None else generator
@@ -128,50 +133,50 @@ class IResNet(InvertibleMap):
             )
         if known_bounds is not None:
             (only,) = self.blocks
-            only.known, only.known_bounds = known, tuple(known_bounds)
+            only.known, only.known_bounds = known, (known_bounds[0], known_bounds[1])
         points = torch.empty(0, **INITIAL) if self.matrix_free else reference_sample(n_features)
         self.register_buffer("reference", points)
         self.eval()  # norms and bounds are exact; in training mode they are approximate
 
     @property
-    def blocks(self):
+    def blocks(self) -> tuple[ResidualBlock, ...]:
         """The blocks, the first one first, a tuple."""
-        return tuple(self.block_list)
+        return tuple(self.block_list)  # type: ignore[arg-type]
 
     @property
-    def knows_forward(self):
+    def knows_forward(self) -> bool:
         """Whether a part of φ is known."""
         return self.config["known_bounds"] is not None
 
     @property
-    def positive_definite(self):
+    def positive_definite(self) -> bool:  # type: ignore[override]
         """Whether all Jacobians are symmetric positive definite."""
         return len(self.blocks) == 1 and self.blocks[0].positive_definite
 
     @property
-    def matrix_free(self):
+    def matrix_free(self) -> bool:  # type: ignore[override]
         """Whether Jacobians are only multiplied with."""
         return any(block.matrix_free for block in self.blocks)
 
     @property
-    def has_majorant(self):
+    def has_majorant(self) -> bool:  # type: ignore[override]
         """Whether the only block knows a majorant."""
         return len(self.blocks) == 1 and self.blocks[0].has_majorant
 
     @property
-    def tolerance(self):
+    def tolerance(self) -> float:  # type: ignore[override]
         """The largest tolerance of the blocks."""
         return max(block.tolerance for block in self.blocks)
 
-    def row_entries(self, n_features):
+    def row_entries(self, n_features: int) -> int:
         """Those of the block that needs most."""
         return max(block.row_entries(n_features) for block in self.blocks)
 
-    def frozen(self, gradient=False):
+    def frozen(self, gradient: bool = False) -> "Self":
         """A view of the network whose blocks are frozen; it shares the parameters."""
         return self._with_blocks([block.frozen(gradient) for block in self.blocks])
 
-    def rest(self):
+    def rest(self) -> "Self":
         """A view of the network without the part of φ that is known; it shares the parameters.
 
         Its certified bounds are those of φ all the same.
@@ -185,11 +190,11 @@ class IResNet(InvertibleMap):
         view._modules = {**self._modules, "block_list": nn.ModuleList(blocks)}
         return view
 
-    def reference_points(self, like):
+    def reference_points(self, like: Tensor) -> Tensor:
         """Typical signals; see the attribute ``reference``."""
         return self.reference
 
-    def initialize(self, mean, deviations, slope):
+    def initialize(self, mean: Tensor, deviations: Tensor, slope: Tensor) -> None:
         """Adapt the initial weights to signals of unit scale and a linear first guess of φ.
 
         The first block starts from the slope, the others from the identity.
@@ -203,13 +208,13 @@ class IResNet(InvertibleMap):
                     mean, deviations = block(mean[None])[0], deviations @ slope
                     slope = identity_like(self.n_features, slope)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         """φ(x), (n_samples, n_features) → (n_samples, n_features)."""
         for block in self.blocks:
             x = block(x)
         return x
 
-    def jacobian(self, x):
+    def jacobian(self, x: Tensor) -> Tensor:
         """Dφ(x), of shape (n_samples, n_features, n_features): the product of the blocks'."""
         first, *rest = self.blocks
         product = first.jacobian(x)
@@ -219,7 +224,7 @@ class IResNet(InvertibleMap):
             first = block
         return product
 
-    def adjoint_product(self, x):
+    def adjoint_product(self, x: Tensor) -> Product:
         """Multiplication of rows by Dφ(x)ᵀ, without forming it."""
         inputs = [x]
         for block in self.blocks[:-1]:
@@ -233,11 +238,12 @@ class IResNet(InvertibleMap):
 
         return product
 
-    def magnitude(self):
+    def magnitude(self) -> Tensor:
         """Size of the terms of φ(x) per length of x, to judge rounding by; a Tensor of shape ()."""
-        return math.prod(block.magnitude() for block in self.blocks)
+        first, *others = (block.magnitude() for block in self.blocks)
+        return math.prod(others, start=first)
 
-    def call_and_divergence(self, x, n_exact):
+    def call_and_divergence(self, x: Tensor, n_exact: int) -> tuple[Tensor, Tensor]:
         """φ(x), and div φ(x) of shape (n_samples,): not the sum of the blocks' divergences.
 
         With ``n_exact`` below the number of rows, it may be an estimate, unbiased in the mean.
@@ -246,24 +252,26 @@ class IResNet(InvertibleMap):
             return self.blocks[0].call_and_divergence(x, n_exact)
         return self(x), self.jacobian(x).diagonal(dim1=1, dim2=2).sum(-1)
 
-    def call_and_logabsdet(self, x, n_exact):
+    def call_and_logabsdet(self, x: Tensor, n_exact: int) -> tuple[Tensor, Tensor]:
         """φ(x), and log|det Dφ(x)|, of shape (n_samples,): the sum of the blocks'.
 
         With ``n_exact`` below the number of rows, it is an estimate, unbiased in the mean.
         """
-        total = 0
-        for block in self.blocks:
+        first, *others = self.blocks
+        x, total = first.call_and_logabsdet(x, n_exact)
+        for block in others:
             x, logabsdet = block.call_and_logabsdet(x, n_exact)
             total = total + logabsdet
         return x, total
 
-    def lipschitz(self):
+    def lipschitz(self) -> Tensor:
         """Certified bound of Lip(f) of each block, a Tensor of shape (n_blocks,)."""
         return torch.stack([block.lipschitz() for block in self.blocks])
 
-    def weight_penalty(self):
+    def weight_penalty(self) -> Tensor:
         """The sum of the blocks' penalties, of shape ()."""
-        return sum(block.weight_penalty() for block in self.blocks)
+        first, *others = (block.weight_penalty() for block in self.blocks)
+        return sum(others, start=first)
 
 
 def _spread(mean, deviations):

@@ -4,18 +4,27 @@ scikit-learn may rename or remove what begins with an underscore in any release.
 import these names from here, so that such a release changes this module only.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.metrics import get_scorer
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # before scikit-learn 1.9
-    from .sklearn_substitutes import CallbackSupportMixin, with_callbacks
+from .types import Method
+
+if TYPE_CHECKING:  # scikit-learn has no types, and what it decorates would have none
+    from sklearn.callback import CallbackSupportMixin
+
+    def with_callbacks(method: Method) -> Method: ...
+else:
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:  # before scikit-learn 1.9
+        from .sklearn_substitutes import CallbackSupportMixin, with_callbacks
 
 try:
-    from sklearn.metrics._scorer import _BaseScorer as BaseScorer
+    from sklearn.metrics._scorer import _BaseScorer
 except ImportError:
-    BaseScorer = type(get_scorer("r2"))  # the public way to a class of scorers
+    _BaseScorer = type(get_scorer("r2"))  # the public way to a class of scorers
 
 try:
     from sklearn.utils import _safe_indexing as safe_indexing
@@ -43,9 +52,9 @@ except ImportError:
 
 __all__ = [
     "CALLBACK_ATTRIBUTES",
-    "BaseScorer",
     "CallbackSupportMixin",
     "Interval",
+    "Scorer",
     "StrOptions",
     "callbacks_of",
     "check_sample_weight",
@@ -107,6 +116,33 @@ def check_sample_weight(sample_weight, X):
         If a weight is negative or not finite, or the shape is not that of the samples.
     """
     return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+
+class Scorer(_BaseScorer):
+    """Base of scorers: a subclass defines ``compared(estimator, X, y)``.
+
+    Parameters
+    ----------
+    metric : callable
+        ``metric(true, found, **arguments) -> float``.
+    sign : int
+        −1 if the metric is a loss, 1 otherwise.
+    arguments : dict
+        More arguments of the metric.
+    """
+
+    def compared(self, estimator, X, y):
+        """What the metric compares: true values, and those that the estimator finds."""
+        raise NotImplementedError
+
+    def _score(self, method_caller, estimator, X, y_true, **kwargs):
+        pair = self.compared(estimator, X, y_true)
+        return self._sign * self._score_func(*pair, **self._kwargs | kwargs)
+
+    @property
+    def __name__(self):  # for scikit-learn's displays, as the name of a function
+        name = getattr(self._score_func, "__name__", type(self._score_func).__name__)
+        return name if self._sign > 0 else f"neg_{name}"
 
 
 def scorer_parts(scorer):

@@ -1,6 +1,9 @@
 """The linear operator of an inverse problem: it maps rows, and has an adjoint."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse.linalg import (
     ArpackNoConvergence,
     LinearOperator,
@@ -14,6 +17,7 @@ from sklearn.utils import check_random_state
 from ..numerics.checks import check_tolerance
 from ..numerics.modes import OwnModes, own_modes
 from ..numerics.sklearn_compat import check_sample_weight
+from ..numerics.types import Array, RandomState
 from .matrices import as_matrix
 from .products import Products
 from .real import refuse_complex_data, refuse_complex_operator
@@ -45,7 +49,7 @@ class Operator(OwnModes):
     (array([[1., 2., 2.]]), array([[2., 3.]]))
     """
 
-    def __init__(self, base):
+    def __init__(self, base: Any):
         refuse_complex_operator(base)
         is_function = isinstance(base, LinearOperator) and not isinstance(base, Products)
         self.base = Products(base) if is_function else base
@@ -57,28 +61,28 @@ class Operator(OwnModes):
         return self  # it does not change, may be large, and may hold what cannot be copied
 
     @property
-    def linear_operator(self):
+    def linear_operator(self) -> LinearOperator:
         """The operator as a LinearOperator, which acts on columns."""
         return aslinearoperator(self.base)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """``(n_measurements, n_features)``."""
         return self.base.shape
 
-    def forward(self, X):
+    def forward(self, X: ArrayLike) -> Array:
         """``A x`` for every row: (n_samples, n_features) → (n_samples, n_measurements)."""
         return self.linear_operator.matmat(np.asarray(X).T).T
 
-    def adjoint(self, Y):
+    def adjoint(self, Y: ArrayLike) -> Array:
         """``Aᵀ y`` for every row: (n_samples, n_measurements) → (n_samples, n_features)."""
         return self.linear_operator.rmatmat(np.asarray(Y).T).T
 
-    def gram(self, X):
+    def gram(self, X: ArrayLike) -> Array:
         """``AᵀA x`` for every row: (n_samples, n_features) → (n_samples, n_features)."""
         return self.adjoint(self.forward(X))
 
-    def to_dense(self):
+    def to_dense(self) -> Array:
         """The matrix ``A`` as an ndarray of shape (n_measurements, n_features)."""
         if isinstance(self.base, np.ndarray):
             return self.base
@@ -86,14 +90,14 @@ class Operator(OwnModes):
             return np.asarray(self.linear_operator.rmatmat(np.eye(self.shape[0]))).T
         return np.asarray(self.linear_operator.matmat(np.eye(self.shape[1])))
 
-    def normal(self):
+    def normal(self) -> "Operator":
         """``AᵀA``: a matrix for at most 512 features, a :class:`GramOperator` for more."""
         if self.shape[1] > _DENSE_FEATURES:
             return GramOperator(self.base)
         A = self.to_dense()
         return Operator(A.T @ A)
 
-    def lowest(self, norm):
+    def lowest(self, norm: float) -> float:
         """A lower bound of the eigenvalues of this symmetric positive semidefinite operator.
 
         Parameters
@@ -103,7 +107,7 @@ class Operator(OwnModes):
         """
         return max(0.0, float(np.linalg.eigvalsh(self.to_dense())[0]))
 
-    def trace(self, *, n_probes=64):
+    def trace(self, *, n_probes: int = 64) -> float:
         """Trace of a square operator: exact for matrices, estimated with random signs otherwise.
 
         References
@@ -116,7 +120,7 @@ class Operator(OwnModes):
         signs = np.random.RandomState(0).choice([-1.0, 1.0], (n_probes, self.shape[1]))
         return float(np.vdot(signs, self.forward(signs)) / n_probes)
 
-    def norm(self):
+    def norm(self) -> float:
         """Spectral norm ``‖A‖₂``: exact for small operators, by Lanczos iteration for large."""
         if self.shape[0] * self.shape[1] <= _DENSE_SIZE or min(self.shape) == 1:
             return float(np.linalg.norm(self.to_dense(), 2))
@@ -144,32 +148,32 @@ class GramOperator(Operator):
     """
 
     @property
-    def linear_operator(self):
+    def linear_operator(self) -> LinearOperator:
         """The operator as a LinearOperator, which acts on columns."""
         A = aslinearoperator(self.base)
         return A.H @ A
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """``(n_features, n_features)``."""
         return 2 * (self.base.shape[1],)
 
-    def trace(self, *, n_probes=64):
+    def trace(self, *, n_probes: int = 64) -> float:
         """``tr AᵀA = ‖A‖²`` (Frobenius): exact for matrices, else estimated with random signs."""
         if isinstance(self.base, LinearOperator):
             return super().trace(n_probes=n_probes)
         return float((abs(self.base) ** 2).sum())
 
-    def to_dense(self):
+    def to_dense(self) -> Array:
         """The matrix ``AᵀA``."""
         A = Operator(self.base).to_dense()
         return A.T @ A
 
-    def norm(self):
+    def norm(self) -> float:
         """``‖A‖₂²``."""
         return Operator(self.base).norm() ** 2
 
-    def lowest(self, norm):
+    def lowest(self, norm: float) -> float:
         """A lower bound of the eigenvalues, from Lanczos iteration minus a margin.
 
         Parameters
@@ -191,7 +195,7 @@ class GramOperator(Operator):
         return max(0.0, (2 - _MARGIN) * norm - largest)
 
 
-def as_operator(operator):
+def as_operator(operator: Any) -> "Operator":
     """Wrap anything that maps vectors linearly.
 
     Parameters
@@ -237,7 +241,13 @@ def as_operator(operator):
 
 
 @own_modes()
-def estimate_operator(X, Y, *, sample_weight=None, alpha=LEAST_SQUARES_RIDGE):
+def estimate_operator(
+    X: ArrayLike,
+    Y: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    alpha: float = LEAST_SQUARES_RIDGE,
+) -> Operator:
     """Estimate the operator from pairs by ridge least squares with an intercept.
 
     Parameters
@@ -282,7 +292,7 @@ def estimate_operator(X, Y, *, sample_weight=None, alpha=LEAST_SQUARES_RIDGE):
 
 
 @own_modes()
-def check_adjoint(operator, *, random_state=None, rtol=1e-6):
+def check_adjoint(operator: Any, *, random_state: RandomState = None, rtol: float = 1e-6) -> None:
     """Check that ``rmatvec`` is the adjoint of ``matvec``: ``⟨A u, v⟩ = ⟨u, Aᵀ v⟩`` (dot test).
 
     Parameters

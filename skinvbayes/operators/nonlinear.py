@@ -1,11 +1,15 @@
 """The nonlinear operator of an inverse problem: it maps rows, and has a Jacobian."""
 
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from ..numerics.checks import check_tolerance
 from ..numerics.modes import OwnModes, own_modes
+from ..numerics.types import Array, RandomState
 
 __all__ = ["NonlinearOperator", "as_nonlinear_operator", "check_jacobian"]
 
@@ -38,21 +42,21 @@ class NonlinearOperator(OwnModes):
     (array([[9., 6.]]), array([[[6., 0.], [2., 3.]]]))
     """
 
-    def __init__(self, forward, jacobian=None, *, n_measurements=None):
+    def __init__(self, forward: Any, jacobian: Any = None, *, n_measurements: int | None = None):
         self.function, self.derivative, self.n_measurements = forward, jacobian, n_measurements
 
-    def __call__(self, X):
+    def __call__(self, X: ArrayLike) -> Array:
         """The same as :meth:`forward`."""
         return self.forward(X)
 
-    def forward(self, X):
+    def forward(self, X: ArrayLike) -> Array:
         """F(x) for every row: (n_samples, n_features) → (n_samples, n_measurements)."""
         X = np.asarray(X, dtype=np.float64)
         if self.derivative is not None:
             return self._checked("forward", self.function(X), X)
         return self._checked("forward", self._image(torch.tensor(X, device="cpu")), X)
 
-    def jacobian(self, X):
+    def jacobian(self, X: ArrayLike) -> Array:
         """DF(x) for every row, of shape (n_samples, n_measurements, n_features)."""
         X = np.asarray(X, dtype=np.float64)
         if self.derivative is not None:
@@ -61,7 +65,7 @@ class NonlinearOperator(OwnModes):
             x = torch.tensor(X, device="cpu", requires_grad=True)
             image = self._image(x)
             self._checked("forward", image.detach(), X)
-            options = {"retain_graph": True, "materialize_grads": True}
+            options: Any = {"retain_graph": True, "materialize_grads": True}
             rows = [torch.autograd.grad(y.sum(), x, **options)[0] for y in image.unbind(1)]
             return torch.stack(rows, dim=1).numpy()
 
@@ -87,7 +91,7 @@ class NonlinearOperator(OwnModes):
         return values
 
 
-def as_nonlinear_operator(operator):
+def as_nonlinear_operator(operator: Any) -> "NonlinearOperator | None":
     """The NonlinearOperator that an estimator's parameter ``operator`` stands for, else None.
 
     It is one already, an object with methods ``forward`` and ``jacobian`` of rows, or a function
@@ -112,7 +116,9 @@ def as_nonlinear_operator(operator):
 
 
 @own_modes()
-def check_jacobian(operator, X, *, random_state=0, rtol=1e-4):
+def check_jacobian(
+    operator: Any, X: ArrayLike, *, random_state: RandomState = 0, rtol: float = 1e-4
+) -> None:
     """Check that a Jacobian agrees with central differences along random directions.
 
     Parameters

@@ -1,11 +1,17 @@
 """The score against epsilon."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.model_selection import ValidationCurveDisplay
 from sklearn.utils import check_array
 
 from ..numerics.modes import own_modes
 from .axes import axes_or_new, with_colour
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["EpsilonPathDisplay"]
 
@@ -45,7 +51,15 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
     0.1
     """
 
-    def __init__(self, *, param_name, param_range, train_scores, test_scores, score_name=None):
+    def __init__(
+        self,
+        *,
+        param_name: str,
+        param_range: ArrayLike,
+        train_scores: ArrayLike,
+        test_scores: ArrayLike,
+        score_name: str | None = None,
+    ):
         super().__init__(
             param_name=param_name,
             param_range=param_range,
@@ -56,8 +70,17 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, *, epsilon, param_name="epsilon", noise_level=None, ax=None, **kwargs
-    ):
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        epsilon: ArrayLike,
+        param_name: str = "epsilon",
+        noise_level: float | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Fit and score the estimator for every epsilon.
 
         Parameters
@@ -99,8 +122,15 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
     @classmethod
     @own_modes()
     def from_predictions(
-        cls, epsilon, train_scores, test_scores, *, noise_level=None, ax=None, **kwargs
-    ):
+        cls,
+        epsilon: ArrayLike,
+        train_scores: ArrayLike,
+        test_scores: ArrayLike,
+        *,
+        noise_level: float | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Draw scores that are at hand, such as those of a search.
 
         Parameters
@@ -139,16 +169,16 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
 
     def plot(
         self,
-        ax=None,
+        ax: Any = None,
         *,
-        negate_score=False,
-        score_name=None,
-        score_type="both",
-        std_display_style="fill_between",
-        line_kw=None,
-        fill_between_kw=None,
-        errorbar_kw=None,
-    ):
+        negate_score: bool = False,
+        score_name: str | None = None,
+        score_type: str = "both",
+        std_display_style: str = "fill_between",
+        line_kw: Any = None,
+        fill_between_kw: Any = None,
+        errorbar_kw: Any = None,
+    ) -> "Self":
         """Draw the scores over epsilon, on a logarithmic axis.
 
         Parameters
@@ -179,7 +209,8 @@ class EpsilonPathDisplay(ValidationCurveDisplay):
         options = with_colour(ax, (errorbar_kw if bars else line_kw) or {})
         colour = options["color"]
         drawn = [self._draw(kind, bars, negate_score, options) for kind in shown]
-        self.lines_, self.errorbar_ = (None, drawn) if bars else (drawn, None)
+        self.lines_: Any = None if bars else drawn
+        self.errorbar_: Any = drawn if bars else None
         self.fill_between_ = None
         if std_display_style == "fill_between":
             fill = {"alpha": 0.2, "linewidth": 0} | (fill_between_kw or {})

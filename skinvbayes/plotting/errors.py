@@ -1,12 +1,18 @@
 """How large the errors of the reconstruction and of the forward map are."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from ..numerics.checks import check_fitted
 from ..numerics.errors import row_rmse
 from ..numerics.modes import OwnModes
 from .axes import axes_or_new, finish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ErrorTradeOffDisplay"]
 
@@ -50,13 +56,24 @@ class ErrorTradeOffDisplay(OwnModes):
     True
     """
 
-    def __init__(self, reconstruction_error, forward_error, *, name=None):
+    def __init__(
+        self, reconstruction_error: float, forward_error: float, *, name: str | None = None
+    ):
         self.reconstruction_error = reconstruction_error
         self.forward_error = forward_error
         self.name = name
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Both errors of an estimator on test data, noise included.
 
         Parameters
@@ -90,7 +107,17 @@ class ErrorTradeOffDisplay(OwnModes):
         )
 
     @classmethod
-    def from_predictions(cls, X, X_reconstructed, Z, Z_predicted, *, name=None, ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        X: ArrayLike,
+        X_reconstructed: ArrayLike,
+        Z: ArrayLike,
+        Z_predicted: ArrayLike,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Both errors from signals, reconstructions, measurements and predicted measurements.
 
         Parameters
@@ -112,7 +139,9 @@ class ErrorTradeOffDisplay(OwnModes):
         errors = [row_rmse(*map(check_array, pair)) for pair in pairs]
         return cls(*errors, name=name).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax=None, title=None, reference=None, **kwargs):
+    def plot(
+        self, *, ax: Any = None, title: str | None = None, reference: Any = None, **kwargs: Any
+    ) -> "Self":
         """Draw the point.
 
         Parameters

@@ -1,8 +1,9 @@
 """Signals, measurements and reconstructions as images."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
 from ..numerics.checks import check_fitted, check_has
@@ -10,6 +11,9 @@ from ..numerics.errors import entry_rmse
 from ..numerics.modes import OwnModes
 from ..numerics.sklearn_compat import safe_indexing
 from .axes import axes_or_new, finish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ImagesDisplay"]
 
@@ -54,14 +58,31 @@ class ImagesDisplay(OwnModes):
     [0.1, 0.1, 0.1]
     """
 
-    def __init__(self, rows, image_shape, *, truth="truth", errors=()):
+    def __init__(
+        self,
+        rows: Any,
+        image_shape: tuple[int, ...],
+        *,
+        truth: ArrayLike = "truth",
+        errors: ArrayLike = (),
+    ):
         self.rows = rows
         self.image_shape = image_shape
         self.truth = truth
         self.errors = errors
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, image_shape, n_images=10, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        image_shape: tuple[int, ...],
+        n_images: int = 10,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Truth, measurement (where it is an image of this shape too), reconstruction and errors.
 
         Parameters
@@ -88,7 +109,7 @@ class ImagesDisplay(OwnModes):
         """
         check_fitted(estimator, "predict")
         check_consistent_length(X, y)
-        first = list(range(min(n_images, len(y))))
+        first = list(range(min(n_images, np.shape(y)[0])))
         found = estimator.predict(safe_indexing(y, first))
         X, y = (np.asarray(safe_indexing(part, first)) for part in (X, y))
         rows = {"truth": X}
@@ -100,11 +121,28 @@ class ImagesDisplay(OwnModes):
         return cls.from_predictions(rows, image_shape=image_shape, ax=ax, **kwargs)
 
     @classmethod
-    def from_predictions(cls, rows, *, image_shape, truth="truth", errors=(), ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        rows: Any,
+        *,
+        image_shape: tuple[int, ...],
+        truth: ArrayLike = "truth",
+        errors: ArrayLike = (),
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Rows of images by their labels; ``kwargs`` as in :meth:`plot`."""
         return cls(rows, image_shape, truth=truth, errors=errors).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax=None, title=None, vmin=None, vmax=None, error_limit=None):
+    def plot(
+        self,
+        *,
+        ax: Any = None,
+        title: str | None = None,
+        vmin: float | None = None,
+        vmax: float | None = None,
+        error_limit: float | None = None,
+    ) -> "Self":
         """Draw the images beside a bar of the grey scale, and one of the colours of the errors.
 
         Parameters
@@ -130,7 +168,7 @@ class ImagesDisplay(OwnModes):
         shown = self._with_errors(rows)
         grey, coloured, starts = _mosaics(shown, self.image_shape)
         ax = axes_or_new(
-            ax, figsize=_figure_size(*grey.shape, self.image_shape), layout="compressed"
+            ax, figsize=_figure_size(grey.shape, self.image_shape), layout="compressed"
         )
         low, high = _grey_range(next(iter(rows.values())))
         limits = {"vmin": low if vmin is None else vmin, "vmax": high if vmax is None else vmax}
@@ -217,8 +255,9 @@ def _mosaics(shown, image_shape):
     return *flat, starts[:-1]
 
 
-def _figure_size(n_lines, n_columns, image_shape):
+def _figure_size(shape, image_shape):
     """Width and height in inches; an image is as wide as _INCHES, and labels need space."""
+    n_lines, n_columns = shape
     pixel = _INCHES / (image_shape[1] + 1)
     return pixel * n_columns + 4.5, max(pixel * n_lines + 0.6, 1.5)
 

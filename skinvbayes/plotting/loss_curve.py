@@ -1,13 +1,18 @@
 """Curves of the training loss."""
 
 import re
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
 from ..numerics.checks import check_fitted
 from ..numerics.modes import OwnModes
 from .axes import axes_or_new, darker, finish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["LossCurveDisplay"]
 
@@ -58,12 +63,12 @@ class LossCurveDisplay(OwnModes):
 
     def __init__(
         self,
-        loss_curve,
-        validation_loss_curve=None,
+        loss_curve: ArrayLike,
+        validation_loss_curve: ArrayLike | None = None,
         *,
-        name=None,
-        training_stages=None,
-        best_loss=None,
+        name: str | None = None,
+        training_stages: Any = None,
+        best_loss: float | None = None,
     ):
         self.loss_curve = loss_curve
         self.validation_loss_curve = validation_loss_curve
@@ -72,7 +77,9 @@ class LossCurveDisplay(OwnModes):
         self.best_loss = best_loss
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls, estimator: Any, *, name: str | None = None, ax: Any = None, **kwargs: Any
+    ) -> "Self":
         """The curves of a fitted estimator; ``kwargs`` as in :meth:`plot`."""
         name = type(estimator).__name__ if name is None else name
         check_fitted(estimator, "loss_curve_", "validation_loss_curve_")
@@ -87,19 +94,19 @@ class LossCurveDisplay(OwnModes):
     @classmethod
     def from_predictions(
         cls,
-        loss_curve,
-        validation_loss_curve=None,
+        loss_curve: ArrayLike,
+        validation_loss_curve: ArrayLike | None = None,
         *,
-        name=None,
-        training_stages=None,
-        ax=None,
-        **kwargs,
-    ):
+        name: str | None = None,
+        training_stages: Any = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Given curves; ``kwargs`` as in :meth:`plot`."""
         curves = loss_curve, validation_loss_curve
         return cls(*curves, name=name, training_stages=training_stages).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax=None, title=None, **kwargs):
+    def plot(self, *, ax: Any = None, title: str | None = None, **kwargs: Any) -> "Self":
         """Draw the curves. The loss is on a linear axis: a regularised one can be negative.
 
         Parameters
@@ -119,7 +126,7 @@ class LossCurveDisplay(OwnModes):
         check_consistent_length(self.loss_curve, self.validation_loss_curve)
         new_axes = ax is None or not ax_has_curves(ax)
         ax = axes_or_new(ax)
-        iterations = 1 + np.arange(len(self.loss_curve))
+        iterations = 1 + np.arange(np.size(self.loss_curve))
         style = {"label": "training" if self.name is None else self.name}
         style |= {"marker": "."} if len(iterations) <= _FEW else {}
         (self.line_,) = ax.plot(iterations, self.loss_curve, **(style | kwargs))
@@ -191,7 +198,7 @@ _MEAN_LOSS = "mean loss"
 _FEW = 30  # iterations, each of which is then a point
 
 
-def ax_has_curves(ax):
+def ax_has_curves(ax: Any):
     """Whether something has been drawn on axes; what is no axes is refused later."""
     return bool(getattr(ax, "lines", ()))
 

@@ -1,14 +1,20 @@
 """Maps and vector fields of the plane."""
 
 import numbers
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_scalar
 
 from ..numerics.checks import check_count, check_fitted
 from ..numerics.modes import OwnModes
+from ..numerics.types import Array
 from .axes import axes_or_new, finish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["DeformedGridDisplay", "VectorFieldDisplay"]
 
@@ -49,12 +55,12 @@ class DeformedGridDisplay(OwnModes):
     (22, 81, 2)
     """
 
-    def __init__(self, lines, *, limit=2.0):
+    def __init__(self, lines: ArrayLike, *, limit: float = 2.0):
         self.lines = lines
         self.limit = limit
 
     @staticmethod
-    def grid(*, limit=2.0, n_lines=21, n_points=81):
+    def grid(*, limit: float = 2.0, n_lines: int = 21, n_points: int = 81) -> Array:
         """The grid, ``n_lines`` in each direction, as points of shape (n_samples, 2)."""
         check_scalar(limit, "limit", numbers.Real, min_val=0, include_boundaries="neither")
         check_count(n_lines, "n_lines", least=1), check_count(n_points, "n_points", least=1)
@@ -63,13 +69,22 @@ class DeformedGridDisplay(OwnModes):
         return np.concatenate([upright, upright[:, :, ::-1]]).reshape(-1, 2)
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator: Any, *, ax: Any = None, **kwargs: Any) -> "Self":
         """Deform the grid by ``estimator.predict``; ``kwargs`` as in :meth:`from_function`."""
         check_fitted(estimator, "predict")
         return cls.from_function(estimator.predict, ax=ax, **kwargs)
 
     @classmethod
-    def from_function(cls, function, *, limit=2.0, n_lines=21, n_points=81, ax=None, title=None):
+    def from_function(
+        cls,
+        function: Any,
+        *,
+        limit: float = 2.0,
+        n_lines: int = 21,
+        n_points: int = 81,
+        ax: Any = None,
+        title: str | None = None,
+    ) -> "Self":
         """Deform the grid by any map of the plane.
 
         Parameters
@@ -95,7 +110,15 @@ class DeformedGridDisplay(OwnModes):
         return cls.from_predictions(image, limit=limit, n_lines=n_lines, ax=ax, title=title)
 
     @classmethod
-    def from_predictions(cls, X_reconstructed, *, limit=2.0, n_lines=21, ax=None, title=None):
+    def from_predictions(
+        cls,
+        X_reconstructed: ArrayLike,
+        *,
+        limit: float = 2.0,
+        n_lines: int = 21,
+        ax: Any = None,
+        title: str | None = None,
+    ) -> "Self":
         """Draw the grid from the reconstructions of :meth:`grid`.
 
         Parameters
@@ -115,7 +138,7 @@ class DeformedGridDisplay(OwnModes):
         image = check_array(X_reconstructed, input_name="X_reconstructed")
         return cls(image.reshape(2 * n_lines, -1, 2), limit=limit).plot(ax=ax, title=title)
 
-    def plot(self, *, ax=None, title=None):
+    def plot(self, *, ax: Any = None, title: str | None = None) -> "Self":
         """Draw the lines; those that were vertical in blue, the horizontal ones in orange.
 
         A legend of ``ax_``, or of its figure, has one entry for each of the two.
@@ -164,12 +187,20 @@ class VectorFieldDisplay(OwnModes):
     (50, 2)
     """
 
-    def __init__(self, points, vectors):
+    def __init__(self, points: ArrayLike, vectors: ArrayLike):
         self.points = points
         self.vectors = vectors
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, response_method="prior_term", ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        *,
+        response_method: str = "prior_term",
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Arrows of what an estimator has learned of the prior.
 
         Parameters
@@ -194,12 +225,16 @@ class VectorFieldDisplay(OwnModes):
         return cls.from_predictions(X, getattr(estimator, response_method)(X), ax=ax, **kwargs)
 
     @classmethod
-    def from_predictions(cls, X, vectors, *, ax=None, **kwargs):
+    def from_predictions(
+        cls, X: ArrayLike, vectors: ArrayLike, *, ax: Any = None, **kwargs: Any
+    ) -> "Self":
         """Arrows of given vectors; ``kwargs`` as in :meth:`plot`."""
         X, vectors = check_array(X), check_array(vectors, input_name="vectors")
         return cls(X, vectors).plot(ax=ax, **kwargs)
 
-    def plot(self, *, ax=None, title=None, scale=1.0, **kwargs):
+    def plot(
+        self, *, ax: Any = None, title: str | None = None, scale: float = 1.0, **kwargs: Any
+    ) -> "Self":
         """Draw the arrows.
 
         Parameters
@@ -220,6 +255,8 @@ class VectorFieldDisplay(OwnModes):
         """
         ax = axes_or_new(ax)
         style = {"angles": "xy", "scale_units": "xy", "width": 0.004, "zorder": 3} | kwargs
-        self.quiver_ = ax.quiver(*self.points.T, *self.vectors.T, scale=scale, **style)
+        self.quiver_ = ax.quiver(
+            *np.transpose(self.points), *np.transpose(self.vectors), scale=scale, **style
+        )
         ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
         return finish(self, ax, title)

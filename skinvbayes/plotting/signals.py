@@ -1,14 +1,20 @@
 """Signals on a grid, as lines with error bands."""
 
 import operator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_consistent_length
 
 from ..numerics.checks import check_fitted, check_flag
 from ..numerics.modes import OwnModes
 from ..numerics.sklearn_compat import safe_indexing
+from ..numerics.types import Auto
 from .axes import axes_or_new, finish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["SignalDisplay"]
 
@@ -71,16 +77,16 @@ class SignalDisplay(OwnModes):
 
     def __init__(
         self,
-        signals,
-        lower=None,
-        upper=None,
+        signals: ArrayLike,
+        lower: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
         *,
-        truth=None,
-        grid=None,
-        coverage=None,
-        name=None,
-        measurement=None,
-        measurement_grid=None,
+        truth: ArrayLike | None = None,
+        grid: ArrayLike | None = None,
+        coverage: float | None = None,
+        name: str | None = None,
+        measurement: ArrayLike | None = None,
+        measurement_grid: ArrayLike | None = None,
     ):
         self.signals = signals
         self.lower = lower
@@ -95,18 +101,18 @@ class SignalDisplay(OwnModes):
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        Y,
+        estimator: Any,
+        Y: ArrayLike,
         *,
-        X=None,
-        rows=0,
-        grid=None,
-        coverage=0.9,
-        name=None,
-        show_measurement="auto",
-        ax=None,
-        **kwargs,
-    ):
+        X: ArrayLike | None = None,
+        rows: Any = 0,
+        grid: ArrayLike | None = None,
+        coverage: float = 0.9,
+        name: str | None = None,
+        show_measurement: bool | Auto = "auto",
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Reconstruct some of the measurements, with their intervals.
 
         Parameters
@@ -150,39 +156,41 @@ class SignalDisplay(OwnModes):
         if _is_shown(show_measurement, alike):
             options["measurement"] = measurement
             kwargs = {"measurement_ylabel": None if alike else "measurement"} | kwargs
-        return cls.from_predictions(*found, **options, ax=ax, **kwargs)
+        mean, lower, upper = found
+        return cls.from_predictions(mean, lower, upper, **options, ax=ax, **kwargs)
 
     @classmethod
     def from_predictions(
         cls,
-        signals,
-        lower=None,
-        upper=None,
+        signals: ArrayLike,
+        lower: ArrayLike | None = None,
+        upper: ArrayLike | None = None,
         *,
-        truth=None,
-        grid=None,
-        coverage=None,
-        name=None,
-        measurement=None,
-        measurement_grid=None,
-        ax=None,
-        **kwargs,
-    ):
+        truth: ArrayLike | None = None,
+        grid: ArrayLike | None = None,
+        coverage: float | None = None,
+        name: str | None = None,
+        measurement: ArrayLike | None = None,
+        measurement_grid: ArrayLike | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Signals and the ends of their bands; other ``kwargs`` as in :meth:`plot`."""
-        options = {"truth": truth, "grid": grid, "coverage": coverage, "name": name}
-        options |= {"measurement": measurement, "measurement_grid": measurement_grid}
+        options: dict[str, Any] = {"truth": truth, "grid": grid, "coverage": coverage}
+        options |= {"name": name, "measurement": measurement}
+        options |= {"measurement_grid": measurement_grid}
         return cls(signals, lower, upper, **options).plot(ax=ax, **kwargs)
 
     def plot(
         self,
         *,
-        ax=None,
-        title=None,
-        xlabel="feature",
-        ylabel="signal",
-        measurement_ylabel=None,
-        **kwargs,
-    ):
+        ax: Any = None,
+        title: str | None = None,
+        xlabel: str = "feature",
+        ylabel: str = "signal",
+        measurement_ylabel: str | None = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Draw the lines and the bands.
 
         Parameters

@@ -1,12 +1,19 @@
 """Whether the estimator knows how large its errors are."""
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 from sklearn.utils import check_array, check_consistent_length
 
 from ..numerics.checks import check_count, check_fitted
 from ..numerics.modes import OwnModes
+from ..numerics.types import Array
 from .axes import axes_or_new, finish
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["UncertaintyDisplay"]
 
@@ -54,14 +61,30 @@ class UncertaintyDisplay(OwnModes):
     1000
     """
 
-    def __init__(self, error, std, *, name=None, constant=None):
+    def __init__(
+        self,
+        error: ArrayLike,
+        std: ArrayLike,
+        *,
+        name: str | None = None,
+        constant: ArrayLike | None = None,
+    ):
         self.error = error
         self.std = std
         self.name = name
         self.constant = constant
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: ArrayLike,
+        y: ArrayLike,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Reconstruct test measurements with their standard deviations.
 
         Parameters
@@ -90,7 +113,16 @@ class UncertaintyDisplay(OwnModes):
         return cls.from_predictions(X, *found, name=name, ax=ax, **kwargs)
 
     @classmethod
-    def from_predictions(cls, X, X_reconstructed, std, *, name=None, ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        X: ArrayLike,
+        X_reconstructed: ArrayLike,
+        std: ArrayLike,
+        *,
+        name: str | None = None,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> "Self":
         """Signals, reconstructions and standard deviations; ``kwargs`` as in :meth:`plot`.
 
         Features of which all signals have the same value are left out.
@@ -101,13 +133,21 @@ class UncertaintyDisplay(OwnModes):
         constant = same | _is_zero(found - X, std)
         return cls(found - X, std, name=name, constant=constant).plot(ax=ax, **kwargs)
 
-    def coverage(self, nominal):
+    def coverage(self, nominal: float) -> Array:
         """Share of the errors within the central intervals of these nominal probabilities."""
         error, std = self._varying()
         within = norm.ppf((1 + np.asarray(nominal)) / 2)
         return (np.abs(error)[..., None] <= std[..., None] * within).mean(axis=0)
 
-    def plot(self, *, ax=None, title=None, kind="coverage", n_bins=10, **kwargs):
+    def plot(
+        self,
+        *,
+        ax: Any = None,
+        title: str | None = None,
+        kind: str = "coverage",
+        n_bins: int = 10,
+        **kwargs: Any,
+    ) -> "Self":
         """Draw the curve beside the diagonal, where it should be, above a histogram.
 
         The histogram is flat for calibrated errors with ``kind="coverage"``, and says how sharp the
@@ -213,7 +253,7 @@ _LABELS = {
 }
 
 
-def _as_table(values):
+def _as_table(values) -> Array:
     """An array of rows; signals of one feature may be a vector."""
     values = check_array(values, ensure_2d=False)
     return values.reshape(len(values), -1)

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import check_random_state
 
+from ..numerics.types import Array, RandomState
+from ..operators import Operator
 from ..priors import principal_axes
 from .gaussian import gaussian_slopes
 
@@ -24,15 +26,15 @@ _TIGHT = 0.1  # width of tight clusters, relative to the noise and to the spread
 
 def signal_bandwidth(
     *,
-    X,
-    weight,
-    forward,
-    forward_norm,
-    noise_level,
-    max_condition,
-    information,
-    random_state,
-):
+    X: Array,
+    weight: Array,
+    forward: Operator,
+    forward_norm: float,
+    noise_level: float,
+    max_condition: float,
+    information: Operator,
+    random_state: RandomState,
+) -> float:
     """The bandwidth for few, discrete, thin or flat signals; 0 for those that fill their space.
 
     Where the score does not exist (signals that repeat or take few values, that lie on a curve or
