@@ -49,11 +49,6 @@ def plain_jacobian(network, x):
     return torch.stack([torch.autograd.functional.jacobian(of_row, row) for row in x])
 
 
-def matrices(product, x):
-    """What a product multiplies each row of x by."""
-    return torch.stack([product(v.expand_as(x)) for v in torch.eye(x.shape[1]).to(x)], dim=2)
-
-
 def effective(w, dilation):
     """The filter on the pixels: with gaps, and smoothed by binomials of the widths between."""
     spread = np.zeros(2 * (dilation * (len(w) - 1) + 1,))
@@ -204,19 +199,6 @@ def test_inverse(case):
     torch.testing.assert_close(found.x, x, rtol=1e-8, atol=1e-8)
 
 
-def test_majorising_steps_go_down(case):
-    """The potential along the step, by quadrature of its gradient, from far away."""
-    network, x = case
-    block = network.blocks[0]
-    z, x = network(x).detach(), 10 * x.flip(0)
-    H = matrices(block.majorant(x, torch.float64), x)
-    difference = torch.linalg.eigvalsh(H - block.jacobian(x))
-    assert difference.min() > -1e-10 * difference.max()
-    step = -torch.linalg.solve(H, (network(x) - z)[:, :, None])[:, :, 0]
-    slopes = [((network(x + t * step) - z) * step).sum(1) for t in torch.linspace(0, 1, 201)]
-    assert (torch.trapezoid(torch.stack(slopes), dx=1 / 200, dim=0) < 0).all()
-
-
 def test_training_finds_what_little_noise_changes(case):
     """It starts at the truth, and must not stop there because the noise is small beside z."""
     network, x = case
@@ -315,16 +297,6 @@ def test_std_and_other_noise_levels(trained):
     less, more = (estimator.predict(Y, noise_level=d) for d in (0.1, 0.4))
     roughness = [np.diff(found.reshape(2, 12, 12)).std() for found in (less, more)]
     assert roughness[0] > roughness[1]
-
-
-def test_majorant_at_another_noise_level(trained):
-    _, Y = blocks_of_grey(2, (12, 12), np.random.RandomState(3))
-    estimator = trained["divergence"]
-    network = estimator._map(0.4).network
-    u = torch.from_numpy(estimator.problem_.coordinates.from_signals(Y))
-    H = matrices(network.majorant(u, torch.float64), u)
-    difference = torch.linalg.eigvalsh(H - network.jacobian(u))
-    assert difference.min() > -1e-8 * difference.max() and difference.max() > 0.1
 
 
 def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):
