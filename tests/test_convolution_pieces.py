@@ -11,6 +11,7 @@ from helpers import conv_network
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.inversion import invert
 from skinvbayes.networks import filter_bank
+from skinvbayes.numerics import chunks
 from skinvbayes.numerics.threads import in_threads, single_thread
 
 NETWORKS = {
@@ -98,8 +99,10 @@ def denoiser():
 
 
 def test_threads_and_other_images_change_no_bit(denoiser, monkeypatch):
+    """Of images so large that each is inverted by itself."""
     estimator, Y = denoiser
     monkeypatch.setattr(filter_bank, "_PIECE_ENTRIES", 2**12)
+    monkeypatch.setattr(chunks, "MOST_ENTRIES", 2**15)
     before, found = torch.get_num_threads(), []
     try:
         for n_threads in (1, 3):
