@@ -299,6 +299,22 @@ def test_std_and_other_noise_levels(trained):
     assert roughness[0] > roughness[1]
 
 
+@pytest.mark.parametrize("n_images", [1, 2])
+def test_probes_of_an_image_share_its_slopes(trained, n_images, monkeypatch):
+    """In single precision, and the deviations are those of matrices up to the standard errors."""
+    estimator, seen = trained["reconstruction"], []
+    _, Y = blocks_of_grey(n_images, (12, 12), np.random.RandomState(3))
+    dense = estimator.posterior_std(Y, method="dense")
+    slopes = ConvBlock.call_and_slopes
+    monkeypatch.setattr(ConvBlock, "call_and_slopes", lambda b, x: seen.append(x) or slopes(b, x))
+    options = {"method": "probing", "n_probes": 400, "return_error": True}
+    found, error = estimator.posterior_std(Y, **options)
+    assert seen[-1].dtype == torch.float32
+    assert n_images > 1 or len(seen[-1]) == 1
+    assert 0.75 < np.sqrt((((found - dense) / error) ** 2).mean()) < 1.3
+    assert np.median(error / dense) < 0.1
+
+
 def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):
     """The prior's part of the map has slopes below zero, which G makes up for at this weight."""
     estimator = trained["divergence"]
