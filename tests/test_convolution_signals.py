@@ -27,13 +27,20 @@ def signals(network):
     return torch.randn(3, network.n_features, generator=generator, dtype=torch.float64)
 
 
-def test_features_are_correlations_with_mirrored_signals():
+def test_value_is_of_correlations_with_mirrored_signals():
     block, rng = conv_network(**CASES["one scale"]).blocks[0], np.random.default_rng(0)
     x = rng.normal(size=(2, 9))
     (scale,) = block.constants().scales
-    features = block._features(scale, torch.from_numpy(x)).detach().numpy()[:, :, 0]
+    expected = np.zeros_like(x)
     for j, weights in enumerate(scale.filters[:, 0, 0].detach().numpy()):
-        np.testing.assert_allclose(features[:, j], correlate1d(x, weights, mode="reflect"))
+        total, falling, beta, gamma = (float(part[j].detach()) for part in scale[2:])
+        h = correlate1d(x, weights, mode="reflect")
+        h = total * h / np.sqrt(1 + (beta * h) ** 2) - falling * h / np.sqrt(1 + (gamma * h) ** 2)
+        matrix = correlate1d(np.eye(9), weights, mode="reflect")
+        expected += h @ matrix.T
+    with torch.no_grad():
+        found = scale.value(torch.from_numpy(x), block.grid_shape)
+    np.testing.assert_allclose(found, expected)
 
 
 def test_jacobian_is_symmetric_within_its_bounds_and_its_trace_the_divergence(network, signals):

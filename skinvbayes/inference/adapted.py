@@ -54,7 +54,7 @@ class AdaptedNetwork(InvertibleMap):
         self.ratio = ratio
         self.other = other
         self.matrix_free = self.positive_definite = network.matrix_free  # which means symmetric
-        self.has_majorant, self.tolerance = network.has_majorant, network.tolerance
+        self.any_precision, self.tolerance = network.any_precision, network.tolerance
 
     def frozen(self, gradient=False):
         """A view of this map with a frozen network."""
@@ -168,10 +168,6 @@ class AdaptedNetwork(InvertibleMap):
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dψ_r(u) from the slopes at u, without forming it."""
         return self._weighted_product(self.network.blocks[0].product_from(slopes, dtype))
-
-    def majorant(self, u, dtype):
-        """That of the trained block, weighted."""
-        return self._weighted_product(self.network.blocks[0].majorant(u, dtype))
 
     def adjoint_product(self, u):
         """Multiplication of rows by Dψ_r(u) where that is symmetric, without forming it."""

@@ -29,6 +29,7 @@ from ..operators import Operator
 __all__ = ["ErrorModel"]
 
 _SMALLEST = 1e-6  # eigenvalue of a precision, relative to the largest
+_TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-6}  # relative residual of equations
 _REMAINING = 0.01  # share of the variance that the correction for the bandwidth leaves at least
 
 
@@ -100,6 +101,9 @@ class ErrorModel:
         residual : Tensor of shape (n_samples,)
             The largest relative residual of the equations that were solved for a row.
         """
+        if self.bandwidth == 0:
+            solution, residual = _solve(precision_product, v)
+            return self.noise_level**2 * solution, residual
         with portion(0, 1 / 2):
             solution, residual = _solve(precision_product, v)
         middle = self._middle(precision_product, solution)
@@ -135,7 +139,8 @@ class ErrorModel:
 
 
 def _solve(product, b):
-    return conjugate_gradients(product, b, report=report_residuals)
+    tol = _TOLERANCE[b.dtype]
+    return conjugate_gradients(product, b, tol=tol, report=report_residuals)
 
 
 def _roots(P):

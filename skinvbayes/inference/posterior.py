@@ -213,11 +213,13 @@ class Posterior:
         """Diagonals of the covariances from products with random signs, and standard errors."""
         X, rng = self.mean, check_random_state(random_state)
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
-        parts = chunks.slices(len(X), chunks.MOST_VECTORS // n_probes)
+        most = min(chunks.MOST_VECTORS, chunks.MOST_ENTRIES // X.shape[1])
+        parts = chunks.slices(len(X), most // n_probes)
         for rows in tracked(parts, "standard deviations"):
             v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
             repeated = np.repeat(np.arange(len(X))[rows], n_probes)
-            image, unsolved = self._apply("product", v.reshape(-1, X.shape[1]), repeated)
+            vectors = v.reshape(-1, X.shape[1])
+            image, unsolved = self._apply("product", vectors, repeated, self._probing_dtype)
             estimates = v * image.reshape(v.shape)
             variance[rows] = estimates.mean(axis=1)
             error[rows] = estimates.std(axis=1, ddof=1) / np.sqrt(n_probes)
@@ -252,12 +254,20 @@ class Posterior:
         _warn_if_unsolved(residual)
         return errors
 
-    def _apply(self, name, vectors, rows):
+    @property
+    def _probing_dtype(self):
+        """Single precision where the map has it: probes differ by far more."""
+        return torch.float32 if self.map.network.any_precision else torch.float64
+
+    def _apply(self, name, vectors, rows, dtype=torch.float64):
         """A method of the error model applied to vectors at rows; its largest residual."""
-        points, v = self.mean[rows].astype(np.float64), as_tensor(vectors)
+        v = as_tensor(vectors).to(dtype)
+        if self.map.network.any_precision and self.information is None and len(set(rows)) == 1:
+            rows = rows[:1]  # whose slopes serve for all vectors
+        points = self.mean[rows].astype(np.float64)
         map_, error_model = self._of(self.Y[rows])
         with single_thread():
-            product = map_.precision_product(points, error_model.factor)
+            product = map_.precision_product(points, error_model.factor, dtype)
             with torch.no_grad():
                 function = getattr(error_model, name)
                 image, residual = function(product, v.to(map_.network.device))

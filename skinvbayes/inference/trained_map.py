@@ -90,7 +90,7 @@ class TrainedMap:
 
         return self._rows(gradient, X, X.shape[1:], self._jacobian_rows, what="gradients")
 
-    def precision_product(self, X, factor=None):
+    def precision_product(self, X, factor=None, dtype=torch.float64):
         """Multiplication by the symmetric parts of ``Aᵀ Dφ(x)``, without forming them.
 
         Parameters
@@ -99,13 +99,15 @@ class TrainedMap:
             Points.
         factor : Operator of shape (n_features, n_features), default=None
             The A; the identity by default.
+        dtype : torch.dtype, default=torch.float64
+            The precision, for networks that compute in any.
 
         Returns
         -------
         product : callable
             Multiplies a Tensor of shape (n_samples, n_features), row by row.
         """
-        u, network = self._unit_signals(X), self.network.frozen()
+        u, network = self._unit_signals(X).to(dtype), self.network.frozen()
         if factor is None and network.positive_definite:
             return self.coordinates.to_product(network.adjoint_product(u))
         if network.explicit_inverse is not None or not self._is_isotropic:

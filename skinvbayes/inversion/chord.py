@@ -1,11 +1,11 @@
-"""The fast methods: Newton's and the chord method for all rows at once, without safeguards.
+"""The fast methods for all rows at once, without safeguards: Newton's and the chord method.
 
 The chord method is Newton's with one averaged Jacobian for all rows, and Anderson's mixing with the
 step before. Jacobians are averaged over the reference points of the map, not over the rows at
-hand, so that a row takes the same steps whatever stands beside it.
+hand, so that a row takes the same steps whatever stands beside it. Where Jacobians are not formed,
+:mod:`skinvbayes.inversion.quasi_newton` takes their place.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 from ..numerics.jacobians import solve
-from ..numerics.progress import report_residuals
 from .invertible import InvertibleMap
-from .linear import solve_loosely
+from .quasi_newton import descend
+from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
-__all__ = ["Equation", "approach", "chord", "iterate_rows", "without_slopes"]
+__all__ = ["Equation", "approach", "chord"]
 
 
 @dataclass
@@ -49,27 +49,12 @@ class Equation:
 def approach(equation, max_iter):
     """Run the fast method; return the points, the steps of each row and the residuals."""
     if equation.block.matrix_free:
-        return _majorise(equation, max_iter)
+        return descend(equation, max_iter if equation.block.any_precision else 0)
+    max_iter = min(SETTINGS.fast_steps, max_iter)
     units = equation.block.hidden_units()
     if units is not None:
         return _solve_for_units(equation, units, max_iter)
     return _solve_for_features(equation, max_iter)
-
-
-def _majorise(equation, max_iter):
-    """Minimise the potential of φ(x) − z by quadratic functions above it, with products alone."""
-    block = equation.block
-    n_steps = min(max_iter, SETTINGS.majorising_steps) if block.has_majorant else 0
-
-    def solver(residual, x, last):
-        return -solve_loosely(block.majorant(x, torch.float32), residual), None
-
-    start = equation.target if equation.start is None else equation.start
-    return iterate_rows(
-        lambda x: (block(x), x),
-        *(equation.target, solver, start, equation.threshold, n_steps),
-        gain=1.0,
-    )
 
 
 def _solve_for_units(equation, units, max_iter):
@@ -121,11 +106,6 @@ def _newton(residual, jacobian, last):
     return -solve(jacobian, residual), None
 
 
-def without_slopes(function: Callable) -> Callable:
-    """Adapts a plain function to (value, slopes), with None for the slopes."""
-    return lambda v: (function(v), None)
-
-
 def smallest_residual(rows):
     """The residual of each row that is left by rounding where terms of its size add up."""
     return SETTINGS.floor * torch.finfo(rows.dtype).eps * vector_norm(rows, dim=1)
@@ -161,118 +141,3 @@ def chord(inverse, corrected=None):
         return step, (step, image)
 
     return solver
-
-
-def iterate_rows(
-    function, target, solver, start, threshold, max_iter, *, gain=SETTINGS.gain, leave=True
-):
-    """Solve F(v) = function(v) − target = 0 for each row by itself.
-
-    A row ends where its ‖F‖ reaches its threshold, or has not fallen by ``gain`` within some steps.
-    A row that came no closer to a solution is returned as it was. Rows that have ended leave the
-    batch when they are a quarter of it.
-
-    Parameters
-    ----------
-    function : callable
-        From points to values and slopes: a Tensor with the same rows that the solver asks for, or
-        None.
-    target : Tensor of shape (n_samples, n)
-        The values to reach.
-    solver : callable
-        From F, the slopes, and its own memory of the last step, to the next step and memory.
-    start : Tensor of shape (n_samples, n)
-        First guess.
-    threshold : Tensor of shape (n_samples,)
-        The norms of F to reach.
-    max_iter : int
-        Largest number of steps.
-    gain : float
-        The factor by which the norm of F has to fall within ``SETTINGS.patience`` steps.
-    leave : bool, default=True
-        Whether rows may leave; False if ``function`` or ``solver`` depend on the position of a row.
-
-    Returns
-    -------
-    v : Tensor of shape (n_samples, n)
-        The points.
-    n_iter : Tensor of shape (n_samples,)
-        The steps that each row took.
-    size : Tensor of shape (n_samples,)
-        The norms of F there.
-    """
-    batch = _Batch(function, target, start, threshold)
-    found = start.clone(), torch.zeros_like(batch.rows), batch.size.clone()
-    for n_steps in range(max_iter + 1):
-        report_residuals(batch.first, batch.size, batch.threshold, n_rows=len(start))
-        going = batch.going(gain)
-        n_going = int(going.sum()) if n_steps < max_iter else 0
-        if n_going == 0 or (leave and 4 * n_going <= 3 * len(going)):
-            batch.write(found, start)
-            if n_going == 0:
-                break
-            going = batch.keep(going)
-        step, batch.memory = solver(batch.residual, batch.slopes, batch.memory)
-        if n_going < len(going):  # a row that has ended stays where it is
-            step = torch.where(going[:, None], step, 0)
-        batch.move(function, step, going)
-    return found
-
-
-class _Batch:
-    """The rows that have not left yet, and all that is known of each."""
-
-    def __init__(self, function, target, start, threshold):
-        self.rows = torch.arange(len(start), device=start.device)
-        self.v, self.target = start, target
-        self.threshold = threshold.expand(len(start))
-        self.n_iter = torch.zeros_like(self.rows)
-        self.stuck = torch.zeros_like(self.rows, dtype=torch.bool)
-        self.memory, self.sizes = None, []
-        self._evaluate(function)
-        self.first = self.size
-
-    @property
-    def size(self):
-        """The norms of F."""
-        return self.sizes[-1]
-
-    def going(self, gain):
-        """Which rows go on: those that have neither converged nor got stuck."""
-        if len(self.sizes) > SETTINGS.patience:
-            self.stuck = self.stuck | ~(self.size <= gain * self.sizes[-1 - SETTINGS.patience])
-        return ~((self.size <= self.threshold) | self.stuck)
-
-    def move(self, function, step, going):
-        """Take a step."""
-        self.v = self.v + step
-        self.n_iter = self.n_iter + going
-        self._evaluate(function)
-
-    def write(self, found, start):
-        """Write the results of these rows; a row that came no closer keeps its start."""
-        closer = self.size < self.first
-        ended = (
-            torch.where(closer[:, None], self.v, start.index_select(0, self.rows)),
-            self.n_iter,
-            torch.where(closer, self.size, self.first),
-        )
-        for whole, part in zip(found, ended, strict=True):
-            whole.index_copy_(0, self.rows, part)
-
-    def keep(self, going):
-        """Only these rows stay; all of them go on."""
-        chosen = going.nonzero()[:, 0]
-        for name in ("rows", "v", "target", "threshold", "n_iter", "stuck", "residual", "first"):
-            setattr(self, name, getattr(self, name).index_select(0, chosen))
-        self.sizes = [size.index_select(0, chosen) for size in self.sizes[-SETTINGS.patience :]]
-        if self.slopes is not None:
-            self.slopes = self.slopes.index_select(0, chosen)
-        if self.memory is not None:
-            self.memory = [tensor.index_select(0, chosen) for tensor in self.memory]
-        return going.index_select(0, chosen)
-
-    def _evaluate(self, function):
-        value, self.slopes = function(self.v)
-        self.residual = value - self.target
-        self.sizes.append(vector_norm(self.residual, dim=1))

@@ -8,10 +8,11 @@ from torch.linalg import vector_norm
 
 from ..numerics.krylov import conjugate_gradients
 from ..numerics.threads import single_thread
-from .chord import chord, iterate_rows, without_slopes
+from .chord import chord
 from .invert import invert
 from .invertible import InvertibleMap
 from .linear import directly, preconditioner
+from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
 __all__ = ["implicit_inverse"]

@@ -5,8 +5,8 @@ it leaves (:mod:`skinvbayes.inversion.newton`).
 
 1. Fast: Newton's method without a step-length test where Jacobians cost next to nothing; else the
    chord method. Of fewer hidden units than features it iterates on the units
-   (:class:`skinvbayes.inversion.hidden_units.HiddenUnits`); by products alone it majorises and
-   minimises.
+   (:class:`skinvbayes.inversion.hidden_units.HiddenUnits`); by products alone
+   it takes quasi-Newton steps (:mod:`skinvbayes.inversion.quasi_newton`).
 2. Robust: Newton's method with a step-length test; of many features and with symmetric positive
    definite Jacobians by conjugate gradients.
 
@@ -16,8 +16,7 @@ References
 ----------
 D. G. Anderson (1965), "Iterative procedures for nonlinear integral equations", Journal of the ACM;
 J. M. Ortega and W. C. Rheinboldt (1970), "Iterative solution of nonlinear equations in several
-variables"; D. R. Hunter and K. Lange (2004), "A tutorial on MM algorithms", The American
-Statistician.
+variables".
 """
 
 from dataclasses import dataclass

@@ -29,8 +29,9 @@ class InvertibleMap(nn.Module):
         :meth:`product_from` are used.
     matrix_free : bool
         Whether Jacobians are only multiplied with, and never formed.
-    has_majorant : bool
-        Whether :meth:`majorant` is defined.
+    any_precision : bool
+        Whether φ is computed in the precision of its argument; single precision then serves for
+        most of an inversion by products alone.
     tolerance : float
         Relative residual at which an inversion stops, if rounding does not stop it before.
     explicit_inverse : InvertibleMap or None
@@ -54,7 +55,7 @@ class InvertibleMap(nn.Module):
 
     positive_definite: bool = False
     matrix_free: bool = False
-    has_majorant: bool = False
+    any_precision: bool = False
     tolerance: float = 0.0
     explicit_inverse: "InvertibleMap | None" = None
     differs_by_row: bool = False
@@ -189,10 +190,6 @@ class InvertibleMap(nn.Module):
     def hidden_units(self) -> HiddenUnits | None:
         """φ seen from its hidden units, if there are fewer of them than features; else None."""
         return None
-
-    def majorant(self, x: Tensor, dtype: torch.dtype) -> Product:
-        """Multiplication by a matrix H(x) with which x ↦ x − H⁻¹ (φ(x) − z) lowers a potential."""
-        raise NotImplementedError(f"{type(self).__name__} knows no majorant of its Jacobian.")
 
     def _n_features(self, slopes: Tensor) -> int:
         return slopes.shape[1]

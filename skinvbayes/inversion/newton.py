@@ -29,7 +29,7 @@ def newton(equation, max_iter):
         residual = torch.full_like(equation.threshold, torch.inf)
         n_iter = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     else:
-        n_fast = min(SETTINGS.fast_steps, max_iter // 2)
+        n_fast = max_iter // 2
         x, n_iter, residual = approach(equation, n_fast)
     left = ~(residual <= equation.threshold)
     if left.any():

@@ -18,15 +18,15 @@ class Settings:
     n_reference : int
         Reference signals over which Jacobians are averaged.
     max_iter, fast_steps, polishing_steps : int
-        Most steps for each block: of both methods together, of the fast method, and of Newton's
-        method for all blocks together at the end.
+        Most steps for each block: of both methods together, of the fast method with Jacobians, and
+        of Newton's method for all blocks together at the end.
     patience : int
         A row leaves the fast method if its residual has not fallen by the factor ``gain`` within
         so many steps.
     gain, gain_before_cheap : float
         That factor where the robust method is expensive, and where it is cheap.
-    majorising_steps : int
-        Most steps of the fast method by products alone.
+    quasi_newton_memory, quasi_newton_patience : int
+        Of the fast method from values alone: the steps that it remembers, and its ``patience``.
     forcing, matrix_free_forcing : float
         Relative residual of Newton's equations solved by conjugate gradients, and of those solved
         by products alone.
@@ -59,7 +59,8 @@ class Settings:
     patience: int = 4
     gain: float = 0.5
     gain_before_cheap: float = 0.05
-    majorising_steps: int = 6
+    quasi_newton_memory: int = 4
+    quasi_newton_patience: int = 10
     forcing: float = 0.05
     matrix_free_forcing: float = 0.3
     tolerance: tuple = (8, 100)

@@ -5,20 +5,16 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.autograd import Function
 from torch.nn import functional as F
 
 from ..numerics.tensors import INITIAL, identity_like
 from ..problem.smoothing import noise_bandwidth
+from .filter_bank import Scale
 from .image_filters import (
-    Adjoint,
     correlation,
     first_filters,
     fitting_dilations,
-    folded,
-    mirrored,
     row_squares,
-    smoothed,
     support,
 )
 from .monotone import MonotoneBlock
@@ -183,7 +179,7 @@ class ConvBlock(MonotoneBlock):
 
     tolerance = 1e-5  # far below the noise of usual images
     matrix_free = True
-    has_majorant = True
+    any_precision = True
     most_features_of_matrices = 0
 
     def initialize(self, mean, deviations, slope):
@@ -194,8 +190,9 @@ class ConvBlock(MonotoneBlock):
             self.log_falling.fill_(float((_FALLING * slope.mean()).log()))
 
     def forward(self, x):
-        """φ(x)."""
-        return self.call_and_slopes(x)[0]
+        """φ(x), in the precision of x."""
+        k = self.current_constants().to(x.dtype)
+        return self._sum(k, x, (scale.value(x, self.grid_shape) for scale in k.scales))
 
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) = tr G + s n + Σ_j Σ_p ‖(w_j * ·)_p‖² ψ_j'((w_j * x)_p)."""
@@ -213,15 +210,18 @@ class ConvBlock(MonotoneBlock):
 
     def call_and_slopes(self, x):
         """φ(x), and for each scale the slopes ψ_j'(w_j * x)."""
-        return self._evaluate(self.current_constants(), x)
+        return self._evaluate(self.current_constants().to(x.dtype), x)
 
     def _evaluate(self, k, x):
-        image, slopes = k.slope * x + self.shift, []
-        for scale in k.scales:
-            value, slope = _Response.apply(self._features(scale, x), *scale.response)
-            image = image + self._adjoint(scale, value)
-            slopes.append(slope)
-        return image if self.known is None else image + self.known(x), slopes
+        pairs = [scale.value_and_slopes(x, self.grid_shape) for scale in k.scales]
+        values, slopes = zip(*pairs, strict=True)
+        return self._sum(k, x, values), list(slopes)
+
+    def _sum(self, k, x, values):
+        image = k.slope * x + self.shift.to(x)
+        for value in values:
+            image = image + value
+        return image if self.known is None else image + self.known(x)
 
     def jacobian(self, x):
         """Dφ(x), from as many products as there are pixels; for small images."""
@@ -240,33 +240,26 @@ class ConvBlock(MonotoneBlock):
         def product(v):
             image = k.slope * v
             for scale, part in zip(k.scales, slopes, strict=True):
-                image += self._adjoint(scale, self._features(scale, v) * part)
+                image += scale.product(v, part)
             return image if self.known is None else image.add_(self.known(v))
 
         return product
-
-    def majorant(self, x, dtype):
-        """Multiplication by a matrix H(x) with which x ↦ x − H⁻¹ (φ(x) − z) lowers the potential.
-
-        The potential of ψ_j, less a convex function that is replaced by its tangent, is concave in
-        h²; so its majorising parabola has the slope (ν_j + μ_j) / √(1 + (β_j h)²).
-        """
-        slopes = []
-        for scale in self.current_constants().scales:
-            h = self._features(scale, x)
-            slopes.append((h * scale.sharpness).square_().add_(1).rsqrt_().mul_(scale.total))
-        return self.product_from(slopes, dtype)
 
     def constants(self):
         """s, and for each scale its filters with their mirror images and the parameters of ψ."""
         filters = self._filters()
         steep, falling, sharpness, ratio = self._shape_of_response()
         columns = torch.stack([steep + falling, falling, sharpness, sharpness / ratio])
+        if len(self.image_shape) == 1:  # where a filter is its mirror image, it counts twice
+            columns = columns * columns.new_tensor([2, 2, 1, 1])[:, None]
+            copies = 1
+        else:
+            copies = 2
         scales = [
-            _Scale(
+            Scale(
                 dilation,
-                torch.cat([part, part.flip(2)])[:, None],
-                *response.repeat(1, 2)[:, :, None, None],
+                torch.cat([part, part.flip(2)][:copies])[:, None],
+                *response.repeat(1, copies)[:, :, None, None],
             )
             for dilation, part, response in self._by_scales(filters, columns)
         ]
@@ -274,7 +267,7 @@ class ConvBlock(MonotoneBlock):
 
     def row_entries(self, n_features):
         """A number for each filter at each pixel."""
-        return n_features * 2 * len(self.filters)
+        return n_features * len(self.image_shape) * len(self.filters)
 
     def magnitude(self):
         """Largest slope of φ."""
@@ -324,35 +317,6 @@ class ConvBlock(MonotoneBlock):
         logs = self.log_steep, self.log_falling, self.log_sharpness
         return *(log.exp() for log in logs), 1 + (self.log_ratio.exp() - 1).clamp(min=0)
 
-    def _features(self, scale, x):
-        """w_j * x, of shape (n_samples, n_filters, height, width)."""
-        smooth = smoothed(x.unflatten(1, self.grid_shape)[:, None], scale.dilation)
-        return F.conv2d(mirrored(smooth, scale.reach), scale.filters, dilation=scale.dilation)
-
-    def _adjoint(self, scale, h):
-        """Σ_j w_jᵀ * h_j."""
-        image = Adjoint.apply(h, scale.filters, scale.dilation)
-        return smoothed(folded(image, scale.reach), scale.dilation).flatten(1)
-
-
-class _Scale(NamedTuple):
-    dilation: int
-    filters: torch.Tensor
-    total: torch.Tensor  # ν + μ
-    falling: torch.Tensor  # μ
-    sharpness: torch.Tensor  # β
-    width: torch.Tensor  # γ
-
-    @property
-    def response(self):
-        """The parameters of ψ."""
-        return self[2:]
-
-    @property
-    def reach(self):
-        """Pixels that the filters look at on each side."""
-        return self.dilation * (self.filters.shape[3] // 2)
-
 
 class _ConvConstants(NamedTuple):
     slope: torch.Tensor  # s
@@ -360,39 +324,7 @@ class _ConvConstants(NamedTuple):
 
     def to(self, dtype):
         """The same in another precision."""
-        scales = [_Scale(s.dilation, *(part.to(dtype) for part in s[1:])) for s in self.scales]
-        return _ConvConstants(self.slope.to(dtype), scales)
-
-
-class _Response(Function):
-    """ψ_j(h) and its slope."""
-
-    @staticmethod
-    def forward(ctx, h, total, falling, sharpness, width):
-        first = (h * sharpness).square_().add_(1).rsqrt_()
-        second = (h * width).square_().add_(1).rsqrt_()
-        gain, loss = first * total, second * falling
-        value = (gain - loss).mul_(h)
-        slope = gain.mul_(first).mul_(first).sub_(loss.mul_(second).mul_(second))
-        ctx.save_for_backward(h, total, falling, sharpness, width, first, second, slope)
-        return value, slope
-
-    @staticmethod
-    def backward(ctx, of_value, of_slope):
-        h, total, falling, sharpness, width, first, second, slope = ctx.saved_tensors
-        of_h, of_parameters = of_value * slope, []
-        terms = (1, total, sharpness, first), (-1, falling, width, second)
-        for sign, amount, rate, root in terms:
-            cube = root**3
-            # of amount · h · root and its slope, amount · root³
-            curvature = 3 * of_slope * h * cube * root * root
-            of_h = of_h - sign * amount * rate**2 * curvature
-            by_amount = of_value * h * root + of_slope * cube
-            by_rate = -amount * rate * h * (of_value * h * h * cube + curvature)
-            parts = by_amount, by_rate
-            of_parameters.append([sign * part.sum((0, 2, 3))[:, None, None] for part in parts])
-        (of_total, of_sharpness), (of_falling, of_width) = of_parameters
-        return of_h, of_total, of_falling, of_sharpness, of_width
+        return _ConvConstants(self.slope.to(dtype), [scale.to(dtype) for scale in self.scales])
 
 
 def _checked_shape(architecture, least):

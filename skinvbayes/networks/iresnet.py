@@ -159,9 +159,9 @@ class IResNet(InvertibleMap):
         return any(block.matrix_free for block in self.blocks)
 
     @property
-    def has_majorant(self) -> bool:  # type: ignore[override]
-        """Whether the only block knows a majorant."""
-        return len(self.blocks) == 1 and self.blocks[0].has_majorant
+    def any_precision(self) -> bool:  # type: ignore[override]
+        """Whether φ is computed in the precision of its argument."""
+        return all(block.any_precision for block in self.blocks)
 
     @property
     def tolerance(self) -> float:  # type: ignore[override]

@@ -1,6 +1,7 @@
 """A context in which torch and the linear algebra of numpy and scipy use one thread each."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -8,7 +9,7 @@ from threadpoolctl import ThreadpoolController
 
 from .shared import SharedContext
 
-__all__ = ["single_thread"]
+__all__ = ["in_threads", "single_thread"]
 
 
 class _BlasLimit(SharedContext):
@@ -38,7 +39,7 @@ class _BlasLimit(SharedContext):
 
 
 _blas_limit = _BlasLimit()
-_here = threading.local()  # whether this thread is inside already
+_here = threading.local()  # the workers of this thread, once it is inside
 
 
 @contextmanager
@@ -48,17 +49,48 @@ def single_thread():
     Sums then add up in the same order whatever the number of cores or of workers beside, so the
     same seed gives the same model; several workers do not oversubscribe the cores; and batched LU
     cannot hang (pytorch#141358). Contexts may nest, and overlap in threads: torch keeps a number
-    of threads for each thread, and every thread finds its own again.
+    of threads for each thread, and every thread finds its own again. What can be divided into
+    pieces still uses them all; see :func:`in_threads`.
     """
-    if getattr(_here, "inside", False):
+    if _workers() is not None:
         yield
         return
     n_threads = torch.get_num_threads()
-    with _blas_limit:
+    # threads start with the first piece of work
+    with _blas_limit, ThreadPoolExecutor(n_threads, initializer=_begin) as workers:
         torch.set_num_threads(1)
-        _here.inside = True
+        _here.workers = workers, n_threads
         try:
             yield
         finally:
-            _here.inside = False
+            _here.workers = None
             torch.set_num_threads(n_threads)
+
+
+def in_threads(function, pieces):
+    """``[function(piece) for piece in pieces]``; in all threads that torch had before.
+
+    Where derivatives are recorded, and outside of :func:`single_thread`, this thread does it all.
+
+    Parameters
+    ----------
+    function : callable
+        What to do with a piece, by operations of torch, which run beside each other.
+    pieces : list
+        The pieces, which should not depend on the number of threads.
+    """
+    workers, n_threads = _workers() or (None, 1)
+    if n_threads == 1 or len(pieces) == 1 or torch.is_grad_enabled():
+        return [function(piece) for piece in pieces]
+    return list(workers.map(function, pieces))
+
+
+def _workers():
+    """The workers of this thread and their number; None outside of :func:`single_thread`."""
+    return getattr(_here, "workers", None)
+
+
+def _begin():
+    """What a worker does first."""
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)

@@ -1,0 +1,106 @@
+"""The limited-memory quasi-Newton method (L-BFGS) for all rows at once, from values of φ alone.
+
+φ is the gradient of a strongly convex function, so that the method needs no products with
+Jacobians. It takes full steps: every row has its own memory, and goes on by the robust method if
+its residual does not fall.
+
+References
+----------
+J. Nocedal (1980), "Updating quasi-Newton matrices with limited storage", Mathematics of
+Computation.
+"""
+
+import torch
+from torch.linalg import vecdot, vector_norm
+
+from .rows import iterate_rows, without_slopes
+from .settings import SETTINGS
+
+__all__ = ["descend"]
+
+
+def descend(equation, max_iter):
+    """Solve φ(x) = z: in single precision as far as that leads, then in that of z.
+
+    Parameters
+    ----------
+    equation : Equation
+        The equation, of a map that computes in the precision of its argument.
+    max_iter : int
+        Largest number of steps, half of them in each precision.
+
+    Returns
+    -------
+    x : Tensor of shape (n_samples, n_features)
+        The points.
+    n_iter : Tensor of shape (n_samples,)
+        The steps that each row took.
+    residual : Tensor of shape (n_samples,)
+        The norms of φ(x) − z, in the precision of z.
+    """
+    block, z = equation.block, equation.target
+    x = z if equation.start is None else equation.start
+    function = without_slopes(block)
+    solver = limited_memory(1 / block.magnitude())
+    options = {"patience": SETTINGS.quasi_newton_patience}
+    total = torch.zeros(len(z), dtype=torch.int64, device=z.device)
+    if max_iter > 0 and z.dtype != torch.float32:
+        max_iter //= 2
+        # in the other precision the residual differs by rounding
+        threshold = SETTINGS.safety_factor * equation.threshold
+        target, start, threshold = (part.float() for part in (z, x, threshold))
+        found = iterate_rows(function, target, solver, start, threshold, max_iter, **options)
+        x, total = found[0].to(z), found[1]
+    x, n_iter, residual = iterate_rows(
+        function, z, solver, x, equation.threshold, max_iter, **options
+    )
+    return x, total + n_iter, residual
+
+
+def limited_memory(first_length):
+    """A solver with steps of L-BFGS, for :func:`iterate_rows`.
+
+    Parameters
+    ----------
+    first_length : Tensor of shape ()
+        The length of the first step, in units of the residual.
+    """
+
+    def solver(residual, slopes, last):
+        if last is None:
+            steps = changes = residual[:, None, :][:, :0]
+        else:
+            *memory, step, before = last
+            latest = step, residual - before
+            steps, changes = (
+                torch.cat([old, new[:, None]], dim=1)[:, -SETTINGS.quasi_newton_memory :]
+                for old, new in zip(memory, latest, strict=True)
+            )
+        step = -_inverse_hessian_product(residual, steps, changes, first_length.to(residual))
+        return step, (steps, changes, step, residual)
+
+    return solver
+
+
+def _inverse_hessian_product(residual, steps, changes, length):
+    """The approximate inverse Hessian times the residual, from pairs along the second axis."""
+    curvature = vecdot(steps, changes)
+    known = curvature > 0  # elsewhere the function is not convex, or the row does not move
+    inverse = torch.where(known, 1 / curvature, 0)[:, :, None]
+    q, shares = residual, []
+    for s, y, rho in _latest_first(steps, changes, inverse):
+        shares.append(rho * vecdot(s, q)[:, None])
+        q = q - shares[-1] * y
+    if steps.shape[1]:
+        newest = curvature[:, -1] / vector_norm(changes[:, -1], dim=1).square()
+        length = torch.where(known[:, -1], newest, length)[:, None]
+    q = length * q
+    pairs = zip(_latest_first(steps, changes, inverse), shares, strict=True)
+    for (s, y, rho), share in reversed(list(pairs)):
+        q = q + (share - rho * vecdot(y, q)[:, None]) * s
+    return q
+
+
+def _latest_first(*stacks):
+    """The entries of stacks along their second axis, the last ones first."""
+    return zip(*(stack.flip(1).unbind(1) for stack in stacks), strict=True)

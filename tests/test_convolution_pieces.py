@@ -1,0 +1,143 @@
+"""Filters applied piece by piece, in single precision and in threads, give the same images."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import eye_array
+
+from helpers import conv_network
+from skinvbayes import DivergenceRegularizedINN
+from skinvbayes.inversion import invert
+from skinvbayes.networks import filter_bank
+from skinvbayes.numerics import chunks
+from skinvbayes.numerics.threads import in_threads, single_thread
+
+NETWORKS = {
+    "images": dict(image_shape=(23, 15), kernel_size=3, n_filters=8, dilations=(1, 2, 4)),
+    "signals": dict(image_shape=(40,), kernel_size=5, n_filters=6, dilations=(1, 2)),
+}
+
+
+def white(n, network, seed=2):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n, network.n_features, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("size", [1, 300, 2500], ids=["lines", "strips", "groups"])
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_pieces_make_up_the_whole(options, size, monkeypatch):
+    """Values, divergences and their gradients, without derivatives too, and products."""
+    network = conv_network(**options)
+    block, x, v = network.blocks[0], white(3, network), white(3, network, 3)
+
+    def results():
+        value, divergence = network.call_and_divergence(x, len(x))
+        total = value.sin().sum() + divergence.square().sum()
+        gradient = torch.autograd.grad(total, list(network.parameters()))
+        with torch.no_grad():
+            plain = network(x)
+        product = block.product_from(block.call_and_slopes(x)[1])(v)
+        return value, divergence, *gradient, plain, product
+
+    whole = results()
+    monkeypatch.setattr(filter_bank, "_PIECE_ENTRIES", size)
+    torch.testing.assert_close(results(), whole)
+
+
+def test_filters_of_signals_are_not_applied_twice():
+    """A filter of a signal is its own mirror image."""
+    block = conv_network(**NETWORKS["signals"]).blocks[0]
+    assert sum(len(scale.filters) for scale in block.constants().scales) == 6
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_single_precision_does_most_of_an_inversion(options, monkeypatch):
+    network = conv_network(**options)
+    x, block = white(2, network), type(network.blocks[0])
+    z = network(x).detach()
+    dtypes, forward, slopes = [], block.forward, block.call_and_slopes
+    monkeypatch.setattr(block, "forward", lambda b, x: dtypes.append(x.dtype) or forward(b, x))
+    monkeypatch.setattr(
+        block, "call_and_slopes", lambda b, x: dtypes.append(x.dtype) or slopes(b, x)
+    )
+    found = invert(network, z)
+    assert found.converged.all()
+    error = torch.linalg.vector_norm(network(found.x) - z, dim=1)
+    torch.testing.assert_close(found.residual, error, rtol=1e-6, atol=0)
+    assert dtypes.count(torch.float64) - 1 <= 2 < dtypes.count(torch.float32)
+
+
+def test_what_single_precision_cannot_reach_double_precision_does():
+    network = conv_network(**NETWORKS["images"])
+    x = white(2, network)
+    found = invert(network, network(x).detach(), tol=1e-12)
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    """Fitted to patches, for images of 60×70 pixels; and three of these."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 144)).cumsum(1) / 4
+    estimator = DivergenceRegularizedINN(
+        residual="conv",
+        operator=eye_array(144),
+        noise_level=0.3,
+        image_shape=(12, 12),
+        kernel_size=3,
+        hidden_layer_sizes=(4,),
+        solver="adam",
+        max_iter=2,
+        random_state=0,
+    )
+    estimator.fit(X, X + 0.3 * rng.normal(size=X.shape))
+    Y = rng.normal(size=(3, 4200)).cumsum(1) / 30 + 0.3 * rng.normal(size=(3, 4200))
+    return estimator.adapt(image_shape=(60, 70), operator=eye_array(4200)), Y
+
+
+def test_threads_and_other_images_change_no_bit(denoiser, monkeypatch):
+    """Of images so large that each is inverted by itself."""
+    estimator, Y = denoiser
+    monkeypatch.setattr(filter_bank, "_PIECE_ENTRIES", 2**12)
+    monkeypatch.setattr(chunks, "MOST_ENTRIES", 2**15)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            found.append(estimator.predict(Y))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+    alone = np.vstack([estimator.predict(row[None]) for row in Y])
+    np.testing.assert_array_equal(alone, found[0])
+
+
+def test_pieces_of_work_run_beside_each_other_and_stay_in_order():
+    before, meet = torch.get_num_threads(), threading.Barrier(2)
+
+    def work(piece):
+        meet.wait(20)  # for the other worker
+        return piece, threading.get_ident(), torch.get_num_threads(), torch.is_grad_enabled()
+
+    try:
+        torch.set_num_threads(2)
+        n_alive = threading.active_count()
+        with torch.no_grad(), single_thread():
+            found = in_threads(work, [0, 1])
+        assert threading.active_count() == n_alive
+    finally:
+        torch.set_num_threads(before)
+    pieces, idents, n_threads, recording = zip(*found, strict=True)
+    assert pieces == (0, 1) and len(set(idents)) == 2
+    assert set(n_threads) == {1} and not any(recording)
+
+
+def test_work_whose_derivatives_are_recorded_stays_in_its_thread():
+    with single_thread(), torch.enable_grad():
+        found = in_threads(lambda piece: threading.get_ident(), [0, 1])
+    assert set(found) == {threading.get_ident()}
+    assert in_threads(str, [0, 1]) == ["0", "1"]  # outside of any context
