@@ -7,6 +7,7 @@ hand, so that a row takes the same steps whatever stands beside it.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,7 +122,7 @@ def _newton(residual, jacobian, last):
     return -solve(jacobian, residual), None
 
 
-def without_slopes(function: Callable) -> Callable:
+def without_slopes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adapts a plain function to (value, slopes), with None for the slopes."""
     return lambda v: (function(v), None)
 
