@@ -127,7 +127,7 @@ def package(session):
 def try_wheel(session, extras, constraints=None):
     """The first steps, the examples of these extras, and who names the others, with the wheel."""
     (path,) = DIST.glob("*.whl")
-    install(session, [f"{path}[{','.join(extras)}]"], constraints)
+    install(session, [f"{path}[{','.join(extras)}]" if extras else str(path)], constraints)
     session.chdir(session.create_tmp())  # away from the sources
     session.run("python", str(ROOT / ".ci" / "five_lines.py"))
     session.run("python", "-W", "ignore", str(ROOT / ".ci" / "extras.py"), *extras)
