@@ -10,7 +10,10 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2025.2.9"  # from where sessions require others
-nox.options.sessions = ["lint", "types", "tests", "oldest", "newest", "wheel", "sdist", "docs"]
+nox.options.sessions = [
+    *("lint", "types", "tests", "oldest", "newest", "docs"),
+    *("wheel", "wheel_oldest", "wheel_newest", "sdist"),
+]
 nox.options.error_on_missing_interpreters = False
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
@@ -97,9 +100,11 @@ def lint(session):
 
 @nox.session(python=PINNED)
 def types(session):
-    """Types of the package; setup.cfg says how strict."""
-    install(session, ["-e", ".", "mypy>=1.15"], "constraints.txt")
+    """Types of the package; setup.cfg says how strict. A program of a user's is all strict."""
+    install(session, ["-e", ".", "mypy>=1.19"], "constraints.txt")
     session.run("mypy")
+    alone = ["--config-file=", "--strict", "--follow-imports=silent", "--ignore-missing-imports"]
+    session.run("mypy", *alone, ".ci/typed_program.py")
 
 
 @nox.session
@@ -119,16 +124,33 @@ def package(session):
     session.run("twine", "check", "--strict", *map(str, DIST.iterdir()))
 
 
+def try_wheel(session, extras, constraints=None):
+    """The first steps, the examples of these extras, and who names the others, with the wheel."""
+    (path,) = DIST.glob("*.whl")
+    install(session, [f"{path}[{','.join(extras)}]" if extras else str(path)], constraints)
+    session.chdir(session.create_tmp())  # away from the sources
+    session.run("python", str(ROOT / ".ci" / "five_lines.py"))
+    session.run("python", "-W", "ignore", str(ROOT / ".ci" / "extras.py"), *extras)
+    session.run("python", "-m", "skinvbayes", "--help", silent=True)
+
+
 @nox.session(python=PINNED, requires=["package"])
 @nox.parametrize("extra", ["", *EXTRAS])
 def wheel(session, extra):
-    """The wheel in a fresh environment with one extra, whose example runs; others are named."""
-    (path,) = DIST.glob("*.whl")
-    install(session, [f"{path}[{extra}]" if extra else str(path)], "constraints.txt")
-    session.chdir(session.create_tmp())  # away from the sources
-    session.run("python", str(ROOT / ".ci" / "five_lines.py"))
-    session.run("python", "-W", "ignore", str(ROOT / ".ci" / "extras.py"), *filter(None, [extra]))
-    session.run("python", "-m", "skinvbayes", "--help", silent=True)
+    """The wheel in a fresh environment, without extras and with each of them alone."""
+    try_wheel(session, [extra] if extra else [], "constraints.txt")
+
+
+@nox.session(python="3.10", requires=["package"])
+def wheel_oldest(session):
+    """The wheel with the oldest versions of everything, extras too."""
+    try_wheel(session, EXTRAS, "constraints-oldest.txt")
+
+
+@nox.session(python="3.13", requires=["package"])
+def wheel_newest(session):
+    """The wheel with the newest versions of everything, extras too."""
+    try_wheel(session, EXTRAS)
 
 
 @nox.session(python=PINNED, requires=["package"])
@@ -147,8 +169,9 @@ def sdist(session):
 @nox.session
 def audit(session):
     """Known weaknesses of the dependencies; needs the network."""
-    session.install("pip-audit>=2.7", ".")
-    session.run("pip-audit")
+    session.install("pip", "pip-audit>=2.7", ".")
+    session.run("python", "-m", "pip", "uninstall", "--yes", "skinvbayes")  # not a dependency
+    session.run("pip-audit", "--strict")  # fails too where a package could not be looked up
 
 
 if os.environ.get("CI"):

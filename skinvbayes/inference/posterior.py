@@ -3,6 +3,7 @@
 import numbers
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,11 +59,11 @@ class Posterior:
     Y: np.ndarray
     map: TrainedMap
     error_model: ErrorModel
-    targets: Callable
+    targets: Callable[..., Any]
     signal_std: np.ndarray | float = np.inf
-    is_outside: Callable | None = None
+    is_outside: Callable[..., Any] | None = None
     caveat: str = ""
-    information: Callable | None = None
+    information: Callable[..., Any] | None = None
     _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -34,14 +35,14 @@ class HiddenUnits:
         From h to the average of Dg(h)ᵀ, of shape (n_inner, n_outer).
     """
 
-    divide: Callable
+    divide: Callable[..., Any]
     inner: torch.Tensor
     bias: torch.Tensor
     outer: torch.Tensor
     shift: torch.Tensor
-    response: Callable
-    pull_back: Callable
-    mean_slope: Callable
+    response: Callable[..., Any]
+    pull_back: Callable[..., Any]
+    mean_slope: Callable[..., Any]
 
     def preactivation(self, x):
         """h = U x + b."""

@@ -175,7 +175,9 @@ class InvertibleMap(nn.Module):
 
     # --------------------------------------------------------------------- shortcuts of inversion
 
-    def corrected_inverse(self, inverse: Tensor, reference: Tensor) -> Callable:
+    def corrected_inverse(
+        self, inverse: Tensor, reference: Tensor
+    ) -> Callable[[Tensor, Tensor], Tensor]:
         """A function (rows, slopes) ↦ rows · ``P (2 I − Dφ P)``, where P approximates Dφ⁻¹.
 
         One step of iterative refinement of the symmetric matrix P, for positive definite Dφ.

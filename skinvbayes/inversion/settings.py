@@ -63,8 +63,8 @@ class Settings:
     quasi_newton_patience: int = 10
     forcing: float = 0.05
     matrix_free_forcing: float = 0.3
-    tolerance: tuple = (8, 100)
-    training_tolerance: tuple = (50, 100)
+    tolerance: tuple[float, float] = (8, 100)
+    training_tolerance: tuple[float, float] = (50, 100)
     matrix_free_training: float = 1e-2
     matrix_free_adjoint: float = 5e-2
     adjoint_power: float = 0.5

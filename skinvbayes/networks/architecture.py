@@ -33,12 +33,12 @@ class Architecture:
 
     n_features: int
     n_blocks: int = 1
-    hidden_layer_sizes: tuple | None = None
+    hidden_layer_sizes: tuple[int, ...] | None = None
     n_pieces: int | None = None
     explicit_inverse: bool = False
     lipschitz: float = 0.999
     has_operator: bool = False
-    image_shape: tuple | None = None
+    image_shape: tuple[int, ...] | None = None
     kernel_size: int = 7
 
     @property

@@ -1,7 +1,7 @@
 """The gradient branch for images: learned filters, the same at every pixel."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -320,7 +320,7 @@ class ConvBlock(MonotoneBlock):
 
 class _ConvConstants(NamedTuple):
     slope: torch.Tensor  # s
-    scales: list
+    scales: list[Any]
 
     def to(self, dtype):
         """The same in another precision."""

@@ -3,6 +3,7 @@
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from inspect import isfunction
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ def own_modes():
 class OwnModes:
     """Base class whose subclasses run their public methods, and those of pickle, in own modes."""
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for name, method in list(vars(cls).items()):
             if name in _STATE_METHODS or not name.startswith("_"):

@@ -39,7 +39,7 @@ class Policy(NamedTuple):
         Largest ratio of slopes that the network can hold.
     """
 
-    bandwidth_rule: Callable
+    bandwidth_rule: Callable[..., float]
     smoothing: float
     common_mean: bool
     natural: bool

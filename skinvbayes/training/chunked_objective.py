@@ -3,6 +3,7 @@
 import copy
 import itertools
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,7 +108,7 @@ class ChunkedObjective:
     """
 
     chunks: PairChunks
-    among: tuple
+    among: tuple[Any, ...]
     chunk_loss: ChunkLoss
     shared: object
     constant: float

@@ -1,6 +1,7 @@
 """Minimisation of the mean of any loss over pairs: full-batch L-BFGS and mini-batch Adam."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,12 +38,12 @@ class History:
         Name of the loss of each stage, and number of its iterations.
     """
 
-    loss_curve: list = field(default_factory=list)
-    validation_loss_curve: list = field(default_factory=list)
+    loss_curve: list[float] = field(default_factory=list)
+    validation_loss_curve: list[float] = field(default_factory=list)
     best_loss: float = np.inf
-    best_weights: dict | None = None
+    best_weights: dict[str, Any] | None = None
     interrupted: bool = False
-    stages: list = field(default_factory=list)
+    stages: list[tuple[str, int]] = field(default_factory=list)
 
     def still_improves(self):
         """Whether the second half of the iterations lowered the loss noticeably.
