@@ -4,6 +4,7 @@ import re
 import sys
 import warnings
 from pathlib import Path
+from textwrap import fill
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -85,6 +86,14 @@ matplotlib.use("Agg")
 # Examples show these in their output where they teach something; here they only add noise
 warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
 
+
+def short_warning(message, category, *where):
+    """What a warning says, without the folder in which the site is built."""
+    return fill(f"{category.__name__}: {message}", 90) + "\n"
+
+
+warnings.formatwarning = short_warning
+
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
@@ -111,7 +120,8 @@ html_title = "skinvbayes"
 html_static_path = ["_static"]
 html_css_files = ["skinvbayes.css"]
 _NO_SECTION = ["install", "get_started", "which_estimator", "is_it_good", "recipes", "benchmarks"]
-html_sidebars = {page: [] for page in _NO_SECTION}
+# Lines of code are 100 characters long: the pages of examples are wide, too
+html_sidebars = {page: [] for page in [*_NO_SECTION, "auto_examples/*"]}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

@@ -158,6 +158,17 @@ def test_rows_with_holes_are_named_by_the_numbers_of_the_caller(call, two_modes)
         assert sum(kind in m for m in messages) <= 1
 
 
+def test_constant_features_are_not_compared_with_the_signals():
+    """Any standard deviation exceeds that of a feature that does not vary."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 3)) * [1, 0, 1e-3] + [0, 0.7, 0]
+    Y = X + 0.1 * rng.standard_normal(X.shape)
+    estimator = DivergenceRegularizedINN(operator=np.eye(3), max_iter=2, random_state=0)
+    estimator.fit(X, Y)
+    messages = [str(w.message) for w in caught(estimator.posterior_std, Y[:5])]
+    assert not any("exceed those of the signals" in m for m in messages)
+
+
 def test_what_is_wrong_with_epsilon_is_said_once(two_modes):
     Y = two_modes[1]
     X = np.random.RandomState(0).standard_normal((200, 2))

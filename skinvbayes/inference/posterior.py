@@ -24,7 +24,7 @@ __all__ = ["N_PROBES", "Posterior", "gaussian_quantile"]
 N_PROBES = 64  # random signs that the diagonal of a covariance is estimated from
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
 _WIDER = 1.1  # times the standard deviation of the signals that a posterior's may be in silence
-_TINY = 1e-300
+_VARIES = 1e-9  # of the largest standard deviation, above which a feature is not constant
 _SOLVED = 1e-3  # largest relative residual of an equation that raises no warning
 
 
@@ -164,10 +164,12 @@ class Posterior:
 
     def _warn_if_wider_than_prior(self, std):
         """Name the rows whose measurement seems to say less than none would."""
-        wider = np.flatnonzero((std > _WIDER * self.signal_std).any(axis=1))
+        varies = self.signal_std > _VARIES * np.max(self.signal_std)
+        ratios = std / np.where(varies, self.signal_std, np.inf)
+        wider = np.flatnonzero((ratios > _WIDER).any(axis=1))
         if not len(wider):
             return
-        ratio = (std[wider] / np.maximum(self.signal_std, _TINY)).max()
+        ratio = ratios[wider].max()
         outside = np.count_nonzero(self.is_outside(self.mean[wider]))
         far = f" {outside} of them lie far outside the training data." if outside else ""
         warn_caller(
