@@ -53,7 +53,11 @@ def test_filters_of_signals_are_not_applied_twice():
 
 
 @pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
-def test_single_precision_does_most_of_an_inversion(options, monkeypatch):
+@pytest.mark.parametrize("large", [False, True])
+def test_single_precision_does_most_of_an_inversion_of_large_images(options, large, monkeypatch):
+    """Those of which each is inverted by itself."""
+    if large:
+        monkeypatch.setattr(chunks, "MOST_ENTRIES", 1)
     network = conv_network(**options)
     x, block = white(2, network), type(network.blocks[0])
     z = network(x).detach()
@@ -66,10 +70,14 @@ def test_single_precision_does_most_of_an_inversion(options, monkeypatch):
     assert found.converged.all()
     error = torch.linalg.vector_norm(network(found.x) - z, dim=1)
     torch.testing.assert_close(found.residual, error, rtol=1e-6, atol=0)
-    assert dtypes.count(torch.float64) - 1 <= 2 < dtypes.count(torch.float32)
+    if large:  # of both images, and the check above
+        assert dtypes.count(torch.float64) - 1 <= 4 < dtypes.count(torch.float32)
+    else:
+        assert torch.float32 not in dtypes
 
 
-def test_what_single_precision_cannot_reach_double_precision_does():
+def test_what_single_precision_cannot_reach_double_precision_does(monkeypatch):
+    monkeypatch.setattr(chunks, "MOST_ENTRIES", 1)
     network = conv_network(**NETWORKS["images"])
     x = white(2, network)
     found = invert(network, network(x).detach(), tol=1e-12)

@@ -145,8 +145,8 @@ class AdaptedNetwork(InvertibleMap):
         return torch.linalg.eigvalsh((J + J.transpose(1, 2)) / 2)[:, 0]
 
     def magnitude(self):
-        """Size of the terms of ψ_r(u) per length of u, to judge rounding by."""
-        return self.ratio * self.network.magnitude()
+        """Size of the terms of ψ_r(u) per length of u, of which G has norm one at most."""
+        return (self.ratio * self.network.magnitude()).clamp(min=1.0)
 
     def row_entries(self, n_features):
         """As the trained network."""

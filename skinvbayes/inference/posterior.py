@@ -11,6 +11,7 @@ from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from ..inversion.invertible import working_dtype
 from ..numerics import chunks
 from ..numerics.progress import tracked
 from ..numerics.tensors import as_tensor
@@ -216,13 +217,14 @@ class Posterior:
         """Diagonals of the covariances from products with random signs, and standard errors."""
         X, rng = self.mean, check_random_state(random_state)
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
+        dtype = working_dtype(self.map.network, X.shape[1])  # probes differ by far more
         most = min(chunks.MOST_VECTORS, chunks.MOST_ENTRIES // X.shape[1])
         parts = chunks.slices(len(X), most // n_probes)
         for rows in tracked(parts, "standard deviations"):
             v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
             repeated = np.repeat(np.arange(len(X))[rows], n_probes)
             vectors = v.reshape(-1, X.shape[1])
-            image, unsolved = self._apply("product", vectors, repeated, self._probing_dtype)
+            image, unsolved = self._apply("product", vectors, repeated, dtype)
             estimates = v * image.reshape(v.shape)
             variance[rows] = estimates.mean(axis=1)
             error[rows] = estimates.std(axis=1, ddof=1) / np.sqrt(n_probes)
@@ -256,11 +258,6 @@ class Posterior:
             residual = max(residual, unsolved)
         _warn_if_unsolved(residual)
         return errors
-
-    @property
-    def _probing_dtype(self):
-        """Single precision where the map has it: probes differ by far more."""
-        return torch.float32 if self.map.network.any_precision else torch.float64
 
     def _apply(self, name, vectors, rows, dtype=torch.float64):
         """A method of the error model applied to vectors at rows; its largest residual."""

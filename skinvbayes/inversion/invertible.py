@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from torch.func import vjp
 
 from ..numerics import jacobians
+from ..numerics.chunks import chunk_size
 from ..numerics.tensors import INITIAL, identity_like
 from .hidden_units import HiddenUnits
 from .settings import SETTINGS
 
-__all__ = ["InvertibleMap", "reference_sample", "sample_stride"]
+__all__ = ["InvertibleMap", "reference_sample", "sample_stride", "working_dtype"]
 
 Product = Callable[[Tensor], Tensor]
 
@@ -30,8 +31,7 @@ class InvertibleMap(nn.Module):
     matrix_free : bool
         Whether Jacobians are only multiplied with, and never formed.
     any_precision : bool
-        Whether φ is computed in the precision of its argument; single precision then serves for
-        most of an inversion by products alone.
+        Whether φ is computed in the precision of its argument; see :func:`working_dtype`.
     tolerance : float
         Relative residual at which an inversion stops, if rounding does not stop it before.
     explicit_inverse : InvertibleMap or None
@@ -195,6 +195,16 @@ class InvertibleMap(nn.Module):
 
     def _n_features(self, slopes: Tensor) -> int:
         return slopes.shape[1]
+
+
+def working_dtype(network: InvertibleMap, n_features: int) -> torch.dtype:
+    """Single precision for rows so large that each is worked on by itself, if φ allows it.
+
+    There it saves most, and its rounding, which depends on how many rows are worked on at once,
+    makes no row depend on the others.
+    """
+    alone = chunk_size(network.row_entries(n_features)) == 1
+    return torch.float32 if alone and network.any_precision else torch.float64
 
 
 def sample_stride(rows: Tensor) -> int:

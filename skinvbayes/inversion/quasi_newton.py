@@ -13,6 +13,7 @@ Computation.
 import torch
 from torch.linalg import vecdot, vector_norm
 
+from .invertible import working_dtype
 from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
@@ -20,14 +21,14 @@ __all__ = ["descend"]
 
 
 def descend(equation, max_iter):
-    """Solve φ(x) = z: in single precision as far as that leads, then in that of z.
+    """Solve φ(x) = z: for large rows in single precision as far as that leads, then in that of z.
 
     Parameters
     ----------
     equation : Equation
         The equation, of a map that computes in the precision of its argument.
     max_iter : int
-        Largest number of steps, half of them in each precision.
+        Largest number of steps, half of them in each precision where there are two.
 
     Returns
     -------
@@ -44,11 +45,12 @@ def descend(equation, max_iter):
     solver = limited_memory(1 / block.magnitude())
     options = {"patience": SETTINGS.quasi_newton_patience}
     total = torch.zeros(len(z), dtype=torch.int64, device=z.device)
-    if max_iter > 0 and z.dtype != torch.float32:
+    dtype = working_dtype(block, z.shape[1])
+    if max_iter > 0 and dtype not in (z.dtype, torch.float64):
         max_iter //= 2
         # in the other precision the residual differs by rounding
         threshold = SETTINGS.safety_factor * equation.threshold
-        target, start, threshold = (part.float() for part in (z, x, threshold))
+        target, start, threshold = (part.to(dtype) for part in (z, x, threshold))
         found = iterate_rows(function, target, solver, start, threshold, max_iter, **options)
         x, total = found[0].to(z), found[1]
     x, n_iter, residual = iterate_rows(
