@@ -7,7 +7,6 @@ hand, so that a row takes the same steps whatever stands beside it. Where Jacobi
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
