@@ -201,7 +201,7 @@ def fitted(pairs):
 
 
 COMPLEX = np.array([[1.0 + 1j, 0.5], [0.0, 2.0 - 1j], [1.0, 1j]])
-real_signals = pytest.mark.filterwarnings("error::numpy.exceptions.ComplexWarning")
+real_signals = pytest.mark.filterwarnings("error:Casting complex values")
 COMPLEX_OPERATORS = {
     "dense": COMPLEX,
     "single precision": COMPLEX.astype(np.complex64),
