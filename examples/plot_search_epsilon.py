@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from skinvbayes import DivergenceRegularizedINN, Reconstructor, reconstruction_scorer
 from skinvbayes.datasets import make_bimodal
 
-n_samples = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 600))
+n_samples = int(os.environ.get("SKINVBAYES_EXAMPLE_SAMPLES", 1000))
 noise_level = 0.4
 train, test = (make_bimodal(n_samples, noise_level=noise_level, random_state=i) for i in (0, 1))
 epsilon = noise_level**2 * 2.0 ** np.arange(-4, 4)
