@@ -69,8 +69,8 @@ def test_a_run_in_which_something_failed_is_not_recorded(kind, record, results, 
 
 def test_the_docs_show_it():
     docs = Path(__file__).parents[1] / "docs"
-    if not docs.exists():
-        pytest.skip("The docs are not here.")
+    if not (docs / "tested.csv").exists():
+        pytest.skip("No run was recorded here.")
     assert ":file: tested.csv" in (docs / "install.md").read_text(encoding="utf-8")
     names = {row["versions"] for row in rows(docs / "tested.csv")}
-    assert {"oldest", "pinned", "newest"} <= names
+    assert names and names <= {"oldest", "pinned", "newest"}
