@@ -1,6 +1,7 @@
 """Steps of all rows of a batch at once, each of which ends by itself."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.linalg import vector_norm
@@ -11,7 +12,7 @@ from .settings import SETTINGS
 __all__ = ["iterate_rows", "without_slopes"]
 
 
-def without_slopes(function: Callable) -> Callable:
+def without_slopes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adapts a plain function to (value, slopes), with None for the slopes."""
     return lambda v: (function(v), None)
 
