@@ -12,6 +12,7 @@ from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.datasets import make_bimodal
 from skinvbayes.inference.error_model import ErrorModel
 from skinvbayes.inference.posterior import Posterior
+from skinvbayes.inversion import InvertibleMap
 from skinvbayes.operators import as_operator
 from skinvbayes.priors import GaussianMixturePrior
 
@@ -73,11 +74,16 @@ def test_one_indefinite_jacobian(bandwidth):
     np.testing.assert_array_equal(beside[:5], alone)
 
 
+class OnTheCPU(InvertibleMap):
+    """A map of no parameters that could tell where they are."""
+
+    device = "cpu"
+
+
 class IsotropicMap:
     """Reconstructs y itself, with the precision |y|² in every direction."""
 
-    network = torch.nn.Module()
-    network.device = "cpu"
+    network = OnTheCPU()
 
     def for_rows(self, Y):
         return self
@@ -85,7 +91,7 @@ class IsotropicMap:
     def reconstruct(self, Y, targets):
         return Y
 
-    def precision_product(self, X, factor):
+    def precision_product(self, X, factor, dtype):
         precision = torch.from_numpy((X**2).sum(axis=1, keepdims=True))
         return lambda v: precision * v
 
