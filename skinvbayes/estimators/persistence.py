@@ -221,7 +221,7 @@ def _unpack_optimizer(packed, network):
     moments = [
         {name: _to_tensor(value) for name, value in of_one.items()} for of_one in packed["moments"]
     ]
-    return Adam(network.parameters(), packed["learning_rate"]).with_moments(moments)
+    return Adam(network.parameters(), packed["learning_rate"], moments)
 
 
 def _to_array(tensor):

@@ -20,6 +20,8 @@ class Adam:
         What is trained.
     learning_rate : float, default=1e-3
         Step size.
+    moments : list of dict, default=None
+        Where another Adam of as many parameters has come to; copied to the devices of these.
 
     Attributes
     ----------
@@ -28,9 +30,13 @@ class Adam:
         their squares, ``"exp_avg"`` and ``"exp_avg_sq"``; nothing before its first step.
     """
 
-    def __init__(self, parameters, learning_rate=1e-3):
+    def __init__(self, parameters, learning_rate=1e-3, moments=None):
         self.parameters, self.learning_rate = list(parameters), learning_rate
-        self.moments = [{} for _ in self.parameters]
+        moments = [{} for _ in self.parameters] if moments is None else moments
+        self.moments = [
+            {name: value.to(parameter.device, copy=True) for name, value in of_one.items()}
+            for parameter, of_one in zip(self.parameters, moments, strict=True)
+        ]
 
     def zero_grad(self):
         """Forget the gradients."""
@@ -63,14 +69,6 @@ class Adam:
             eps=1e-8,
             maximize=False,
         )
-
-    def with_moments(self, moments):
-        """The same with copies of these moments, on the devices of its parameters."""
-        self.moments = [
-            {name: value.to(parameter.device, copy=True) for name, value in of_one.items()}
-            for parameter, of_one in zip(self.parameters, moments, strict=True)
-        ]
-        return self
 
 
 class Annealing:

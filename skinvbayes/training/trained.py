@@ -39,8 +39,7 @@ class Continuation:
         """A copy whose optimizer works on the parameters of a copied network."""
         optimizer = self.optimizer
         if optimizer is not None:
-            copied_one = Adam(network.parameters(), optimizer.learning_rate)
-            optimizer = copied_one.with_moments(optimizer.moments)
+            optimizer = Adam(network.parameters(), optimizer.learning_rate, optimizer.moments)
         return replace(self, generator=copied(self.generator), optimizer=optimizer)
 
 
