@@ -177,6 +177,11 @@ class ConvBlock(MonotoneBlock):
         """Height and width; a signal is an image of height one."""
         return (1,) * (2 - len(self.image_shape)) + self.image_shape
 
+    @property
+    def _n_copies(self):
+        """Two, a filter and its mirror image; of a signal these are the same but for the sign."""
+        return len(self.image_shape)
+
     tolerance = 1e-5  # far below the noise of usual images
     matrix_free = True
     any_precision = True
@@ -249,17 +254,13 @@ class ConvBlock(MonotoneBlock):
         """s, and for each scale its filters with their mirror images and the parameters of ψ."""
         filters = self._filters()
         steep, falling, sharpness, ratio = self._shape_of_response()
-        columns = torch.stack([steep + falling, falling, sharpness, sharpness / ratio])
-        if len(self.image_shape) == 1:  # where a filter is its mirror image, it counts twice
-            columns = columns * columns.new_tensor([2, 2, 1, 1])[:, None]
-            copies = 1
-        else:
-            copies = 2
+        amounts = torch.stack([steep + falling, falling]) * (2 / self._n_copies)
+        columns = torch.cat([amounts, torch.stack([sharpness, sharpness / ratio])])
         scales = [
             Scale(
                 dilation,
-                torch.cat([part, part.flip(2)][:copies])[:, None],
-                *response.repeat(1, copies)[:, :, None, None],
+                torch.cat([part, part.flip(2)][: self._n_copies])[:, None],
+                *response.repeat(1, self._n_copies)[:, :, None, None],
             )
             for dilation, part, response in self._by_scales(filters, columns)
         ]
@@ -267,7 +268,7 @@ class ConvBlock(MonotoneBlock):
 
     def row_entries(self, n_features):
         """A number for each filter at each pixel."""
-        return n_features * len(self.image_shape) * len(self.filters)
+        return n_features * self._n_copies * len(self.filters)
 
     def magnitude(self):
         """Largest slope of φ."""
