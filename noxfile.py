@@ -109,9 +109,10 @@ def types(session):
 
 @nox.session
 def docs(session):
-    """The documentation, with warnings as errors."""
+    """The documentation, with warnings as errors and its links checked, as ``make docs``."""
     install(session, ["-e", ".[docs]"], "constraints.txt")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+    session.run("python", "docs/check_links.py", "docs/_build/html")
 
 
 @nox.session

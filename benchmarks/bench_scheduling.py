@@ -22,9 +22,7 @@ from skinvbayes.training import pair_chunks
 from skinvbayes.training.dask_chunks import DaskChunks
 
 N_PAIRS, WORKERS = 10**8, (2, 20, 200)
-N_PARAMETERS = (
-    4752  # of the network for 16 features: numbers that go out once and come back from every chunk
-)
+N_PARAMETERS = 4752  # of the network: they go out once, and as many sums come back from a chunk
 ROWS = 100  # of a chunk on which nothing is computed
 COLUMNS = ["workers", "computing, s", "scheduling, s", "evaluation, s", "moved, MB"]
 
