@@ -75,17 +75,21 @@ def load_photos(
     """
     check_number("blur", blur)
     rng = check_random_state(random_state)
-    X_train = _training_patches(n_patches, patch_size, rng)
-    photos_test = _test_photos(test_size)
-    operator, operator_test = (_blurring(2 * (size,), blur) for size in (patch_size, test_size))
-    signals = X_train, photos_test.reshape(len(_TEST), -1)
+    patches = _training_patches(n_patches, patch_size, rng)
+    return _problem(patches, _test_photos(test_size), 2 * (patch_size,), blur, noise_level, rng)
+
+
+def _problem(patches, photos, image_shape, blur, noise_level, rng):
+    """Patches, rows of images of this shape, and photos to test; both blurred, with noise."""
+    operator, operator_test = (_blurring(shape, blur) for shape in (image_shape, photos.shape[1:]))
+    signals = patches, photos.reshape(len(photos), -1)
     return make_problem(
         train_and_test(signals, forward_of(operator), forward_of(operator_test)),
         *(noise_level, rng),
         operator=operator,
         operator_test=operator_test,
-        image_shape=(patch_size, patch_size),
-        photos_test=photos_test,
+        image_shape=image_shape,
+        photos_test=photos,
         photo_names=Bunch(train=_stems(_TRAIN), test=_stems(_TEST)),
         DESCR=_DESCRIPTION.format(", ".join(_stems(_OF_SKLEARN)), blur),
     )

@@ -81,8 +81,7 @@ def make_saturating_sensor(
     sample = partial(random_profiles, shape=(n_pixels,), rng=rng)
     return make_problem(
         train_and_test(draw_signals(sample, n_train, n_test), forward),
-        noise_level,
-        rng,
+        *(noise_level, rng),
         operator=None,
         forward=forward,
         image_shape=(n_pixels,),

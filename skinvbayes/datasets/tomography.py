@@ -33,6 +33,9 @@ def make_tomography(
 ) -> Bunch:
     """Random phantoms of ellipses, seen by parallel beams from a few angles.
 
+    ``scale * y.reshape(sinogram_shape)`` is a sinogram in the conventions of scikit-image: its
+    ``iradon(sinogram, theta=angles)`` is the filtered back-projection.
+
     Parameters
     ----------
     n_train, n_test : int, default=2000 and 100
@@ -42,8 +45,7 @@ def make_tomography(
     n_angles : int, default=30
         Number of angles, evenly spread over the half circle.
     noise_level : float, default=0.01
-        Standard deviation δ of the white Gaussian noise; without it, measurements are between 0
-        and about 1.
+        Standard deviation δ of the white Gaussian noise on measurements from 0 to about 1.
     random_state : int, RandomState instance or None, default=0
         Source of phantoms and noise.
 
@@ -56,11 +58,6 @@ def make_tomography(
         was divided by), ``angles`` in degrees, ``sinogram_shape`` (image_size, n_angles),
         ``image_shape``, ``noise_level`` and ``DESCR``.
 
-    Notes
-    -----
-    ``scale * y.reshape(sinogram_shape)`` is a sinogram in the conventions of scikit-image: its
-    ``iradon(sinogram, theta=angles)`` is the filtered back-projection.
-
     Examples
     --------
     >>> from skinvbayes.datasets import make_tomography
@@ -72,14 +69,11 @@ def make_tomography(
     check_integer("n_angles", n_angles, 1)
     rng = check_random_state(random_state)
     angles = np.linspace(0, 180, n_angles, endpoint=False)
-    radon = radon_matrix(image_size, angles)
-    scale = as_operator(radon).norm()
-    operator = radon / scale
+    operator, scale = _scan(image_size, angles)
     sample = partial(random_phantoms, image_size=image_size, rng=rng)
     return make_problem(
         train_and_test(draw_signals(sample, n_train, n_test), forward_of(operator)),
-        noise_level,
-        rng,
+        *(noise_level, rng),
         operator=operator,
         scale=scale,
         angles=angles,
@@ -87,6 +81,13 @@ def make_tomography(
         image_shape=(image_size, image_size),
         DESCR=_DESCRIPTION.format(image_size, n_angles),
     )
+
+
+def _scan(image_size, angles):
+    """Line integrals as an operator of norm one, and the norm that they were divided by."""
+    radon = radon_matrix(image_size, angles)
+    scale = as_operator(radon).norm()
+    return radon / scale, scale
 
 
 def radon_matrix(image_size: int, angles):

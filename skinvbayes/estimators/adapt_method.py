@@ -78,10 +78,15 @@ class AdaptMethod(OwnModes):
         (5, 3)
         """
         check_ready(self)
-        noise = {"noise_level": noise_level, "noise_covariance": noise_covariance}
-        given = noise | {"operator": operator, "image_shape": image_shape}
-        given = {name: value for name, value in given.items() if value is not None}
-        other: Any = self
+        given = {"operator": operator, "image_shape": image_shape}
+        given |= {"noise_level": noise_level, "noise_covariance": noise_covariance}
+        return self._copy_with({name: value for name, value in given.items() if value is not None})
+
+    def _copy_with(self, given):
+        """The copy for what is given, by the names of the parameters."""
+        operator, image_shape = given.get("operator"), given.get("image_shape")
+        noise = {name: given.get(name) for name in ("noise_level", "noise_covariance")}
+        other = self
         if image_shape is not None:
             other, operator = self._at_image_shape(image_shape, operator), None
         if image_shape is None or given.keys() & noise.keys():

@@ -120,6 +120,11 @@ def invert(
         return _evaluate(network.explicit_inverse, z)
     if tol is None:
         tol = max(SETTINGS.tolerance_of(z.dtype), network.tolerance)
+    return _invert_chunks(network, z, start, tol, METHODS[method], max_iter)
+
+
+def _invert_chunks(network, z, start, tol, method, max_iter):
+    """The preimages of all rows, a chunk after the other."""
     size = chunk_size(network.row_entries(z.shape[1]))
     parts = z.contiguous().split(size)  # so that sums do not depend on the layout
     guesses = len(parts) * [None] if start is None else start.split(size)
@@ -128,7 +133,7 @@ def invert(
         maps = [network.rows(slice(k * size, (k + 1) * size)) for k in range(len(parts))]
         rows = list(zip(maps, parts, guesses, strict=True))
         found = [
-            _invert_chunk(map_, part, guess, tol, METHODS[method], max_iter)
+            _invert_chunk(map_, part, guess, tol, method, max_iter)
             for map_, part, guess in tracked(rows, "reconstruction")
         ]
     return Inversion(*(torch.cat(field) for field in zip(*found, strict=True)))
