@@ -21,7 +21,7 @@ from skinvbayes.datasets import load_deblurring_digits, make_bimodal
 from skinvbayes.inference.error_model import ErrorModel
 from skinvbayes.operators import as_operator
 from skinvbayes.oracles import map_estimate, posterior_covariance, posterior_mean
-from skinvbayes.priors import GaussianMixturePrior
+from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior
 
 SQUARE = np.array([[1.0, 0.2], [0.1, 0.5]])
 
@@ -40,7 +40,9 @@ def bimodal():
         if key not in fitted:
             known = {"noise_level": noise_level, "operator": operator}
             train = make_bimodal(4000, random_state=0, **known)
-            fitted[key] = cls(operator=operator, random_state=0).fit(train.X, train.Y)
+            n_iter = 200 if cls is DivergenceRegularizedINN else 30
+            estimator = cls(operator=operator, max_iter=n_iter, random_state=0)
+            fitted[key] = estimator.fit(train.X, train.Y)
         return fitted[key]
 
     return fit
@@ -48,9 +50,11 @@ def bimodal():
 
 @pytest.fixture(scope="module")
 def digits():
-    """A network of 64 features, the prior smoothed."""
+    """A network of 64 features on 1,000 digits, the prior smoothed."""
     data = load_deblurring_digits()
-    estimator = DivergenceRegularizedINN(operator=data.operator, max_iter=60, random_state=0)
+    data.X_train, data.Y_train = data.X_train[:1000], data.Y_train[:1000]
+    options = {"hidden_layer_sizes": 128, "max_iter": 60, "random_state": 0}
+    estimator = DivergenceRegularizedINN(operator=data.operator, **options)
     return data, estimator.fit(data.X_train, data.Y_train)
 
 
@@ -61,10 +65,10 @@ def digits():
     ("cls", "tolerance"),
     [(ReconstructionINN, 0.03), (DivergenceRegularizedINN, 0.03), (LogDetRegularizedINN, 0.12)],
 )
-@pytest.mark.parametrize("operator", [None, np.diag([1.0, 0.5]), SQUARE], ids=["I", "diag", "A"])
+@pytest.mark.parametrize("operator", [None, SQUARE], ids=["I", "A"])
 def test_standard_deviation_of_two_modes(cls, tolerance, operator, bimodal):
     known = {"operator": operator, "noise_level": 0.3}
-    test = make_bimodal(2000, random_state=1, **known)
+    test = make_bimodal(500, random_state=1, **known)
     found, std = bimodal(cls, operator=operator).predict(test.Y, return_std=True)
     exact = exact_std(test.prior, test.Y, **known)
     assert np.median(np.abs(std / exact - 1)) < tolerance
@@ -75,9 +79,9 @@ def test_original_problem_with_an_operator(bimodal):
     """Without an operator given, y = A x needs the factor of the estimated A."""
     train, test = (
         make_bimodal(n, operator=SQUARE, noise_level=0.3, random_state=s)
-        for n, s in ((4000, 0), (2000, 1))
+        for n, s in ((4000, 0), (500, 1))
     )
-    estimator = ReconstructionINN(random_state=0).fit(train.X, train.Y)
+    estimator = ReconstructionINN(max_iter=30, random_state=0).fit(train.X, train.Y)
     exact = posterior_covariance(test.prior, test.Y, operator=SQUARE, noise_level=0.3)
     found = estimator.posterior_covariance(test.Y)
     error = np.linalg.norm(found - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
@@ -91,7 +95,7 @@ def test_covariance_of_a_gaussian(cls):
     prior = GaussianMixturePrior([np.zeros(6)], root @ root.T + 0.1 * np.eye(6))
     X, X_new = prior.sample(4000, rng), prior.sample(50, rng)
     Y, Y_new = (x @ A.T + 0.3 * rng.standard_normal((len(x), 9)) for x in (X, X_new))
-    estimator = cls(operator=A, random_state=0).fit(X, Y)
+    estimator = cls(operator=A, max_iter=20, random_state=0).fit(X, Y)
     exact = posterior_covariance(prior, Y_new, operator=A, noise_level=0.3)
     found = estimator.posterior_covariance(Y_new)
     error = np.linalg.norm(found - exact, axis=(1, 2)) / np.linalg.norm(exact, axis=(1, 2))
@@ -105,7 +109,7 @@ def test_covariance_of_a_gaussian(cls):
 
 def test_approximation_loss_propagates_the_noise():
     data = make_bimodal(4000, operator=SQUARE, noise_level=0.1, random_state=0)
-    estimator = ApproximationINN(operator=SQUARE, random_state=0).fit(data.X, data.Y)
+    estimator = ApproximationINN(operator=SQUARE, max_iter=30, random_state=0).fit(data.X, data.Y)
     propagated = 0.1**2 * np.linalg.inv(SQUARE.T @ SQUARE)
     found = estimator.posterior_covariance(data.Y[:100])
     np.testing.assert_allclose(found.mean(axis=0), propagated, rtol=0.1)
@@ -125,8 +129,9 @@ def test_intervals_cover(bimodal):
 
 def test_digits_beat_the_posterior_mean_over_the_training_set(digits):
     data, estimator = digits
-    error = np.sqrt(((estimator.predict(data.Y_test) - data.X_test) ** 2).mean())
-    assert error <= 0.138
+    known = {"operator": data.operator, "noise_level": data.noise_level}
+    mean = posterior_mean(EmpiricalPrior(data.X_train), data.Y_test, **known)
+    assert rmse(estimator.predict(data.Y_test), data.X_test) < 0.97 * rmse(mean, data.X_test)
 
 
 def test_digits_are_calibrated(digits):
@@ -174,7 +179,7 @@ def test_smoothing_is_taken_out():
 @pytest.mark.parametrize("noise_level", [0.1, 0.6])
 def test_symmetric_positive_definite(cls, noise_level):
     data = make_bimodal(400, operator=SQUARE, noise_level=noise_level, random_state=0)
-    estimator = cls(operator=SQUARE, max_iter=30, random_state=0).fit(data.X, data.Y)
+    estimator = cls(operator=SQUARE, max_iter=10, random_state=0).fit(data.X, data.Y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", message=".*exceed those of the signals")
@@ -204,15 +209,15 @@ def test_indefinite_jacobians_are_said():
 
 def test_probing_agrees_with_the_dense_route(digits):
     data, estimator = digits
-    Y = data.Y_test[:5]
+    Y = data.Y_test[:4]
     dense, none = estimator.posterior_std(Y, method="dense", return_error=True)
     assert (none == 0).all()
-    found, error = estimator.posterior_std(Y, method="probing", n_probes=300, return_error=True)
+    found, error = estimator.posterior_std(Y, method="probing", n_probes=200, return_error=True)
     assert 0.75 < np.sqrt((((found - dense) / error) ** 2).mean()) < 1.3  # an honest error bar
     assert np.median(error / dense) < 0.15
-    again = estimator.posterior_std(Y, method="probing", n_probes=300)
+    again = estimator.posterior_std(Y, method="probing", n_probes=200)
     np.testing.assert_array_equal(found, again)
-    other = estimator.posterior_std(Y, method="probing", n_probes=300, random_state=1)
+    other = estimator.posterior_std(Y, method="probing", n_probes=200, random_state=1)
     assert not np.array_equal(found, other)
 
 
@@ -222,17 +227,16 @@ def test_probing_without_smoothing(operator, options):
     data = make_bimodal(300, operator=operator, noise_level=0.3, random_state=0)
     estimator = ReconstructionINN(operator=operator, max_iter=10, random_state=0, **options)
     estimator.fit(data.X, data.Y)
-    dense = estimator.posterior_std(data.Y[:20])
-    found, error = estimator.posterior_std(
-        data.Y[:20], method="probing", n_probes=4000, return_error=True
-    )
+    Y = data.Y[:10]
+    dense = estimator.posterior_std(Y)
+    found, error = estimator.posterior_std(Y, method="probing", n_probes=1000, return_error=True)
     assert (np.abs(found - dense) < 5 * error + 1e-6 * dense).all()
 
 
 def test_samples_without_matrices(digits):
     data, estimator = digits
     Y = data.Y_test[:1]
-    (S,), n = estimator.posterior_covariance(Y), 600
+    (S,), n = estimator.posterior_covariance(Y), 400
     errors = {}
     for method in ("dense", "probing"):
         drawn = estimator.sample_posterior(Y, n, random_state=0, method=method)[0]
@@ -284,7 +288,7 @@ def test_many_features_need_no_matrices(monkeypatch, digits):
 @pytest.mark.parametrize("noise_level", [0.075, 0.15, 0.225])
 def test_another_noise_level(noise_level, bimodal):
     estimator = bimodal(DivergenceRegularizedINN, 0.15)
-    test = make_bimodal(4000, noise_level=noise_level, random_state=1)
+    test = make_bimodal(1000, noise_level=noise_level, random_state=1)
     mean = posterior_mean(test.prior, test.Y, noise_level=noise_level)
     maximum = map_estimate(test.prior, test.Y, noise_level=noise_level)
     found, std = estimator.predict(test.Y, return_std=True, noise_level=noise_level)
@@ -416,7 +420,7 @@ def test_variances_that_cannot_be_told_from_probes_raise_a_warning():
     A = rng.standard_normal((12, 10)) / 3 * np.geomspace(1, 0.05, 10)
     X = rng.exponential(size=(250, 10))
     Y = X @ A.T + 0.05 * rng.standard_normal((250, 12))
-    options = {"max_iter": 20, "hidden_layer_sizes": 24, "prior_bandwidth": 0.3, "random_state": 2}
+    options = {"max_iter": 10, "hidden_layer_sizes": 24, "prior_bandwidth": 0.3, "random_state": 2}
     estimator = ReconstructionINN(operator=A, **options).fit(X, Y)
     with pytest.warns(UserWarning, match="some variances were estimated to be zero") as caught:
         std = estimator.posterior_std(Y[:20], method="probing", n_probes=16)
