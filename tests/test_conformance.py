@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from helpers import ALL, PREDICT_TAKES_MEASUREMENTS, STRICT_CHECKS
+from helpers import ALL, PREDICT_TAKES_MEASUREMENTS, STRICT_CHECKS, examine, name_of
 from skinvbayes import (
     ApproximationINN,
     DivergenceRegularizedINN,
@@ -52,13 +52,7 @@ class DivergenceWithoutPredict(WithoutPredict, DivergenceRegularizedINN):
     **STRICT_CHECKS,
 )
 def test_estimators(estimator, check):
-    check(estimator)
-
-
-def name_of(check):
-    while isinstance(check, partial):
-        check = check.func
-    return check.__name__
+    examine(estimator, check)
 
 
 def checks_of_predict():
