@@ -23,8 +23,8 @@ METHODS = {
 
 @pytest.fixture
 def short_trainings(monkeypatch, request):
-    """A tenth of the iterations, where nothing depends on what was learned, or a given number."""
-    fit, max_iter = Study.fit, getattr(request, "param", 20)
+    """Few iterations, where nothing depends on what was learned, or a given number."""
+    fit, max_iter = Study.fit, getattr(request, "param", 4)
 
     def hasty(study, cls, **parameters):
         return fit(study, cls, **parameters, max_iter=max_iter)
