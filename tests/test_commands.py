@@ -13,6 +13,7 @@ from skinvbayes.commands import figures
 from skinvbayes.commands.figures import FIGURES, figure_1, figure_4
 from skinvbayes.commands.options import Run
 from skinvbayes.commands.study import Study
+from skinvbayes.training import guard
 
 SMALL = ["--n-train", "150", "--n-test", "100", "--quiet"]
 METHODS = {
@@ -23,8 +24,8 @@ METHODS = {
 
 @pytest.fixture
 def short_trainings(monkeypatch, request):
-    """A tenth of the iterations, where nothing depends on what was learned, or a given number."""
-    fit, max_iter = Study.fit, getattr(request, "param", 20)
+    """Few iterations, where nothing depends on what was learned, or a given number."""
+    fit, max_iter = Study.fit, getattr(request, "param", 4)
 
     def hasty(study, cls, **parameters):
         return fit(study, cls, **parameters, max_iter=max_iter)
@@ -39,6 +40,7 @@ def test_demo_prints_tables_and_writes_pictures(tmp_path, capsys, monkeypatch):
         return MLPRegressor(**parameters | {"max_iter": 1})
 
     monkeypatch.setattr("skinvbayes.commands.demo.MLPRegressor", hasty)
+    monkeypatch.setattr(guard, "_SHARES", (0.0, 1.0))
     main([*SMALL, "--digits-epochs", "1", "--output", str(tmp_path)])
     printed = capsys.readouterr().out
     for name in ("DivergenceRegularizedINN", "MAP (oracle)", "Ridge", "MLPRegressor", "excess"):
@@ -113,11 +115,11 @@ def test_grids_share_their_limits():
 
 
 @pytest.mark.filterwarnings("ignore:The loss was still falling")
-@pytest.mark.parametrize("short_trainings", [60], indirect=True)
+@pytest.mark.parametrize("short_trainings", [20], indirect=True)
 @pytest.mark.usefixtures("short_sweep", "short_trainings")
 def test_two_errors_at_small_size():
     """The divergence loss is near the best in both errors, its own prior term taken out."""
-    figure, rows = figure_4(Run(n_train=500, n_test=1000))
+    figure, rows = figure_4(Run(n_train=300, n_test=500))
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
     plt.close(figure)
     for problem in {row["problem"] for row in rows}:

@@ -123,8 +123,10 @@ def test_many_passes_converge(cls, operator, pairs, rng):
     options = {"operator": operator, "random_state": 0}
     fitted = cls(max_iter=20, **options).fit(X, Y).score(X, Y)
     estimator, n = cls(**options), 6 if cls is ReconstructionINN else 40
-    scores = [estimator.partial_fit(X, Y).score(X, Y) for _ in range(n)]
-    assert np.ptp(scores[-3:]) < 0.005
+    for _ in range(n - 3):
+        estimator.partial_fit(X, Y)
+    scores = [estimator.partial_fit(X, Y).score(X, Y) for _ in range(3)]
+    assert np.ptp(scores) < 0.005
     assert scores[-1] > 0.98 * fitted
 
 
@@ -138,9 +140,11 @@ def test_partial_fit_learns_a_stream(cls):
     for seed in range(40):
         batch = make_bimodal(500, noise_level=0.4, random_state=100 + seed)
         estimator.partial_fit(batch.X, batch.Y)
-        errors.append(rmse(estimator.predict(test.Y), test.X))
-    assert errors[-1] < 1.06 * baseline
-    assert errors[-1] < errors[0] or errors[0] < 1.02 * baseline
+        if seed in (0, 39):
+            errors.append(rmse(estimator.predict(test.Y), test.X))
+    first, last = errors
+    assert last < 1.06 * baseline
+    assert last < first or first < 1.02 * baseline
 
 
 def test_partial_fit_at_another_image_shape(rng):

@@ -283,7 +283,7 @@ def test_another_operator_of_the_same_kind():
     blur, large = (2 * aslinearoperator(GaussianBlur(shape, 0.8)) for shape in shapes)
     Y = (blur @ X.T).T + 0.1 * rng.standard_normal(X.shape)
     Y_test = (large @ X_test.T).T + 0.1 * rng.standard_normal(X_test.shape)
-    options = dict(OPTIONS, operator=blur, noise_level=0.1, image_shape=(12, 12), max_iter=16)
+    options = dict(OPTIONS, operator=blur, noise_level=0.1, image_shape=(12, 12), max_iter=8)
     options |= {"learning_rate_init": 0.02}
     estimator = ReconstructionINN(**options).fit(X, Y)
     found = estimator.adapt(image_shape=(24, 20), operator=large).predict(Y_test)

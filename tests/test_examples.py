@@ -1,4 +1,4 @@
-"""The examples run, with few samples."""
+"""The examples run, with few samples and short trainings."""
 
 import runpy
 import subprocess
@@ -8,12 +8,25 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 
+from skinvbayes.training import stages
+
 EXAMPLES = sorted(Path(__file__).parents[1].glob("examples/plot_*.py"))
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_run(path, monkeypatch):
+@pytest.fixture
+def hasty(monkeypatch):
+    """Few samples, and no stage of a training takes more than five iterations."""
+    minimize = stages.minimize
+
+    def shortened(network, objective, *, max_iter, **options):
+        return minimize(network, objective, max_iter=min(max_iter, 5), **options)
+
+    monkeypatch.setattr(stages, "minimize", shortened)
     monkeypatch.setenv("SKINVBAYES_EXAMPLE_SAMPLES", "200")
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_run(path, hasty):
     before = plt.get_fignums()
     runpy.run_path(str(path))
     assert len(plt.get_fignums()) > len(before)

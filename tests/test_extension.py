@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.nn import functional as F
 
-from helpers import PREDICT_TAKES_MEASUREMENTS, STRICT_CHECKS, every, rmse
+from helpers import PREDICT_TAKES_MEASUREMENTS, STRICT_CHECKS, every, examine, rmse
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.datasets import make_bimodal
 from skinvbayes.diagnostics import optimal_prior_term
@@ -80,12 +80,12 @@ extensions = pytest.mark.parametrize("estimator", EXTENSIONS, ids=repr)
 
 
 @parametrize_with_checks(
-    EXTENSIONS,
+    EXTENSIONS[1::2],  # both kinds of estimators, both kinds of branches
     expected_failed_checks=lambda estimator: PREDICT_TAKES_MEASUREMENTS,
     **STRICT_CHECKS,
 )
 def test_scikit_learn(estimator, check):
-    check(estimator)
+    examine(estimator, check)
 
 
 @extensions
@@ -153,8 +153,8 @@ def test_what_the_page_on_extending_says_runs():
 
 def test_the_theory_knows_an_estimator_by_its_loss():
     """The optimum of the divergence loss is that of every estimator trained by it."""
-    data = make_bimodal(1000, noise_level=0.3, random_state=0)
-    parameters = {"epsilon": 0.09, "max_iter": 60, "random_state": 0}
+    data = make_bimodal(200, noise_level=0.3, random_state=0)
+    parameters = {"epsilon": 0.09, "max_iter": 3, "random_state": 0}
     own = HalfINN(**parameters).fit(data.X, data.Y)
     known = DivergenceRegularizedINN(**parameters).fit(data.X, data.Y)
     for estimator in (own, known):

@@ -35,7 +35,7 @@ EPSILON = {"estimator__epsilon": [1e-3, 0.09, 4.0]}
 
 @pytest.fixture
 def regressor():
-    return Reconstructor(DivergenceRegularizedINN(max_iter=25, random_state=0))
+    return Reconstructor(DivergenceRegularizedINN(max_iter=8, random_state=0))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_around_a_pipeline(scaler, data):
     """Scaled signals: what Pipeline.predict cannot do, the reconstructor does."""
     X, Y, X_test, Y_test = data
     scale = [100.0, 0.1]
-    inner = make_pipeline(scaler, ReconstructionINN(max_iter=25, random_state=0))
+    inner = make_pipeline(scaler, ReconstructionINN(max_iter=6, random_state=0))
     regressor = Reconstructor(inner).fit(Y, scale * X)
     found = regressor.predict(Y_test)
     by_hand = inner.fit(scale * X, Y)

@@ -28,13 +28,9 @@ from skinvbayes.datasets import make_bimodal
 
 OPTIONS = {"max_iter": 4, "random_state": 0}
 SEARCHES = {
-    "epsilon and bandwidth": (
-        DivergenceRegularizedINN(**OPTIONS),
-        {"epsilon": [0.01, 0.1], "prior_bandwidth": [0.0, 0.2], "residual": ["gradient", "mlp"]},
-    ),
     "adam": (
         LogDetRegularizedINN(solver="adam", **OPTIONS),
-        {"epsilon": [0.01, 0.1], "residual": ["gradient", "mlp"]},
+        [{"epsilon": [0.01, 0.1]}, {"prior_bandwidth": [0.0, 0.2], "residual": ["mlp"]}],
     ),
     "losses": (
         Pipeline([("inn", ApproximationINN(**OPTIONS))]),
@@ -52,7 +48,7 @@ SEARCHES = {
 
 @pytest.fixture(scope="module")
 def dask_client():
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client
 
@@ -110,13 +106,13 @@ def noisy():
     return train.X, train.Y, test.X, test.Y
 
 
-GRID = {"epsilon": [0.0, 0.02, 0.16, 0.6]}
+GRID = {"epsilon": [0.0, 0.16, 1.2]}
 
 
 def test_the_trap_of_predict_scorers(noisy):
     """``scoring="r2"`` compares predict(X) with Y, without an error as m = d."""
     X, Y, X_test, Y_test = noisy
-    estimator = DivergenceRegularizedINN(max_iter=40, random_state=0)
+    estimator = DivergenceRegularizedINN(max_iter=15, random_state=0)
 
     def search(scoring):
         found = GridSearchCV(estimator, GRID, cv=3, scoring=scoring).fit(X, Y)

@@ -62,9 +62,11 @@ def test_overlapping_calls_leave_no_trace(cls, parameters, pairs, monkeypatch):
     """Predictions, a warm-started fit and a partial_fit have the bits of an undisturbed run."""
     X, Y = pairs
 
+    options = {"max_iter": 6, "warm_start": True, "random_state": 0}
+    fitted = cls(**options, **parameters).fit(X, Y)
+
     def run(disturbed):
-        options = {"max_iter": 6, "warm_start": True, "random_state": 0}
-        estimator = cls(**options, **parameters).fit(X, Y)
+        estimator = copy.deepcopy(fitted)
         calls = [lambda: estimator.predict(Y), lambda: estimator.predict(Y[:50])]
         if disturbed:
             with monkeypatch.context() as patch:
