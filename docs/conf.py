@@ -2,19 +2,15 @@
 
 import re
 import sys
-import warnings
 from pathlib import Path
-from textwrap import fill
 from urllib.error import URLError
 from urllib.request import urlopen
-
-import matplotlib
 
 from skinvbayes import __version__
 
 HERE = Path(__file__).parent
 BUILD = HERE / "_build"
-sys.path.insert(0, str(HERE))  # gallery_order
+sys.path.insert(0, str(HERE))  # gallery
 
 project, author = "skinvbayes", "The skinvbayes developers"
 project_copyright = author
@@ -82,27 +78,17 @@ intersphinx_mapping = inventories(
 
 # ----------------------------------------------------------------------- gallery
 
-matplotlib.use("Agg")
-# Examples show these in their output where they teach something; here they only add noise
-warnings.filterwarnings("ignore", message=".*FigureCanvasAgg is non-interactive.*")
-
-
-def short_warning(message, category, *where):
-    """What a warning says, without the folder in which the site is built."""
-    return fill(f"{category.__name__}: {message}", 90) + "\n"
-
-
-warnings.formatwarning = short_warning
-
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
-    "within_subsection_order": "gallery_order.by_name",
+    "within_subsection_order": "gallery.by_name",
     "backreferences_dir": "reference/generated/backreferences",
     "doc_module": ("skinvbayes",),
     "capture_repr": (),
     "abort_on_example_error": False,
+    "parallel": 2,
+    "reset_modules": ("matplotlib", "gallery.begin"),
     "download_all_examples": False,
     "show_memory": False,
     "write_computation_times": False,
