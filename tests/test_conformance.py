@@ -47,7 +47,7 @@ class DivergenceWithoutPredict(WithoutPredict, DivergenceRegularizedINN):
 
 
 @parametrize_with_checks(
-    [*(cls(max_iter=3) for cls in ALL), LogDetRegularizedINN(max_iter=3, residual="mlp")],
+    [cls(max_iter=3, residual=residual) for cls in ALL for residual in ("gradient", "mlp")],
     expected_failed_checks=lambda estimator: PREDICT_TAKES_MEASUREMENTS,
     **STRICT_CHECKS,
 )

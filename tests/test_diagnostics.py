@@ -54,7 +54,7 @@ def gaussian():
         if (cls, case) not in fitted:
             X, Y, prior, G = gaussian_pairs(OPERATORS[case])
             weight = {"epsilon": 2 * NOISE_LEVEL**2} if cls in REGULARIZED else {}
-            common = {"noise_level": NOISE_LEVEL, "random_state": 0}
+            common = {"noise_level": NOISE_LEVEL, "max_iter": 80, "random_state": 0}
             estimator = cls(operator=OPERATORS[case], **weight, **common).fit(X, Y)
             fitted[cls, case] = estimator, X, Y, prior, G
         return fitted[cls, case]
@@ -66,7 +66,7 @@ def gaussian():
 def bimodal():
     """The four estimators on 1,500 pairs of the bimodal problem, A = I, δ = 0.15."""
     train = make_bimodal(1500, noise_level=0.15, random_state=0)
-    return {cls: cls(random_state=0).fit(train.X, train.Y) for cls in ALL}
+    return {cls: cls(max_iter=80, random_state=0).fit(train.X, train.Y) for cls in ALL}
 
 
 @pytest.mark.parametrize("case", OPERATORS)
@@ -170,7 +170,7 @@ class Shifted:
 def test_reconstruction_needs_no_density():
     """Its term is that of a posterior mean, which given signals have too."""
     data = make_bimodal(1500, noise_level=0.3, random_state=0)
-    estimator = ReconstructionINN(random_state=0).fit(data.X, data.Y)
+    estimator = ReconstructionINN(max_iter=50, random_state=0).fit(data.X, data.Y)
     assert np.median(stationarity(estimator, data.Y, EmpiricalPrior(data.X))) < 0.05
 
 
@@ -179,7 +179,7 @@ def test_wide_operator(cls):
     """One measurement of two unknowns: AᵀA is singular, the equations hold all the same."""
     A = np.array([[1.0, 0.5]])
     data = make_bimodal(2000, operator=A, noise_level=0.3, random_state=0)
-    estimator = cls(operator=A, random_state=0).fit(data.X, data.Y)
+    estimator = cls(operator=A, max_iter=60, random_state=0).fit(data.X, data.Y)
     Z = np.linalg.norm(data.Y @ A, axis=1)
     large = np.median(Z) < Z
     assert np.median(stationarity(estimator, data.Y[large], data.prior)) < 0.06

@@ -48,7 +48,7 @@ def problem(request):
     prior = make_prior()
     operator = None if operator is None else np.asarray(operator)
     train = simulate(prior, operator, noise_level, 4000, 0)
-    test = simulate(prior, operator, noise_level, 4000, 1)
+    test = simulate(prior, operator, noise_level, 2000, 1)
     known = {"operator": operator, "noise_level": noise_level}
     mean = posterior_mean(prior, test[1], **known)
     maximum = map_estimate(prior, test[1], **known)
@@ -70,13 +70,13 @@ def test_divergence_is_the_map_estimator(problem):
 
 def test_reconstruction_is_the_posterior_mean(problem):
     operator, _, train, (X, Y), mean, _ = problem
-    estimator = ReconstructionINN(operator=operator, random_state=0, max_iter=100).fit(*train)
+    estimator = ReconstructionINN(operator=operator, random_state=0, max_iter=25).fit(*train)
     assert rmse(estimator.predict(Y), X) <= 1.01 * rmse(mean, X)
 
 
 def test_logdet_is_close_to_the_posterior_mean(problem):
     operator, _, train, (X, Y), mean, _ = problem
-    estimator = LogDetRegularizedINN(operator=operator, random_state=0, max_iter=100).fit(*train)
+    estimator = LogDetRegularizedINN(operator=operator, random_state=0, max_iter=50).fit(*train)
     assert rmse(estimator.predict(Y), X) <= 1.025 * rmse(mean, X)
 
 
@@ -98,7 +98,8 @@ def test_few_pairs(cls, noise_level):
     if cls is DivergenceRegularizedINN:  # the MAP estimate itself may be worse
         maximum = map_estimate(test.prior, test.Y, noise_level=noise_level)
         limit = max(limit, rmse(maximum, test.X))
-    estimator = cls(random_state=0).fit(train.X, train.Y)
+    max_iter = 60 if cls is DivergenceRegularizedINN else 30
+    estimator = cls(max_iter=max_iter, random_state=0).fit(train.X, train.Y)
     assert rmse(estimator.predict(test.Y), test.X) <= limit
 
 
@@ -120,8 +121,8 @@ def test_gaussian_slopes_match_the_closed_forms(cls):
     rng = np.random.RandomState(0)
     a, gamma, delta = np.array([1.0, 0.5, 0.8]), np.array([1.0, 0.5, 2.0]), 0.4
     # white sample moments, so that "in terms of the sample moments" is exact
-    white = np.linalg.qr(np.column_stack([np.ones(6000), rng.standard_normal((6000, 6))]))[0]
-    white = np.sqrt(6000) * white[:, 1:]
+    white = np.linalg.qr(np.column_stack([np.ones(2000), rng.standard_normal((2000, 6))]))[0]
+    white = np.sqrt(2000) * white[:, 1:]
     X, noise = np.sqrt(gamma) * white[:, :3], delta * white[:, 3:]
     Y = a * X + noise
     estimator = cls(noise_level=delta, random_state=1, tol=0).fit(X, Y)
@@ -168,7 +169,7 @@ def test_constant_and_repeated_features(cls):
     data = make_bimodal(2000, noise_level=0.3, random_state=0)
     X = np.column_stack([data.X, data.X[:, 0], np.full(len(data.X), 3.0)])
     A = np.eye(2, 4)
-    X_new = cls(operator=A, max_iter=60, random_state=0).fit(X, data.Y).predict(data.Y)
+    X_new = cls(operator=A, max_iter=20, random_state=0).fit(X, data.Y).predict(data.Y)
     np.testing.assert_allclose(X_new[:, 2], X_new[:, 0], atol=0.1)
     np.testing.assert_allclose(X_new[:, 3], 3, atol=0.05)
     mean = posterior_mean(data.prior, data.Y, noise_level=0.3)
@@ -204,7 +205,7 @@ def test_prior_term_is_what_is_missing_from_the_forward_map(cls, operator):
 
 def test_prior_score_is_the_score_of_the_prior():
     A = np.array([[1.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
-    data = make_bimodal(8000, operator=A, noise_level=0.2, random_state=0)
+    data = make_bimodal(6000, operator=A, noise_level=0.2, random_state=0)
     estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(data.X, data.Y)
     X = data.prior.sample(2000, 1)
     true = data.prior.score(X)
@@ -313,7 +314,7 @@ def test_loss_curve_is_the_papers_objective(cls, pairs):
 
 @every
 def test_certified_bound_of_a_trained_network(cls, pairs):
-    estimator = cls(max_iter=60, lipschitz=0.9, random_state=0).fit(*pairs)
+    estimator = cls(max_iter=20, lipschitz=0.9, random_state=0).fit(*pairs)
     assert (estimator.lipschitz_ <= 0.9).all()
     assert estimator.lipschitz_.shape == (1,)
     network = estimator.network_

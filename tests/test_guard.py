@@ -36,7 +36,7 @@ def test_never_worse_than_the_linear_estimator(cls, kind):
     data = make_ill_posed(kind, 600, 500, n_features=32, random_state=3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it is the linear one
-        estimator = cls(operator=data.operator, max_iter=100, random_state=0)
+        estimator = cls(operator=data.operator, max_iter=30, random_state=0)
         estimator.fit(data.X_train, data.Y_train)
     linear = lmmse(data, data.noise_level)(data.Y_test)
     assert rmse(estimator.predict(data.Y_test), data.X_test) <= 1.01 * rmse(linear, data.X_test)
@@ -62,7 +62,7 @@ def test_what_cannot_beat_the_linear_estimator_is_that_estimator(rng):
 
 def test_clear_gains_are_kept():
     data = make_mixture(1500, 1000, n_features=2, operator="tall", random_state=5)
-    estimator = ReconstructionINN(operator=data.operator, max_iter=100, random_state=0)
+    estimator = ReconstructionINN(operator=data.operator, max_iter=40, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         estimator.fit(data.X_train, data.Y_train)
@@ -208,7 +208,7 @@ def test_annealing_is_finished():
 
 
 def test_a_training_that_still_improves_is_told():
-    data = make_bimodal(800, noise_level=0.2, random_state=0)
+    data = make_bimodal(300, noise_level=0.2, random_state=0)
     with pytest.warns(ConvergenceWarning, match="raise max_iter"):
         DivergenceRegularizedINN(max_iter=12, random_state=0).fit(data.X, data.Y)
     with pytest.warns(ConvergenceWarning, match="raise max_iter"):
@@ -245,7 +245,7 @@ def test_histories_follow_each_other():
 
 def test_deviations_above_those_of_the_signals_are_told():
     data = make_bimodal(1500, noise_level=0.3, random_state=0)
-    estimator = ReconstructionINN(max_iter=60, random_state=0).fit(data.X, data.Y)
+    estimator = ReconstructionINN(max_iter=20, random_state=0).fit(data.X, data.Y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         estimator.posterior_std(data.Y)

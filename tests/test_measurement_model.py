@@ -63,7 +63,7 @@ def test_given_noise_is_as_good_as_whitening_by_hand(cls, kind, signals, A):
     values, axes = np.linalg.eigh(covariance)
     W = (axes / np.sqrt(values)) @ axes.T
     given = {"noise_level": LEVELS} if kind == "unequal" else {"noise_covariance": covariance}
-    options = {"random_state": 0, "max_iter": 20}
+    options = {"random_state": 0, "max_iter": 8}
     ours = cls(operator=A, **given, **options).fit(signals.X_train, Y)
     by_hand = cls(operator=W @ A, noise_level=1.0, **options).fit(signals.X_train, Y @ W)
     scale = np.abs(signals.X_test).max()
@@ -83,7 +83,7 @@ def test_noise_is_found_out(kind, signals, A):
     Y, T = (measured(X, A, KINDS[kind], s) for s, X in enumerate((signals.X_train, signals.X_test)))
     known = {"operator": A, "noise_covariance": KINDS[kind]}
     best = rmse(posterior_mean(signals.prior, T, **known), signals.X_test)
-    estimator = ReconstructionINN(operator=A, random_state=0, max_iter=100).fit(signals.X_train, Y)
+    estimator = ReconstructionINN(operator=A, random_state=0, max_iter=60).fit(signals.X_train, Y)
     assert (
         rmse(estimator.predict(T), signals.X_test) < 1.06 * best
     )  # as with white noise, of as few pairs
@@ -128,7 +128,7 @@ def test_units_of_measurements_do_not_matter(signals, A):
 def test_a_linear_change_of_the_measurements_changes_nothing(signals, A, rng):
     change = rng.standard_normal((M, M))
     Y = measured(signals.X_train, A, CORRELATED, 0)
-    options = {"random_state": 0, "max_iter": 20}
+    options = {"random_state": 0, "max_iter": 8}
     plain = ReconstructionINN(operator=A, noise_covariance=CORRELATED, **options)
     plain.fit(signals.X_train, Y)
     other = ReconstructionINN(
@@ -187,7 +187,7 @@ def test_outliers_do_not_count(cls, operator, signals, A):
     spoilt = np.where(bad, Y + 4 * rng.choice([-1, 1], Y.shape), Y)
     before, kept = spoilt.copy(), ~bad.any(axis=1)
     operator = A if operator == "given" else operator
-    options = {"operator": operator, "random_state": 0, "max_iter": 30}
+    options = {"operator": operator, "random_state": 0, "max_iter": 15}
     with pytest.warns(UserWarning, match=rf"{bad.sum()} readings in .* cannot be Gaussian"):
         estimator = cls(**options).fit(signals.X_train, spoilt)
     np.testing.assert_array_equal(spoilt, before)
@@ -351,7 +351,7 @@ def test_denoising_of_features_that_do_not_vary(cls, rng):
     X = rng.standard_normal((400, 5))
     X[:, 2], X[:, 3], X[:, 4] = 3.0, 0.0, X[:, 0] - X[:, 1]
     Y = X + 0.2 * rng.standard_normal(X.shape)
-    found, std = cls(max_iter=40, random_state=0).fit(X, Y).predict(Y, return_std=True)
+    found, std = cls(max_iter=15, random_state=0).fit(X, Y).predict(Y, return_std=True)
     errors = np.sqrt(((found - X) ** 2).mean(axis=0))
     np.testing.assert_allclose(std.mean(axis=0)[[0, 1, 4]], errors[[0, 1, 4]], rtol=0.15)
     assert std[:, 2:4].max() < 0.02
