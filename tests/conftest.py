@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from helpers import HAS_CALLBACKS
 from skinvbayes.datasets import make_bimodal
 
 matplotlib.use("Agg")
@@ -11,10 +12,13 @@ SLOW = set(Path(__file__).with_name("slow_tests.txt").read_text(encoding="utf-8"
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests that take more than ten seconds, which slow_tests.txt lists."""
+    """Mark the slow tests, which slow_tests.txt lists; skip what this scikit-learn has not."""
     for item in items:
         if f"{item.path.name}::{getattr(item, 'originalname', item.name)}" in SLOW:
             item.add_marker("slow")
+        lines = item.dtest.examples if isinstance(item, pytest.DoctestItem) else []
+        if not HAS_CALLBACKS and any("set_callbacks" in line.source for line in lines):
+            item.add_marker(pytest.mark.skip(reason="scikit-learn has no callbacks"))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from importlib.util import find_spec
 from unittest import SkipTest
 
 import pytest
@@ -21,6 +22,7 @@ from skinvbayes.training import stages
 
 __all__ = [
     "ALL",
+    "HAS_CALLBACKS",
     "PREDICT_TAKES_MEASUREMENTS",
     "STRICT_CHECKS",
     "conv_network",
@@ -32,6 +34,7 @@ __all__ = [
     "shake",
 ]
 
+HAS_CALLBACKS = find_spec("sklearn.callback") is not None  # from scikit-learn 1.9 on
 ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 every = pytest.mark.parametrize("cls", ALL)
 

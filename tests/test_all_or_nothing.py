@@ -1,18 +1,17 @@
 """A fit or a pass that fails leaves the estimator as it was."""
 
 import copy
-from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import GridSearchCV
 
-from helpers import every
+from helpers import HAS_CALLBACKS, every
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, Reconstructor
 from skinvbayes.training import stages
 
-needs_callbacks = pytest.mark.skipif(find_spec("sklearn.callback") is None, reason="no callbacks")
+needs_callbacks = pytest.mark.skipif(not HAS_CALLBACKS, reason="no callbacks")
 
 
 class Failing:

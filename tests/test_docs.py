@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 import skinvbayes
+from helpers import HAS_CALLBACKS
 from skinvbayes.estimators import base
 
 ROOT = Path(__file__).parents[1]
@@ -55,10 +56,10 @@ def test_snippets_run(page, monkeypatch, capsys):
     monkeypatch.setattr(logger, "level", logger.level)
     names, printed = {}, None
     for kind, text in blocks(page):
-        if kind == "python":
+        if kind == "python" and (HAS_CALLBACKS or "set_callbacks" not in text):
             exec(compile(text, str(page), "exec"), names)
             printed = capsys.readouterr().out
-        else:
+        elif kind == "text":
             assert_prints(printed, text)
     plt.close("all")
 
