@@ -62,7 +62,7 @@ def checks_of_predict():
                 yield pytest.param(estimator, check, id=f"{cls.__name__}-{name_of(check)}")
 
 
-@pytest.mark.parametrize(("estimator", "check"), checks_of_predict())
+@pytest.mark.parametrize(("estimator", "check"), [*checks_of_predict()])
 def test_predict_is_the_only_cause(estimator, check):
     """Without it the estimators pass the checks that they are expected to fail."""
     check(estimator)

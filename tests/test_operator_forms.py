@@ -5,12 +5,14 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import scipy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, aslinearoperator
+from sklearn.utils.fixes import parse_version
 
 from helpers import every
 from skinvbayes import DivergenceRegularizedINN, Reconstructor, reconstruction_scorer
@@ -128,13 +130,17 @@ def unchanged(operator):
     return operator
 
 
+# from 1.18 on SciPy passes vectors to all functions
+TAKEN = ["any", "vectors"] + ["columns"] * (
+    parse_version(scipy.__version__) < parse_version("1.18")
+)
 COMPOSITIONS = [unchanged, lambda A: 3 * A * (1 / 3), lambda A: A.H.H, lambda A: A.T.T]
 
 
 @settings(max_examples=80, deadline=None)
 @given(
     arrays(np.float64, shapes, elements=whole_numbers),
-    st.sampled_from(["any", "vectors", "columns"]),
+    st.sampled_from(TAKEN),
     st.sampled_from(["float64", "float32"]),
     st.booleans(),
     st.booleans(),
@@ -143,7 +149,10 @@ COMPOSITIONS = [unchanged, lambda A: 3 * A * (1 / 3), lambda A: A.H.H, lambda A:
 def test_a_function_may_do_with_its_arrays_what_it_likes(A, taken, given, shared, spoils, composed):
     functions = (function(B, taken, given, shared, spoils) for B in (A, A.T))
     operator = composed(LinearOperator(A.shape, *functions, dtype=float))
-    assert_acts_as(as_operator(operator), A, tolerance=1e-12 if given == "float64" else 1e-6)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert_acts_as(as_operator(operator), A, tolerance=1e-12 if given == "float64" else 1e-6)
+    assert not caught
 
 
 def test_products_with_many_vectors_are_one_call():

@@ -63,8 +63,11 @@ def _vectors(vector, block, X, n_rows):
 
 
 def _columns(vector, block, X, n_rows):
-    """Products with the columns of X as arrays of shape (n, 1), one by one."""
-    return _vectors(lambda x: vector(x[:, None])[:, 0], block, X, n_rows)
+    """Products with the columns of X as arrays of shape (n, 1), one by one.
+
+    From SciPy 1.18 on these are vectors too, unless the operator defines its products with several.
+    """
+    return _vectors(lambda x: block(x[:, None])[:, 0], block, X, n_rows)
 
 
 def _together(vector, block, X, n_rows):
