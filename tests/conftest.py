@@ -4,7 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from helpers import HAS_CALLBACKS
+from helpers import needs_callbacks
 from skinvbayes.datasets import make_bimodal
 
 matplotlib.use("Agg")
@@ -17,8 +17,8 @@ def pytest_collection_modifyitems(items):
         if f"{item.path.name}::{getattr(item, 'originalname', item.name)}" in SLOW:
             item.add_marker("slow")
         lines = item.dtest.examples if isinstance(item, pytest.DoctestItem) else []
-        if not HAS_CALLBACKS and any("set_callbacks" in line.source for line in lines):
-            item.add_marker(pytest.mark.skip(reason="scikit-learn has no callbacks"))
+        if any("set_callbacks" in line.source for line in lines):
+            item.add_marker(needs_callbacks)
 
 
 @pytest.fixture(scope="session")

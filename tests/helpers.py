@@ -30,11 +30,15 @@ __all__ = [
     "examine",
     "interrupt_at",
     "name_of",
+    "needs_callbacks",
     "rmse",
     "shake",
 ]
 
-HAS_CALLBACKS = find_spec("sklearn.callback") is not None  # from scikit-learn 1.9 on
+HAS_CALLBACKS = find_spec("sklearn.callback") is not None
+needs_callbacks = pytest.mark.skipif(
+    not HAS_CALLBACKS, reason="scikit-learn has callbacks from 1.9 on"
+)
 ALL = [ApproximationINN, ReconstructionINN, LogDetRegularizedINN, DivergenceRegularizedINN]
 every = pytest.mark.parametrize("cls", ALL)
 
@@ -126,7 +130,4 @@ def examine(estimator, check):
     except SkipTest:
         raise
     except Exception as error:
-        failure = AssertionError(f"{type(error).__name__}: {error}")
-    else:
-        return
-    raise failure
+        raise AssertionError(f"{type(error).__name__}: {error}") from None

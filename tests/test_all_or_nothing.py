@@ -7,11 +7,9 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import GridSearchCV
 
-from helpers import HAS_CALLBACKS, every
+from helpers import every, needs_callbacks
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, Reconstructor
 from skinvbayes.training import stages
-
-needs_callbacks = pytest.mark.skipif(not HAS_CALLBACKS, reason="no callbacks")
 
 
 class Failing:

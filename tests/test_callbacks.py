@@ -8,7 +8,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 
-from helpers import every, interrupt_at
+from helpers import every, interrupt_at, needs_callbacks
 from skinvbayes import (
     DivergenceRegularizedINN,
     ReconstructionINN,
@@ -24,7 +24,6 @@ try:
     from sklearn.callback import ProgressBar, ScoringMonitor
 except ImportError:
     ProgressBar = ScoringMonitor = None
-needs_callbacks = pytest.mark.skipif(ProgressBar is None, reason="scikit-learn has no callbacks")
 
 # ------------------------------------------------------------------------------ scikit-learn's
 
