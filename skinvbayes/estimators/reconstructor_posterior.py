@@ -31,6 +31,7 @@ class ReconstructorPosterior:
 
     @property
     def _wrapped(self) -> Wrapped:
+        """The fitted estimator and the steps before it; the class that mixes this in has it."""
         raise NotImplementedError
 
     @available_if(inner_has("posterior_covariance"))

@@ -52,6 +52,8 @@ class ExplicitInverse(InvertibleMap):
         self.inverse = inverse
         self.config = inverse.config | {"explicit_inverse": True}
 
+    # The base class has constants where these depend on ψ: hence the ignored overrides
+
     @property
     def explicit_inverse(self) -> IResNet:  # type: ignore[override]
         """The ψ."""

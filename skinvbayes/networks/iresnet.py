@@ -141,12 +141,14 @@ class IResNet(InvertibleMap):
     @property
     def blocks(self) -> tuple[ResidualBlock, ...]:
         """The blocks, the first one first, a tuple."""
-        return tuple(self.block_list)  # type: ignore[arg-type]
+        return tuple(self.block_list)  # type: ignore[arg-type]  # torch says Module
 
     @property
     def knows_forward(self) -> bool:
         """Whether a part of φ is known."""
         return self.config["known_bounds"] is not None
+
+    # The base class has constants where these depend on the blocks: hence the ignored overrides
 
     @property
     def positive_definite(self) -> bool:  # type: ignore[override]
