@@ -16,7 +16,7 @@ from skinvbayes.oracles import posterior_covariance, posterior_mean
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
 from skinvbayes.training.adam import Adam, Annealing
-from skinvbayes.training.guard import best_share, blend
+from skinvbayes.training.guard import best_share, blend, linear_errors
 from skinvbayes.training.mean_loss import Objective
 from skinvbayes.training.objective import drawn_from
 from skinvbayes.training.optimize import History
@@ -58,6 +58,22 @@ def test_what_cannot_beat_the_linear_estimator_is_that_estimator(rng):
     assert estimator.n_iter_ == len(estimator.loss_curve_) == 1
     estimator.partial_fit(X, Y)  # training can go on
     assert np.isfinite(estimator.predict(Y)).all()
+
+
+@pytest.mark.parametrize("standard_errors, kept", [(0.5, False), (2.0, True)])
+def test_gains_within_their_standard_error_do_not_count(standard_errors, kept, monkeypatch, rng):
+    def errors_with_gain(network, problem, X, Z, shares):
+        gains = rng.standard_normal(len(X))
+        gains = gains - gains.mean() + standard_errors * gains.std() / np.sqrt(len(X))
+        return [linear_errors(problem, X, Z) - gains for _ in shares]
+
+    monkeypatch.setattr("skinvbayes.training.trial.reconstruction_errors", errors_with_gain)
+    data = make_mixture(300, 1, n_features=2, operator="tall", random_state=0)
+    options = {"prior_bandwidth": 0.0, "max_iter": 25, "random_state": 0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ReconstructionINN(operator=data.operator, **options).fit(data.X_train, data.Y_train)
+    assert any("so fit returns that estimator" in str(one.message) for one in caught) != kept
 
 
 def test_clear_gains_are_kept():

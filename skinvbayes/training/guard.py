@@ -10,7 +10,6 @@ inverse that is too steep between two modes becomes less so.
 import copy
 
 import numpy as np
-import torch
 
 from ..inversion import invert
 from ..numerics.tensors import as_tensor
@@ -56,8 +55,8 @@ def best_share(network, problem, X, Z, *, worthwhile_gain=0.0):
         The τ. It is zero unless another one is better by one standard error and by a gain that is
         worthwhile, or the linear estimator at least as good.
     """
-    errors = [reconstruction_errors(network, problem, X, Z, τ) for τ in _SHARES[:-1]]
-    errors = np.array([*errors, linear_errors(problem, X, Z)])
+    errors = reconstruction_errors(network, problem, X, Z, _SHARES[:-1])
+    errors = np.vstack([errors, linear_errors(problem, X, Z)])
     means = np.where(np.isfinite(errors).all(axis=1), errors.mean(axis=1), np.inf)
     best = int(np.argmin(means))
     gain = errors[0] - errors[best]
@@ -67,35 +66,40 @@ def best_share(network, problem, X, Z, *, worthwhile_gain=0.0):
     return 0.0
 
 
-def reconstruction_errors(network, problem, X, Z, share):
+def reconstruction_errors(network, problem, X, Z, shares):
     """Squared errors of the reconstructions of each signal, averaged over its targets.
 
     Parameters
     ----------
     network, problem, X, Z
         As in :func:`best_share`; of many signals, the first ones.
-    share : float
-        The τ.
+    shares : sequence of floats
+        Some τ.
 
     Returns
     -------
-    errors : ndarray of shape (n_samples,)
+    errors : ndarray of shape (n_shares, n_samples)
     """
+    blended = [_blended(network, share) for share in shares]
 
     def reconstruct(w):
-        return _inverse(network, as_tensor(w).to(network.device), share).cpu().numpy()
+        w = as_tensor(w).to(network.device)
+        x = None  # the next blend is inverted from where the last one ended
+        for map_ in blended:
+            x = invert(map_, w, start=x).x
+            yield x.cpu().numpy()
 
     return _errors(reconstruct, problem, X, Z)
 
 
 def linear_errors(problem, X, Z):
     """The same for the linear estimator, the identity in the coordinates of a problem."""
-    return _errors(lambda w: w, problem, X, Z)
+    return _errors(lambda w: [w], problem, X, Z)[0]
 
 
 def prior_errors(prior, problem, X, Z):
     """The same for the posterior mean of a smoothed prior."""
-    return _errors(prior.posterior_mean, problem, X, Z)
+    return _errors(lambda w: [prior.posterior_mean(w)], problem, X, Z)[0]
 
 
 def surely_positive(gains):
@@ -104,18 +108,23 @@ def surely_positive(gains):
 
 
 def _errors(reconstruct, problem, X, Z):
-    """The squared errors of a reconstruction in the coordinates of a problem."""
+    """The squared errors of some reconstructions in the coordinates of a problem."""
     coordinates, X = problem.coordinates, X[:_MOST_ROWS]
-    images = (reconstruct(coordinates.from_targets(targets[:_MOST_ROWS])) for targets in Z)
-    return np.mean([((coordinates.to_signals(u) - X) ** 2).sum(axis=1) for u in images], axis=0)
+    errors = [
+        [
+            ((coordinates.to_signals(u) - X) ** 2).sum(axis=1)
+            for u in reconstruct(coordinates.from_targets(targets[:_MOST_ROWS]))
+        ]
+        for targets in Z
+    ]
+    return np.mean(errors, axis=0)
 
 
-@torch.no_grad()
-def _inverse(network, w, share):
-    """The inverse of the blended map; of one that is given, the blended inverse."""
+def _blended(network, share):
+    """A copy, blended."""
     blended = copy.deepcopy(network)
     blend(blended, share)
-    return invert(blended, w).x
+    return blended
 
 
 def _map(network):

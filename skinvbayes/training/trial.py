@@ -56,8 +56,8 @@ def judge(specification, problem, pairs, set_aside, rng):
     Returns
     -------
     verdict : Verdict
-        On the best of them; a smoothed prior has to be better than the linear estimator by a
-        standard error, and the pairs than it. An interrupted training is returned at once.
+        On the best of them; what learned has to be better than the linear estimator by a standard
+        error, and the pairs than a smoothed prior. An interrupted training is returned at once.
     """
     kept, held, targets = _held_out(specification, problem, pairs, set_aside, rng)
     few, X = pairs.rows(kept), pairs.X[held]
@@ -71,7 +71,7 @@ def judge(specification, problem, pairs, set_aside, rng):
     def verdict(prior, share=None):
         trained = train(short, problem, few, rng, prior=prior, trial=True)
         share = share_of_linear(specification, trained, X, targets) if share is None else share
-        errors = reconstruction_errors(trained.network, problem, X, targets, share)
+        (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
         return Verdict(errors, trained, share, prior)
 
     prior = chosen_prior(problem, few, rng) if specification.smooths(problem) else None
@@ -84,9 +84,7 @@ def judge(specification, problem, pairs, set_aside, rng):
             if best.errors.mean() <= _NEARLY * prior_errors(prior, problem, X, targets).mean():
                 return best
     raw = verdict(None)
-    gain = best.errors - raw.errors
-    wins = gain.mean() > 0 if best.prior is None else surely_positive(gain)
-    return raw if wins or raw.interrupted else best
+    return raw if raw.interrupted or surely_positive(best.errors - raw.errors) else best
 
 
 def _held_out(specification, problem, pairs, set_aside, rng):
