@@ -15,6 +15,7 @@ of the Society for Industrial and Applied Mathematics. J. Nocedal and S. J. Wrig
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -145,10 +146,13 @@ def line_integral(gradient, start, end, n_nodes=_PATH_NODES):
     -------
     difference : ndarray of shape (n_samples,)
     """
-    nodes, weights = np.polynomial.legendre.leggauss(n_nodes)
+    nodes, weights = _nodes(n_nodes)
     step = end - start
     slopes = ((gradient(start + (1 + t) / 2 * step) * step).sum(axis=1) for t in nodes)
     return sum(w / 2 * slope for w, slope in zip(weights, slopes, strict=True))
+
+
+_nodes = cache(np.polynomial.legendre.leggauss)
 
 
 def solve_definite(matrices, vectors):

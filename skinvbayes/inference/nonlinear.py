@@ -160,9 +160,10 @@ class NonlinearMap:
         decrement, converged = np.empty(len(Y)), np.empty(len(Y), dtype=bool)
         with single_thread(), torch.no_grad():
             starts, std = self._starting_points()
-            for part in tracked(chunks.slices(len(Y), self.chunk_size), "reconstruction"):
+            size = self.chunk_size // starts.n_starts
+            for part in tracked(chunks.slices(len(Y), size), "reconstruction"):
                 points = starts.of(Y[part] / std)
-                found = _lowest(self._objective(Y[part]), points)
+                found = _lowest(self._objective(np.tile(Y[part], (len(points), 1))), points)
                 X[part] = self.prior.coordinates.to_signals(found.u)
                 decrement[part], converged[part] = found.decrement, found.converged
         _warn_of_failures(decrement, converged)
@@ -240,21 +241,16 @@ class NonlinearPosterior(Posterior):
 
 
 def _lowest(objective, starts):
-    """The lowest of the minimisers that are reached from several starts, row by row."""
-    best = lowest = None
-    for start in tracked(starts, "reconstruction"):
-        found = minimize(objective, start)
-        energy = objective.energy(found.u)
-        if best is None:
-            best, lowest = found, energy
-            continue
-        better = found.converged & ~(best.converged & (lowest <= energy))
-        better |= ~found.converged & ~best.converged & (energy < lowest)
-        lowest = np.where(better, energy, lowest)
-        u = np.where(better[:, None], found.u, best.u)
-        rest = (np.where(better, *pair) for pair in zip(found[1:], best[1:], strict=True))
-        best = Solution(u, *rest)
-    return best
+    """The lowest of the minimisers that are reached from several starts, row by row.
+
+    Those that converged come first. The objective is of all rows, once for every start.
+    """
+    n_starts, n_samples, n_features = starts.shape
+    found = minimize(objective, starts.reshape(-1, n_features))
+    keys = objective.energy(found.u), ~found.converged
+    first = np.lexsort([key.reshape(n_starts, n_samples) for key in keys], axis=0)[0]
+    rows = first * n_samples + np.arange(n_samples)
+    return Solution(*(part[rows] for part in found))
 
 
 def _warn_of_failures(decrement, converged):

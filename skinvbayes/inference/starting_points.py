@@ -55,8 +55,14 @@ class StartingPoints:
         error = self.measured - centred @ fitted
         self.noise = 1 + (error**2).mean(axis=0)
 
+    @property
+    def n_starts(self):
+        """How many starts every row has."""
+        few = self.drawn.shape[1] <= _FEW_FEATURES
+        return 1 + min(_STARTS if few else _STARTS_OF_MANY, len(self.drawn))
+
     def of(self, Y):
-        """The starts for every row, a list of ndarrays of shape (n_samples, n_features).
+        """The starts for every row, of shape (n_starts, n_samples, n_features).
 
         Parameters
         ----------
@@ -65,7 +71,7 @@ class StartingPoints:
         """
         kept = ~np.isnan(Y)
         Y = np.where(kept, Y, 0.0)
-        return [self._linear(Y, kept), *self._likely(Y, kept)]
+        return np.concatenate([self._linear(Y, kept)[None], self._likely(Y, kept)])
 
     def _linear(self, Y, kept):
         """The linear estimate of every row, of shape (n_samples, n_features)."""
@@ -75,10 +81,8 @@ class StartingPoints:
         return solve_definite(precision, (weights * (Y - self.constant)) @ self.slopes)[0]
 
     def _likely(self, Y, kept):
-        """The drawn signals that explain each row best: (n_starts, n_samples, n_features)."""
-        n_starts = _STARTS if self.drawn.shape[1] <= _FEW_FEATURES else _STARTS_OF_MANY
+        """The drawn signals that explain each row best: (n_starts − 1, n_samples, n_features)."""
         misfit = kept @ (self.measured**2).T - 2 * (kept * Y) @ self.measured.T
         misfit += (self.drawn**2 / self.variances).sum(axis=1)
-        n_starts = min(n_starts, len(self.drawn))
-        best = np.argsort(misfit, axis=1, kind="stable")[:, :n_starts]
+        best = np.argsort(misfit, axis=1, kind="stable")[:, : self.n_starts - 1]
         return self.drawn[best].transpose(1, 0, 2)

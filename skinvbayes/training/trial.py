@@ -56,8 +56,8 @@ def judge(specification, problem, pairs, set_aside, rng):
     Returns
     -------
     verdict : Verdict
-        On the best of them; what learned has to be better than the linear estimator by a standard
-        error, and the pairs than a smoothed prior. An interrupted training is returned at once.
+        On the best of them. An explicit inverse is not judged again after the whole training, and
+        has to be better by a standard error. An interrupted training is returned at once.
     """
     kept, held, targets = _held_out(specification, problem, pairs, set_aside, rng)
     few, X = pairs.rows(kept), pairs.X[held]
@@ -84,7 +84,9 @@ def judge(specification, problem, pairs, set_aside, rng):
             if best.errors.mean() <= _NEARLY * prior_errors(prior, problem, X, targets).mean():
                 return best
     raw = verdict(None)
-    return raw if raw.interrupted or surely_positive(best.errors - raw.errors) else best
+    gain, is_judged_again = best.errors - raw.errors, raw.trained.network.explicit_inverse is None
+    wins = gain.mean() > 0 if is_judged_again else surely_positive(gain)
+    return raw if wins or raw.interrupted else best
 
 
 def _held_out(specification, problem, pairs, set_aside, rng):
