@@ -105,7 +105,7 @@ def test_partial_fit_on_the_pairs_of_fit_keeps_what_was_learned(cls, residual, r
     """Few signals with heavy tails, seen through a singular operator: steps are soon too long."""
     X, operator = rng.standard_normal((60, 8)) ** 3, rng.standard_normal((5, 8))
     Y = X @ operator.T + 0.1 * rng.standard_normal((60, 5))
-    estimator = cls(operator=operator, residual=residual, max_iter=20, random_state=0).fit(X, Y)
+    estimator = cls(operator=operator, residual=residual, max_iter=10, random_state=0).fit(X, Y)
     before = estimator.score(X, Y)
     for _ in range(3):
         assert estimator.partial_fit(X, Y).score(X, Y) > before - 0.02  # the loss is another
@@ -122,7 +122,7 @@ def test_many_passes_converge(cls, operator, pairs, rng):
         Y = X @ operator.T + 0.3 * rng.standard_normal((len(X), 3))
     options = {"operator": operator, "random_state": 0}
     fitted = cls(max_iter=20, **options).fit(X, Y).score(X, Y)
-    estimator, n = cls(**options), 6 if cls is ReconstructionINN else 40
+    estimator, n = cls(**options), 5 if cls is ReconstructionINN else 40
     for _ in range(n - 3):
         estimator.partial_fit(X, Y)
     scores = [estimator.partial_fit(X, Y).score(X, Y) for _ in range(3)]
@@ -232,16 +232,16 @@ def test_tol_and_patience_decide_when_to_stop(pairs):
 @solvers
 def test_training_stops_when_the_loss_no_longer_falls(cls, solver, pairs):
     def n_iter(tol, n_iter_no_change):
-        options = {"solver": solver, "max_iter": 120, "random_state": 0, "residual": "mlp"}
+        options = {"solver": solver, "max_iter": 80, "random_state": 0, "residual": "mlp"}
         return cls(tol=tol, n_iter_no_change=n_iter_no_change, **options).fit(*pairs).n_iter_
 
     stages = 2 if staged(cls) else 1
     # of Adam the step size falls to zero within a tenth of a stage's iterations
     shares = {1: [1.0], 2: [0.5, 0.5] if solver == "lbfgs" else [0.75, 0.25]}[stages]
-    ends = [0 if solver == "lbfgs" else np.ceil(int(120 * share) / 10) for share in shares]
+    ends = [0 if solver == "lbfgs" else np.ceil(int(80 * share) / 10) for share in shares]
     assert n_iter(10, 2) == 4 * stages + sum(ends)  # two twos are compared
     assert n_iter(10, 5) == 10 * stages + sum(ends)
-    assert n_iter(0.1, 2) <= n_iter(0.01, 2) <= n_iter(1e-6, 2) <= 120
+    assert n_iter(0.1, 2) <= n_iter(0.01, 2) <= n_iter(1e-6, 2) <= 80
     assert n_iter(1e-6, 2) > 4
 
 

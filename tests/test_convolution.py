@@ -278,7 +278,7 @@ def test_same_size_is_the_same(trained):
 def test_another_operator_of_the_same_kind():
     """Trained on blurred patches, used for blurred images."""
     rng = np.random.RandomState(0)
-    (X, _), (X_test, _) = blocks_of_grey(80, (12, 12), rng), blocks_of_grey(2, (24, 20), rng)
+    (X, _), (X_test, _) = blocks_of_grey(60, (12, 12), rng), blocks_of_grey(2, (24, 20), rng)
     shapes = (12, 12), (24, 20)
     blur, large = (2 * aslinearoperator(GaussianBlur(shape, 0.8)) for shape in shapes)
     Y = (blur @ X.T).T + 0.1 * rng.standard_normal(X.shape)

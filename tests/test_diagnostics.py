@@ -54,7 +54,7 @@ def gaussian():
         if (cls, case) not in fitted:
             X, Y, prior, G = gaussian_pairs(OPERATORS[case])
             weight = {"epsilon": 2 * NOISE_LEVEL**2} if cls in REGULARIZED else {}
-            common = {"noise_level": NOISE_LEVEL, "max_iter": 80, "random_state": 0}
+            common = {"noise_level": NOISE_LEVEL, "max_iter": 50, "random_state": 0}
             estimator = cls(operator=OPERATORS[case], **weight, **common).fit(X, Y)
             fitted[cls, case] = estimator, X, Y, prior, G
         return fitted[cls, case]
@@ -66,7 +66,7 @@ def gaussian():
 def bimodal():
     """The four estimators on 1,500 pairs of the bimodal problem, A = I, δ = 0.15."""
     train = make_bimodal(1500, noise_level=0.15, random_state=0)
-    return {cls: cls(max_iter=80, random_state=0).fit(train.X, train.Y) for cls in ALL}
+    return {cls: cls(max_iter=50, random_state=0).fit(train.X, train.Y) for cls in ALL}
 
 
 @pytest.mark.parametrize("case", OPERATORS)

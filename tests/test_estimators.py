@@ -48,7 +48,7 @@ def problem(request):
     prior = make_prior()
     operator = None if operator is None else np.asarray(operator)
     train = simulate(prior, operator, noise_level, 4000, 0)
-    test = simulate(prior, operator, noise_level, 2000, 1)
+    test = simulate(prior, operator, noise_level, 1000, 1)
     known = {"operator": operator, "noise_level": noise_level}
     mean = posterior_mean(prior, test[1], **known)
     maximum = map_estimate(prior, test[1], **known)
@@ -60,8 +60,8 @@ def problem(request):
 
 def test_divergence_is_the_map_estimator(problem):
     operator, noise_level, train, (X, Y), mean, maximum = problem
-    estimator = DivergenceRegularizedINN(operator=operator, random_state=0).fit(*train)
-    reconstruction = estimator.predict(Y)
+    estimator = DivergenceRegularizedINN(operator=operator, max_iter=100, random_state=0)
+    reconstruction = estimator.fit(*train).predict(Y)
     assert np.median(np.linalg.norm(reconstruction - maximum, axis=1)) <= 0.045
     assert rmse(reconstruction, X) <= rmse(maximum, X) + 0.006 * rmse(mean, X)
     assert estimator.noise_level_ == pytest.approx(noise_level, rel=0.05)
@@ -82,7 +82,7 @@ def test_logdet_is_close_to_the_posterior_mean(problem):
 
 def test_approximation_learns_the_forward_map(problem):
     operator, _, train, (X, Y), mean, _ = problem
-    estimator = ApproximationINN(operator=operator, random_state=0).fit(*train)
+    estimator = ApproximationINN(operator=operator, max_iter=50, random_state=0).fit(*train)
     forward = X if operator is None else X @ operator.T @ operator
     assert rmse(estimator.transform(X), forward) <= 0.02
     assert rmse(estimator.predict(Y), X) > 1.02 * rmse(mean, X)
@@ -144,7 +144,7 @@ def test_gaussian_map_for_tall_and_wide_operators(shape):
     prior = GaussianMixturePrior(np.ones((1, shape[1])), root @ root.T)
     X, Y = simulate(prior, A, 0.3, 4000, 0)
     Y_new = simulate(prior, A, 0.3, 1000, 1)[1]
-    estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(X, Y)
+    estimator = DivergenceRegularizedINN(operator=A, max_iter=60, random_state=0).fit(X, Y)
     sample = GaussianMixturePrior(X.mean(axis=0)[None], np.cov(X.T, bias=True))
     expected = map_estimate(sample, Y_new, operator=A, noise_level=estimator.noise_level_)
     assert rmse(estimator.predict(Y_new), expected) <= 0.01 * rmse(expected, X.mean(axis=0))
@@ -158,7 +158,7 @@ def test_nearly_degenerate_gaussian():
     A = rng.standard_normal((8, 6)) / np.sqrt(6)
     X, Y = simulate(prior, A, 0.3, 4000, 0)
     X_new, Y_new = simulate(prior, A, 0.3, 2000, 1)
-    estimator = DivergenceRegularizedINN(operator=A, random_state=0).fit(X, Y)
+    estimator = DivergenceRegularizedINN(operator=A, max_iter=60, random_state=0).fit(X, Y)
     mean = posterior_mean(prior, Y_new, operator=A, noise_level=0.3)
     assert rmse(estimator.predict(Y_new), X_new) <= 1.01 * rmse(mean, X_new)
     assert estimator.prior_bandwidth_ < 0.1
@@ -194,7 +194,7 @@ def test_jacobian_is_the_derivative_of_transform(cls, residual):
 @pytest.mark.parametrize("operator", [None, np.array([[1.0, 0.3], [0.0, 0.6], [0.2, 0.2]])])
 def test_prior_term_is_what_is_missing_from_the_forward_map(cls, operator):
     data = make_bimodal(3000, operator=operator, noise_level=0.2, random_state=0)
-    estimator = cls(operator=operator, max_iter=30, random_state=0).fit(data.X, data.Y)
+    estimator = cls(operator=operator, max_iter=20, random_state=0).fit(data.X, data.Y)
     G = np.eye(2) if operator is None else operator.T @ operator
     missing = data.X @ G - estimator.transform(data.X)
     tolerance = (
@@ -314,7 +314,7 @@ def test_loss_curve_is_the_papers_objective(cls, pairs):
 
 @every
 def test_certified_bound_of_a_trained_network(cls, pairs):
-    estimator = cls(max_iter=20, lipschitz=0.9, random_state=0).fit(*pairs)
+    estimator = cls(max_iter=8, lipschitz=0.9, random_state=0).fit(*pairs)
     assert (estimator.lipschitz_ <= 0.9).all()
     assert estimator.lipschitz_.shape == (1,)
     network = estimator.network_
@@ -329,7 +329,7 @@ def test_certified_bound_of_a_trained_network(cls, pairs):
 def test_blocks_branches_and_options(cls, pairs):
     X, Y = pairs
     for options in ({"n_blocks": 2}, {"residual": "mlp"}, {"hidden_layer_sizes": 10}):
-        estimator = cls(max_iter=20, random_state=0, **options).fit(X, Y)
+        estimator = cls(max_iter=8, random_state=0, **options).fit(X, Y)
         assert estimator.score(X, Y) > 0.8
         assert len(estimator.lipschitz_) == options.get("n_blocks", 1)
 
@@ -379,7 +379,7 @@ def test_clone_params_pickle_and_inputs(cls, pairs):
 
 def test_grid_search_over_epsilon(pairs):
     grid = {"epsilon": [1e-4, 0.09, 3.0]}
-    search = GridSearchCV(DivergenceRegularizedINN(max_iter=30, random_state=0), grid, cv=3)
+    search = GridSearchCV(DivergenceRegularizedINN(max_iter=15, random_state=0), grid, cv=3)
     search.fit(*pairs)
     assert search.best_params_ == {"epsilon": 0.09}
     assert search.best_score_ > 0.8

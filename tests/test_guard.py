@@ -48,7 +48,7 @@ def test_what_cannot_beat_the_linear_estimator_is_that_estimator(rng):
     X = rng.standard_normal((300, 6)) @ rng.standard_normal((6, 6))
     A = rng.standard_normal((4, 6))
     Y = X @ A.T + 0.5 * rng.standard_normal((300, 4))
-    estimator = ReconstructionINN(operator=A, noise_level=0.5, random_state=0)
+    estimator = ReconstructionINN(operator=A, noise_level=0.5, max_iter=60, random_state=0)
     with pytest.warns(UserWarning, match="so fit returns that estimator"):
         estimator.fit(X, Y)
     linear = linear_estimator(X.mean(axis=0), np.cov(X.T, bias=True), A, 0.5)
@@ -98,7 +98,7 @@ def test_mixtures_are_learned_from_a_smoothed_prior(bandwidth, smoothed, monkeyp
         lambda objective, prior: drawn.append(prior) or drawn_from(objective, prior),
     )
     data = make_mixture(800, 500, n_features=2, operator="wide", random_state=2)
-    options = {"prior_bandwidth": bandwidth, "max_iter": 60, "random_state": 0}
+    options = {"prior_bandwidth": bandwidth, "max_iter": 40, "random_state": 0}
     estimator = ReconstructionINN(operator=data.operator, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -198,7 +198,7 @@ def test_unequal_noise_is_taken_from_the_pairs(rng):
     data = make_bimodal(2000, noise_level=0.3, random_state=0)
     sizes = np.array([0.1, 0.7])
     Y, Y_new = (data.X + sizes * rng.standard_normal((2000, 2)) for _ in range(2))
-    estimator = ReconstructionINN(operator=np.eye(2), max_iter=60, random_state=0).fit(data.X, Y)
+    estimator = ReconstructionINN(operator=np.eye(2), max_iter=20, random_state=0).fit(data.X, Y)
     whitened = posterior_mean(data.prior, Y_new / sizes, operator=np.diag(1 / sizes), noise_level=1)
     assert rmse(estimator.predict(Y_new), data.X) < 1.25 * rmse(whitened, data.X)
 

@@ -83,7 +83,7 @@ def test_noise_is_found_out(kind, signals, A):
     Y, T = (measured(X, A, KINDS[kind], s) for s, X in enumerate((signals.X_train, signals.X_test)))
     known = {"operator": A, "noise_covariance": KINDS[kind]}
     best = rmse(posterior_mean(signals.prior, T, **known), signals.X_test)
-    estimator = ReconstructionINN(operator=A, random_state=0, max_iter=60).fit(signals.X_train, Y)
+    estimator = ReconstructionINN(operator=A, random_state=0, max_iter=50).fit(signals.X_train, Y)
     assert (
         rmse(estimator.predict(T), signals.X_test) < 1.06 * best
     )  # as with white noise, of as few pairs
@@ -187,7 +187,7 @@ def test_outliers_do_not_count(cls, operator, signals, A):
     spoilt = np.where(bad, Y + 4 * rng.choice([-1, 1], Y.shape), Y)
     before, kept = spoilt.copy(), ~bad.any(axis=1)
     operator = A if operator == "given" else operator
-    options = {"operator": operator, "random_state": 0, "max_iter": 15}
+    options = {"operator": operator, "random_state": 0, "max_iter": 10}
     with pytest.warns(UserWarning, match=rf"{bad.sum()} readings in .* cannot be Gaussian"):
         estimator = cls(**options).fit(signals.X_train, spoilt)
     np.testing.assert_array_equal(spoilt, before)

@@ -68,14 +68,14 @@ def measure(operator, X, seed, delta=DELTA):
 
 @pytest.fixture(scope="module")
 def signals():
-    return PRIOR.sample(2000, random_state=0), PRIOR.sample(300, random_state=1)
+    return PRIOR.sample(2000, random_state=0), PRIOR.sample(200, random_state=1)
 
 
 @pytest.fixture(scope="module")
 def denoiser(signals):
     X = signals[0]
     Y = X + 0.2 * np.random.RandomState(0).standard_normal(X.shape)
-    return DivergenceRegularizedINN(operator=np.eye(2), random_state=0).fit(X, Y)
+    return DivergenceRegularizedINN(operator=np.eye(2), max_iter=60, random_state=0).fit(X, Y)
 
 
 # ------------------------------------------------------------------------------------- operators
@@ -203,7 +203,7 @@ def test_it_is_the_map_estimate_however_it_was_trained(name, signals, denoiser):
     Y, V = measure(F, X, 1), measure(F, T, 2)
     exact = grid_map(F, V)
     adapted = denoiser.adapt(operator=F, noise_level=DELTA)
-    trained = DivergenceRegularizedINN(operator=F, max_iter=60, random_state=0).fit(X, Y)
+    trained = DivergenceRegularizedINN(operator=F, max_iter=30, random_state=0).fit(X, Y)
     assert trained.noise_level_ == pytest.approx(DELTA, rel=0.04)
     for estimator in (adapted, trained):
         found = estimator.predict(V)
@@ -218,7 +218,7 @@ def test_it_is_the_map_estimate_however_it_was_trained(name, signals, denoiser):
 def test_the_saturating_sensor():
     data = make_saturating_sensor(800, 100, n_pixels=24)
     check_jacobian(data.forward, data.X_test[:3])
-    estimator = DivergenceRegularizedINN(operator=data.forward, random_state=0)
+    estimator = DivergenceRegularizedINN(operator=data.forward, max_iter=60, random_state=0)
     estimator.fit(data.X_train, data.Y_train)
     assert estimator.noise_level_ == pytest.approx(data.noise_level, rel=0.03)
     error = rmse(estimator.predict(data.Y_test), data.X_test)
@@ -270,7 +270,7 @@ def test_training_measurements_may_be_missing_and_go_on(signals):
     missing = np.random.RandomState(0).uniform(size=Y.shape) < 0.1
     missing[:, 0] &= ~missing.all(axis=1)
     Y[missing] = np.nan
-    estimator = DivergenceRegularizedINN(operator=saturating, max_iter=20, random_state=0)
+    estimator = DivergenceRegularizedINN(operator=saturating, max_iter=10, random_state=0)
     estimator.fit(X, Y)
     assert estimator.noise_level_ == pytest.approx(DELTA, rel=0.1)
     before = rmse(estimator.predict(V), T)

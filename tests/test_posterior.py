@@ -40,7 +40,7 @@ def bimodal():
         if key not in fitted:
             known = {"noise_level": noise_level, "operator": operator}
             train = make_bimodal(4000, random_state=0, **known)
-            n_iter = 200 if cls is DivergenceRegularizedINN else 30
+            n_iter = 100 if cls is DivergenceRegularizedINN else 30
             estimator = cls(operator=operator, max_iter=n_iter, random_state=0)
             fitted[key] = estimator.fit(train.X, train.Y)
         return fitted[key]
@@ -288,7 +288,7 @@ def test_many_features_need_no_matrices(monkeypatch, digits):
 @pytest.mark.parametrize("noise_level", [0.075, 0.15, 0.225])
 def test_another_noise_level(noise_level, bimodal):
     estimator = bimodal(DivergenceRegularizedINN, 0.15)
-    test = make_bimodal(1000, noise_level=noise_level, random_state=1)
+    test = make_bimodal(500, noise_level=noise_level, random_state=1)
     mean = posterior_mean(test.prior, test.Y, noise_level=noise_level)
     maximum = map_estimate(test.prior, test.Y, noise_level=noise_level)
     found, std = estimator.predict(test.Y, return_std=True, noise_level=noise_level)

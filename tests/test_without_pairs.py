@@ -25,8 +25,8 @@ def known(data):
 
 @pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
 def test_signals_are_as_good_as_pairs(cls, data, known):
-    from_signals = cls(max_iter=30, **known).fit(data.X_train)
-    from_pairs = cls(max_iter=30, **known).fit(data.X_train, data.Y_train)
+    from_signals = cls(max_iter=15, **known).fit(data.X_train)
+    from_pairs = cls(max_iter=15, **known).fit(data.X_train, data.Y_train)
     alone, paired = (
         entry_rmse(estimator.predict(data.Y_test), data.X_test)
         for estimator in (from_signals, from_pairs)
@@ -106,7 +106,7 @@ def test_signals_alone_for_a_nonlinear_operator():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((600, 2)) * [1, 0.3] + np.where(rng.random((600, 1)) < 0.5, 1, -1)
     Y = np.tanh(X) + 0.1 * rng.standard_normal(X.shape)
-    options = {"noise_level": 0.1, "max_iter": 40, "random_state": 0}
+    options = {"noise_level": 0.1, "max_iter": 15, "random_state": 0}
     estimator = DivergenceRegularizedINN(operator=torch.tanh, **options)
     alone, paired = (estimator.fit(X, y).score(X, Y) for y in (None, Y))
     assert alone > paired - 0.02

@@ -29,7 +29,9 @@ class TensorOperator:
 
     def __call__(self, x):
         """``G x / a``, of shape (n_samples, n_features)."""
-        return _Product.apply(x, self, False)
+        if isinstance(self.forward, GramOperator):
+            return _Product.apply(x, self)
+        return x @ self.matrix(x).T
 
     def matrix(self, like):
         """The matrix ``G / a``, with dtype and device of a tensor."""
@@ -43,24 +45,21 @@ class TensorOperator:
         """``tr G / a``, a float."""
         return self.forward.trace() / self.norm
 
-    def product(self, x, adjoint):
-        """``G x / a`` or ``Gᵀ x / a``, without derivatives."""
-        if not isinstance(self.forward, GramOperator):
-            matrix = self.matrix(x)
-            return x @ matrix if adjoint else x @ matrix.T
+    def product(self, x):
+        """``G x / a`` by products with a symmetric G, without derivatives."""
         image = self.forward.forward(x.detach().cpu().double().numpy()) / self.norm
         return as_tensor(np.ascontiguousarray(image)).to(x)
 
 
 class _Product(Function):
     @staticmethod
-    def forward(x, term, adjoint):
-        return term.product(x, adjoint)
+    def forward(x, term):
+        return term.product(x)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        _, ctx.term, ctx.adjoint = inputs
+        _, ctx.term = inputs
 
     @staticmethod
     def backward(ctx, gradient):
-        return _Product.apply(gradient, ctx.term, not ctx.adjoint), None, None
+        return _Product.apply(gradient, ctx.term), None
