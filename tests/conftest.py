@@ -1,3 +1,4 @@
+import multiprocessing
 from pathlib import Path
 
 import matplotlib
@@ -31,3 +32,19 @@ def pairs():
 @pytest.fixture
 def rng():
     return np.random.RandomState(0)
+
+
+@pytest.fixture(scope="session")
+def forked_workers():
+    """Processes of dask are copies of one that has imported the package, which takes seconds."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():  # on Windows
+        yield
+        return
+    import dask
+    from distributed.utils import get_mp_context
+
+    methods = ("multiprocessing.context", "distributed.worker.multiprocessing-method")
+    with dask.config.set(dict.fromkeys(methods, "forkserver")):
+        preload = ["distributed", "skinvbayes.estimators"]
+        get_mp_context().set_forkserver_preload(preload)  # after the list of distributed's own
+        yield

@@ -53,7 +53,7 @@ def lazy(*arrays):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(forked_workers):
     """Two processes that take the work of dask."""
     distributed = pytest.importorskip("dask.distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
