@@ -1,4 +1,3 @@
-import multiprocessing
 from pathlib import Path
 
 import matplotlib
@@ -6,6 +5,7 @@ import numpy as np
 import pytest
 
 from helpers import needs_callbacks
+from programs import METHOD, PRELOADED
 from skinvbayes.datasets import make_bimodal
 
 matplotlib.use("Agg")
@@ -35,16 +35,18 @@ def rng():
 
 
 @pytest.fixture(scope="session")
-def forked_workers():
-    """Processes of dask are copies of one that has imported the package, which takes seconds."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():  # on Windows
+def warm_processes():
+    """New processes have imported torch and scikit-learn, which takes seconds, not the package.
+
+    They are copies of a server, those of dask and those of programs.py.
+    """
+    if METHOD != "forkserver":  # on Windows
         yield
         return
     import dask
     from distributed.utils import get_mp_context
 
     methods = ("multiprocessing.context", "distributed.worker.multiprocessing-method")
-    with dask.config.set(dict.fromkeys(methods, "forkserver")):
-        preload = ["distributed", "skinvbayes.estimators"]
-        get_mp_context().set_forkserver_preload(preload)  # after the list of distributed's own
+    with dask.config.set(dict.fromkeys(methods, METHOD)):
+        get_mp_context().set_forkserver_preload(PRELOADED)  # after distributed's own list
         yield

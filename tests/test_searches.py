@@ -47,7 +47,7 @@ SEARCHES = {
 
 
 @pytest.fixture(scope="module")
-def dask_client(forked_workers):
+def dask_client(warm_processes):
     options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client
