@@ -93,8 +93,8 @@ VARIANTS = {
 @pytest.mark.parametrize(
     ("cls", "variant"),
     [
-        *itertools.product(ALL, ["plain", "adam"]),
-        *itertools.product(DIFFERENT, ["estimated", "unequal", "early"]),
+        *itertools.product(ALL, ["plain"]),
+        *itertools.product(DIFFERENT, ["adam", "estimated", "unequal", "early"]),
     ],
 )
 def test_dask_arrays_give_the_same_model(cls, variant, data, few_at_once):
