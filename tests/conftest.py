@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from helpers import needs_callbacks
+from programs import METHOD, PRELOADED
 from skinvbayes.datasets import make_bimodal
 
 matplotlib.use("Agg")
@@ -31,3 +32,21 @@ def pairs():
 @pytest.fixture
 def rng():
     return np.random.RandomState(0)
+
+
+@pytest.fixture(scope="session")
+def warm_processes():
+    """New processes have imported torch and scikit-learn, which takes seconds, not the package.
+
+    They are copies of a server, those of dask and those of programs.py.
+    """
+    if METHOD != "forkserver":  # on Windows
+        yield
+        return
+    import dask
+    from distributed.utils import get_mp_context
+
+    methods = ("multiprocessing.context", "distributed.worker.multiprocessing-method")
+    with dask.config.set(dict.fromkeys(methods, METHOD)):
+        get_mp_context().set_forkserver_preload(PRELOADED)  # after distributed's own list
+        yield

@@ -31,10 +31,11 @@ except ImportError:
 @needs_callbacks
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_progress_bar_through_a_search(n_jobs, pairs, capsys):
+    one_fit = [(np.arange(200), np.arange(200, 300))]  # and so one worker, which imports torch
     search = GridSearchCV(
         DivergenceRegularizedINN(max_iter=3, random_state=0),
-        {"epsilon": [0.05, 0.1]},
-        cv=2,
+        {"epsilon": [0.05]},
+        cv=one_fit,
         n_jobs=n_jobs,
     )
     search.set_callbacks(ProgressBar())

@@ -3,8 +3,8 @@
 import itertools
 import os
 import signal
-import subprocess
 import sys
+import warnings
 
 import dask.array as da
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from sklearn.base import clone
 
 from helpers import ALL, every
+from programs import in_a_process
 from skinvbayes import DivergenceRegularizedINN, LogDetRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_mixture
 from skinvbayes.estimators import many_pairs
@@ -53,7 +54,7 @@ def lazy(*arrays):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(warm_processes):
     """Two processes that take the work of dask."""
     distributed = pytest.importorskip("dask.distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
@@ -92,8 +93,8 @@ VARIANTS = {
 @pytest.mark.parametrize(
     ("cls", "variant"),
     [
-        *itertools.product(ALL, ["plain", "adam"]),
-        *itertools.product(DIFFERENT, ["estimated", "unequal", "early"]),
+        *itertools.product(ALL, ["plain"]),
+        *itertools.product(DIFFERENT, ["adam", "estimated", "unequal", "early"]),
     ],
 )
 def test_dask_arrays_give_the_same_model(cls, variant, data, few_at_once):
@@ -320,31 +321,32 @@ def test_bad_values_are_named(name, value, message, data, few_at_once, monkeypat
         estimator.fit(*lazy(X, Y), sample_weight=lazy(weight)[0])
 
 
-FIT_OF_MANY = """
-import resource, sys
-import numpy as np
-from skinvbayes import ReconstructionINN
-
 def peak():
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-X, Y = (np.random.default_rng(seed).standard_normal((1_000_000, 16)) for seed in (0, 1))
-np.abs(X, out=X)
-Y *= 0.3
-Y += X
-before = peak()
-ReconstructionINN(noise_level=0.3, max_iter=1, prior_bandwidth=0.0, random_state=0).fit(X, Y)
-print((peak() - before) / (X.nbytes + Y.nbytes))
-"""
+
+def memory_of_a_fit():
+    """What a fit takes beyond its pairs, as a share of what they take."""
+    X, Y = (np.random.default_rng(seed).standard_normal((1_000_000, 16)) for seed in (0, 1))
+    np.abs(X, out=X)
+    Y *= 0.3
+    Y += X
+    before = peak()
+    estimator = ReconstructionINN(noise_level=0.3, max_iter=1, prior_bandwidth=0.0, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator.fit(X, Y)
+    return (peak() - before) / (X.nbytes + Y.nbytes)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell the peak")
+@pytest.mark.usefixtures("warm_processes")
 def test_memory_of_a_fit():
     """Beyond the pairs, a fit takes no more than half of what they take."""
-    command = [sys.executable, "-W", "ignore", "-c", FIT_OF_MANY]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert float(done.stdout) < 0.5, done.stderr
+    assert in_a_process(memory_of_a_fit) < 0.5
 
 
 def test_one_worker_or_two(data, few_at_once, cluster):

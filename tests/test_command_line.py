@@ -232,7 +232,7 @@ def test_a_full_disc_behind_stdout_is_one_line():
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_interrupt_ends_the_command_and_not_only_a_training(tmp_path):
-    options = ["--n-train", "300", "--output", str(tmp_path)]
+    options = ["--figure", "1", "--n-train", "300", "--n-test", "20", "--output", str(tmp_path)]
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "skinvbayes", "reproduce", *options],
         stdout=subprocess.PIPE,

@@ -15,7 +15,7 @@ from skinvbayes.commands.options import Run
 from skinvbayes.commands.study import Study
 from skinvbayes.training import guard
 
-SMALL = ["--n-train", "150", "--n-test", "100", "--quiet"]
+SMALL = ["--n-train", "60", "--n-test", "40", "--quiet"]
 METHODS = {
     *("posterior mean (oracle)", "MAP (oracle)", "ApproximationINN", "ReconstructionINN"),
     *("LogDetRegularizedINN", "DivergenceRegularizedINN"),
@@ -68,7 +68,7 @@ def test_reproduce_writes_picture_and_numbers(number, tmp_path, capsys):
     name = tmp_path / f"figure-{number}"
     assert name.with_suffix(".png").stat().st_size > 10_000
     record = json.loads(name.with_suffix(".json").read_text())
-    assert (record["seed"], record["n_train"], record["n_test"]) == (3, 150, 100)
+    assert (record["seed"], record["n_train"], record["n_test"]) == (3, 60, 40)
     assert set(record["versions"]) == {"skinvbayes", "python", "numpy", "torch", "scikit-learn"}
     with open(name.with_suffix(".csv"), encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -104,7 +104,7 @@ def test_unknown_figure_is_refused(capsys):
 @pytest.mark.filterwarnings("ignore:The loss was still falling")
 @pytest.mark.usefixtures("short_trainings")
 def test_grids_share_their_limits():
-    figure, rows = figure_1(Run(n_train=150, n_test=100))
+    figure, rows = figure_1(Run(n_train=60, n_test=40))
     assert {(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes} == {((-2, 2), (-2, 2))}
     assert len(rows) == len(figure.axes) == 6
     (legend,) = figure.legends
@@ -119,7 +119,7 @@ def test_grids_share_their_limits():
 @pytest.mark.usefixtures("short_sweep", "short_trainings")
 def test_two_errors_at_small_size():
     """The divergence loss is near the best in both errors, its own prior term taken out."""
-    figure, rows = figure_4(Run(n_train=300, n_test=500))
+    figure, rows = figure_4(Run(n_train=300, n_test=200))
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
     plt.close(figure)
     for problem in {row["problem"] for row in rows}:

@@ -15,14 +15,14 @@ EXAMPLES = sorted(Path(__file__).parents[1].glob("examples/plot_*.py"))
 
 @pytest.fixture
 def hasty(monkeypatch):
-    """Few samples, and no stage of a training takes more than five iterations."""
+    """Few samples, and no stage of a training takes more than two iterations."""
     minimize = stages.minimize
 
     def shortened(network, objective, *, max_iter, **options):
-        return minimize(network, objective, max_iter=min(max_iter, 5), **options)
+        return minimize(network, objective, max_iter=min(max_iter, 2), **options)
 
     monkeypatch.setattr(stages, "minimize", shortened)
-    monkeypatch.setenv("SKINVBAYES_EXAMPLE_SAMPLES", "200")
+    monkeypatch.setenv("SKINVBAYES_EXAMPLE_SAMPLES", "100")
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

@@ -1,8 +1,5 @@
 """Ctrl-C: in a fit, in a search, and in the first fit of a process."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -71,21 +68,3 @@ def test_an_interrupted_pass(pairs, interrupt, monkeypatch):
 
 def _interrupted(*args):
     raise KeyboardInterrupt
-
-
-FIRST_FIT = """
-import sys
-from skinvbayes import DivergenceRegularizedINN
-from skinvbayes.datasets import make_bimodal
-
-data = make_bimodal(50, noise_level=0.3, random_state=0)
-DivergenceRegularizedINN(solver="adam", max_iter=2, random_state=0).fit(data.X, data.Y)
-print("torch._dynamo" in sys.modules)
-"""
-
-
-def test_the_first_fit_does_not_import_the_compiler_of_torch():
-    """It takes a second and 40 MiB, and fails for good if it is interrupted."""
-    command = [sys.executable, "-W", "ignore", "-c", FIRST_FIT]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.stdout == "False\n", done.stderr

@@ -370,6 +370,7 @@ def n_unpickled():
     return base.n_unpickled
 
 
+@pytest.mark.usefixtures("warm_processes")
 def test_on_a_cluster(estimator, regressor, data):
     X, Y, lazy_X, lazy_Y = data
     lazy_X, lazy_Y = (rows.rechunk((20, -1)) for rows in (lazy_X, lazy_Y))
@@ -386,6 +387,7 @@ def test_on_a_cluster(estimator, regressor, data):
             assert estimator.score(lazy_X, lazy_Y) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.usefixtures("warm_processes")
 def test_in_processes(regressor, data):
     with dask.config.set(scheduler="processes", num_workers=1):
         assert_lazily_equal(regressor.predict, data[1], data[3], return_std=True)

@@ -47,7 +47,7 @@ SEARCHES = {
 
 
 @pytest.fixture(scope="module")
-def dask_client():
+def dask_client(warm_processes):
     options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         yield client
@@ -115,7 +115,7 @@ def test_the_trap_of_predict_scorers(noisy):
     estimator = DivergenceRegularizedINN(max_iter=15, random_state=0)
 
     def search(scoring):
-        found = GridSearchCV(estimator, GRID, cv=3, scoring=scoring).fit(X, Y)
+        found = GridSearchCV(estimator, GRID, cv=2, scoring=scoring).fit(X, Y)
         return found.best_params_["epsilon"], found.best_estimator_.score(X_test, Y_test)
 
     right, right_score = search(None)

@@ -2,8 +2,6 @@
 
 import ast
 import numbers
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ from scipy.sparse import csr_array
 from sklearn.metrics import get_scorer
 
 import skinvbayes
+from programs import in_a_process, printed_by
 from skinvbayes.numerics import sklearn_compat as compat
 from skinvbayes.numerics import sklearn_substitutes as substitutes
 
@@ -202,15 +201,10 @@ print(sorted(asked))
 """
 
 
+@pytest.mark.usefixtures("warm_processes")
 def test_everything_works_without_the_private_names():
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM],
-        capture_output=True,
-        text=True,
-        cwd=PACKAGE.parent,
-    )
-    assert run.returncode == 0, run.stderr
-    message, asked = run.stdout.splitlines()
+    printed = in_a_process(printed_by, PROGRAM, {})
+    message, asked = printed.splitlines()
     assert message == (
         "The 'max_iter' parameter of DivergenceRegularizedINN must be an int in the range "
         "[1, inf). Got 0 instead."

@@ -3,8 +3,6 @@
 import copy
 import io
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import joblib
@@ -18,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skinvbayes
+from programs import in_a_process, printed_by
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN, Reconstructor
 from skinvbayes.estimators import persistence
 from skinvbayes.operators import NonlinearOperator
@@ -172,25 +171,21 @@ def test_files_name_no_private_class(fitted):
 
 
 PROGRAM = """
-import importlib.metadata, pickle, sys
+import importlib.metadata, pickle
 def missing(name, original=importlib.metadata.version):
     if name == "skinvbayes":
         raise importlib.metadata.PackageNotFoundError(name)
     return original(name)
 importlib.metadata.version = missing
 import skinvbayes
-model = pickle.loads(open(sys.argv[1], "rb").read())
-sys.stdout.buffer.write(pickle.dumps(model))
+print(pickle.dumps(pickle.loads(stored)).hex())
 """
 
 
-def test_pickling_does_without_an_installation(fitted, tmp_path):
-    path = tmp_path / "model.pkl"
-    path.write_bytes(pickle.dumps(fitted[0]))
-    command = [sys.executable, "-c", PROGRAM, str(path)]
-    root = Path(skinvbayes.__file__).parents[1]
-    run = subprocess.run(command, capture_output=True, check=True, cwd=root)
-    loaded = pickle.loads(run.stdout)
+@pytest.mark.usefixtures("warm_processes")
+def test_pickling_does_without_an_installation(fitted):
+    printed = in_a_process(printed_by, PROGRAM, {"stored": pickle.dumps(fitted[0])})
+    loaded = pickle.loads(bytes.fromhex(printed))
     np.testing.assert_allclose(loaded.predict(fitted[2]), fitted[0].predict(fitted[2]), rtol=1e-10)
 
 
