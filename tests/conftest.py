@@ -40,7 +40,7 @@ def warm_processes():
 
     They are copies of a server, those of dask and those of programs.py.
     """
-    if METHOD != "forkserver":  # on Windows
+    if METHOD != "forkserver":
         yield
         return
     import dask

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 __all__ = ["METHOD", "PRELOADED", "in_a_process", "printed_by"]
 
-METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"  # elsewhere copies may crash
 PRELOADED = ["torch", "sklearn.metrics", "sklearn.model_selection", "scipy.stats", "distributed"]
 
 
