@@ -34,7 +34,7 @@ def test_memory_does_not_grow(pairs):
         rounds(range(4, 20), X, Y)
         grown = held() - before
         tracemalloc.stop()
-    assert grown < 60_000
+    assert grown < 100_000  # networks that stay would hold 220,000
 
 
 def test_copies_of_generators():

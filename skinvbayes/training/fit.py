@@ -20,7 +20,7 @@ from .prior import refitted_prior
 from .set_aside import ALL
 from .stages import in_user_units, new_generator, new_network, start, train
 from .trained import copied, rebuilt
-from .trial import judge, share_of_linear
+from .trial import judge, share_of_linear, shortened
 
 __all__ = ["fit", "resized"]
 
@@ -66,21 +66,23 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
         return train(specification, problem, pairs, rng, previous=previous, **known)
-    share, prior, few = 0.0, None, pairs
+    share, prior, few, is_short = 0.0, None, pairs, False
     if chunks is not None:
         few = pairs.rows(slice(None, None, -(-len(pairs.X) // _TRIAL_SAMPLE)))
     if specification.has_trial(problem, len(few.X)):
         verdict = judge(specification, problem, few, set_aside, rng)
         if verdict.interrupted:
             return verdict.trained
-        share, prior = verdict.share, verdict.prior
+        share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
     if share == 1:
         return _linear(specification, problem, pairs, rng, moments)
-    if specification.solver_for(problem, few.X) == "adam":
+    if is_short:
+        specification = shortened(specification)
+    elif specification.solver_for(problem, few.X) == "adam":
         share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
-    trained = train(specification, problem, pairs, rng, prior=prior, **known)
+    trained = train(specification, problem, pairs, rng, prior=prior, trial=is_short, **known)
     if specification.is_guarded(problem):
         _guard(specification, trained, few, share, prior)
     return trained

@@ -16,7 +16,7 @@ from .prior import chosen_prior
 from .stages import train
 from .trained import Trained
 
-__all__ = ["Verdict", "judge", "share_of_linear"]
+__all__ = ["Verdict", "judge", "share_of_linear", "shortened"]
 
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
@@ -30,11 +30,19 @@ class Verdict(NamedTuple):
     trained: Trained | None = None  # None for the linear estimator
     share: float = 1.0  # of the linear estimator
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
+    gain: np.ndarray | None = None  # of the pairs over what else was tried
 
     @property
     def interrupted(self):
         """Whether the training was."""
         return self.trained is not None and self.trained.history.interrupted
+
+    @property
+    def is_doubtful(self):
+        """Whether longer training may well be worse, and nothing would tell."""
+        if self.gain is None or self.trained.network.explicit_inverse is None:
+            return False
+        return self.share > 0 or not surely_positive(self.gain)
 
 
 def judge(specification, problem, pairs, set_aside, rng):
@@ -56,17 +64,15 @@ def judge(specification, problem, pairs, set_aside, rng):
     Returns
     -------
     verdict : Verdict
-        On the best of them. An explicit inverse is not judged again after the whole training, and
-        has to be better by a standard error. An interrupted training is returned at once.
+        On the best of them; a smoothed prior has to be better than the linear estimator by a
+        standard error, and the pairs than it. An interrupted training is returned at once.
     """
     kept, held, targets = _held_out(specification, problem, pairs, set_aside, rng)
     few, X = pairs.rows(kept), pairs.X[held]
     plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
     best = Verdict(linear_errors(specification.renewed(plain, few), X, targets))
     problem = specification.renewed(problem, few)
-    max_iter = math.ceil(specification.max_iter * _TRIAL)
-    title = f"{specification.title}, trial"
-    short = replace(specification, title=title, max_iter=max_iter, early_stopping=False)
+    short = replace(shortened(specification), title=f"{specification.title}, trial")
 
     def verdict(prior, share=None):
         trained = train(short, problem, few, rng, prior=prior, trial=True)
@@ -84,9 +90,14 @@ def judge(specification, problem, pairs, set_aside, rng):
             if best.errors.mean() <= _NEARLY * prior_errors(prior, problem, X, targets).mean():
                 return best
     raw = verdict(None)
-    gain, is_judged_again = best.errors - raw.errors, raw.trained.network.explicit_inverse is None
-    wins = gain.mean() > 0 if is_judged_again else surely_positive(gain)
+    raw = raw._replace(gain=best.errors - raw.errors)
+    wins = raw.gain.mean() > 0 if best.prior is None else surely_positive(raw.gain)
     return raw if wins or raw.interrupted else best
+
+
+def shortened(specification):
+    """The specification of a training that is as long as a trial."""
+    return replace(specification, max_iter=math.ceil(specification.max_iter * _TRIAL))
 
 
 def _held_out(specification, problem, pairs, set_aside, rng):
