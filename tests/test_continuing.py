@@ -231,17 +231,19 @@ def test_tol_and_patience_decide_when_to_stop(pairs):
 @every
 @solvers
 def test_training_stops_when_the_loss_no_longer_falls(cls, solver, pairs):
+    max_iter = 80
+
     def n_iter(tol, n_iter_no_change):
-        options = {"solver": solver, "max_iter": 80, "random_state": 0, "residual": "mlp"}
+        options = {"solver": solver, "max_iter": max_iter, "random_state": 0, "residual": "mlp"}
         return cls(tol=tol, n_iter_no_change=n_iter_no_change, **options).fit(*pairs).n_iter_
 
     stages = 2 if staged(cls) else 1
     # of Adam the step size falls to zero within a tenth of a stage's iterations
     shares = {1: [1.0], 2: [0.5, 0.5] if solver == "lbfgs" else [0.75, 0.25]}[stages]
-    ends = [0 if solver == "lbfgs" else np.ceil(int(80 * share) / 10) for share in shares]
+    ends = [0 if solver == "lbfgs" else np.ceil(int(max_iter * share) / 10) for share in shares]
     assert n_iter(10, 2) == 4 * stages + sum(ends)  # two twos are compared
     assert n_iter(10, 5) == 10 * stages + sum(ends)
-    assert n_iter(0.1, 2) <= n_iter(0.01, 2) <= n_iter(1e-6, 2) <= 80
+    assert n_iter(0.1, 2) <= n_iter(0.01, 2) <= n_iter(1e-6, 2) <= max_iter
     assert n_iter(1e-6, 2) > 4
 
 

@@ -230,7 +230,7 @@ class InverseProblem:
         if missing.any():
             drawn = model.predicted(pairs.X) + model.noise.drawn(len(pairs.X), rng)
             Y = np.where(missing, drawn, Y)
-        return pairs._replace(Y=model.without_outliers(pairs.X, Y) if model.has_outliers else Y)
+        return pairs._replace(Y=model.without_outliers(pairs.X, Y) if model.rejects_outliers else Y)
 
     def adapted(self, measurement):
         """The same signals, measured otherwise; the coordinates of the signals stay.

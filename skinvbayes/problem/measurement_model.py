@@ -41,7 +41,7 @@ class MeasurementModel:
         The noise n.
     offset : ndarray of shape (n_measurements,) or None
         The constant c; None for zero.
-    has_outliers : bool
+    rejects_outliers : bool
         Whether readings that cannot be Gaussian are told from others, and do not count.
     """
 
@@ -49,7 +49,7 @@ class MeasurementModel:
     fitted: Operator | None
     noise: NoiseModel
     offset: np.ndarray | None = None
-    has_outliers: bool = False
+    rejects_outliers: bool = False
 
     @classmethod
     def by(cls, operator, n_features):
@@ -100,7 +100,7 @@ class MeasurementModel:
         fitted = None if given else estimate_operator(X, Y, sample_weight=weight)
         sizes = X.shape[1], Y.shape[1]
         known = choose_operator(operator, None, *sizes) if given else fitted
-        noise, clean, has_outliers = _noise_and_clean(
+        noise, clean, rejects_outliers = _noise_and_clean(
             known, fitted, noise_level, noise_covariance, X, Y, weight, missing
         )
         noise = _balanced(noise, known, X, weight)
@@ -120,7 +120,7 @@ class MeasurementModel:
             fitted = as_denoising(fitted, covariance_of(X, weight))
         linear = fitted if known is None else known
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
-        return cls(known, fitted, noise, offset, has_outliers), clean
+        return cls(known, fitted, noise, offset, rejects_outliers), clean
 
     def with_moments(self, moments):
         """The same model with the operator and the constant that moments of all pairs tell."""

@@ -96,7 +96,7 @@ class NonlinearMeasurement(MeasurementModel):
         factor = _toned_down(model, X, weight)
         clean = clean + (factor - 1) * A.forward(X)
         A = Operator(factor * A.base)
-        return cls(A, None, model.noise, model.offset, model.has_outliers, operator), clean
+        return cls(A, None, model.noise, model.offset, model.rejects_outliers, operator), clean
 
     @classmethod
     def by(cls, operator, X):

@@ -82,7 +82,7 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
-    trained = train(specification, problem, pairs, rng, prior=prior, trial=is_short, **known)
+    trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
     if specification.is_guarded(problem):
         _guard(specification, trained, few, share, prior)
     return trained

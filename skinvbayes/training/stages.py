@@ -41,7 +41,7 @@ def train(
     prior=None,
     set_aside=ALL,
     report=None,
-    trial=False,
+    silent=False,
 ):
     """Train in stages: on the pairs, on chunks of more pairs, or on draws of a smoothed prior."""
     chunks = None if prior is not None else chunks
@@ -74,7 +74,7 @@ def train(
         )
         if history.interrupted:
             break
-        if loss_class is specification.loss and len(history.loss_curve) == n_iter and not trial:
+        if loss_class is specification.loss and len(history.loss_curve) == n_iter and not silent:
             _warn_if_unfinished(history, specification.max_iter)
     return trained
 

@@ -75,7 +75,7 @@ def judge(specification, problem, pairs, set_aside, rng):
     short = replace(shortened(specification), title=f"{specification.title}, trial")
 
     def verdict(prior, share=None):
-        trained = train(short, problem, few, rng, prior=prior, trial=True)
+        trained = train(short, problem, few, rng, prior=prior, silent=True)
         share = share_of_linear(specification, trained, X, targets) if share is None else share
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
         return Verdict(errors, trained, share, prior)
