@@ -4,7 +4,9 @@ One step of Adam (256 pairs, hidden layers of 128 units) for every loss and bran
 relative to the step of an unconstrained residual network with as many blocks and hidden layers on
 ½‖φ(x) − z‖² alone, measured in turns. Peers take the log-determinant. Beside every time stands how
 far the gradient is from a finite difference, in double precision, and the exact bound of Lip(f),
-which has to stay below the 0.9 asked for. Exits with status 1 where a ratio is past its threshold.
+which has to stay below the 0.9 asked for. "closed form" is the branch of ReconstructionINN: the
+gradient branch as the inverse itself, of 8 units with 16 pieces. Exits with status 1 where a ratio
+is past its threshold.
 """
 
 from functools import partial
@@ -14,10 +16,11 @@ from measuring import Report, arguments, medians
 from peers import PEERS, Plain, exact_bound
 
 from skinvbayes.losses import ApproximationLoss, DivergenceLoss, LogDetLoss, ReconstructionLoss
-from skinvbayes.networks import IResNet
+from skinvbayes.networks import ExplicitInverse, IResNet
 
 LIPSCHITZ, BATCH, EPSILON, WARM_UP = 0.9, 256, 0.09, 20
 HIDDEN = {"gradient": (128,), "mlp": (128, 128)}
+CLOSED_FORM, UNITS, PIECES = "closed form", 8, 16
 LOSSES = {
     "approximation": ApproximationLoss(),
     "divergence": DivergenceLoss(EPSILON),
@@ -32,6 +35,7 @@ LIMITS = {
     ("log-determinant", "mlp"): {2: 3, 64: 4, 784: 3},
     ("reconstruction", "gradient"): {2: 5, 64: 10, 784: 9},
     ("reconstruction", "mlp"): {2: 5, 64: 10, 784: 9},
+    ("reconstruction", CLOSED_FORM): {2: 1.5, 64: 1.5, 784: 1.5},
 }
 LARGEST_ERROR = 1e-3  # of a gradient
 
@@ -91,12 +95,12 @@ def ours(n_features, n_blocks, branch, loss, x, z):
         return loss(network, x, z).mean()
 
     def make():
-        return IResNet(
-            n_features,
-            residual=branch,
-            n_blocks=n_blocks,
-            hidden_layer_sizes=HIDDEN[branch],
-            lipschitz=LIPSCHITZ,
+        sizes = {"n_blocks": n_blocks, "lipschitz": LIPSCHITZ}
+        if branch != CLOSED_FORM:
+            return IResNet(n_features, residual=branch, hidden_layer_sizes=HIDDEN[branch], **sizes)
+        options = {"n_pieces": PIECES, "n_subtracted": 0}
+        return ExplicitInverse(
+            IResNet(n_features, hidden_layer_sizes=(UNITS,), block_options=options, **sizes)
         )
 
     network = make().train()
@@ -125,6 +129,9 @@ def cases(n_features, n_blocks, quick):
             if several and n_features > 2:
                 continue  # the exact divergence of a composition needs its Jacobian
             found[name, branch] = ours(n_features, n_blocks, branch, loss, x, z)
+    if n_blocks == 1:
+        name = "reconstruction"
+        found[name, CLOSED_FORM] = ours(n_features, n_blocks, CLOSED_FORM, LOSSES[name], x, z)
     for name, peer in {} if quick else PEERS.items():
         try:
             network = peer(n_features, (128, 128), n_blocks)
@@ -165,7 +172,7 @@ def main():
                     loss, branch, n_hidden = "approximation", name, int(name[7])
                 else:
                     loss, branch = name
-                    n_hidden = 1 if branch == "gradient" else 2
+                    n_hidden = 1 if branch in ("gradient", CLOSED_FORM) else 2
                 ratio = times[name] / times[f"plain, {n_hidden} hidden"]
                 report.add(
                     *(n_features, n_blocks, loss, branch, 1e3 * times[name], ratio, error, bound)
@@ -173,7 +180,7 @@ def main():
                 where = f"{loss}, {branch}, d = {n_features}, {n_blocks} blocks"
                 if n_blocks == 1 and name in LIMITS:
                     report.require(f"ratio, {where}", ratio, LIMITS[name][n_features])
-                if branch in HIDDEN:
+                if branch in (*HIDDEN, CLOSED_FORM):
                     report.require(f"gradient error, {where}", error, LARGEST_ERROR)
                     report.require(f"exact bound, {where}", bound, LIPSCHITZ)
     report.finish(draw if not options.quick else None)
