@@ -223,7 +223,7 @@ class ResidualBlock(InvertibleMap):
         return memory[1]
 
     def _is_inner_loop(self, x: Tensor) -> bool:
-        """Whether this is the inner loop of training; see :mod:`skinvbayes.networks.fused`."""
+        """Whether this is the inner loop of training; see :mod:`skinvbayes.networks.fused_mlp`."""
         training = self.training and torch.is_grad_enabled() and self._constants is None
         return training and not x.requires_grad
 

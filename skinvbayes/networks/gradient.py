@@ -11,6 +11,7 @@ from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
 from ..numerics.tensors import INITIAL, identity_like
 from .block import PENALTY
+from .fused_units import divergence_of_units, units_and_divergence
 from .log_sum_exp import Constants, hidden_units_of
 from .monotone import MonotoneBlock
 
@@ -177,6 +178,12 @@ class GradientBlock(MonotoneBlock):
         with torch.no_grad():
             self.factor.copy_(_root(self.factor @ self.factor.T + slope))
 
+    def forward(self, x):
+        """φ(x)."""
+        if x.requires_grad:
+            return self.call_and_slopes(x)[0]
+        return self._fused(self.current_constants(), x)[0]
+
     def call_and_slopes(self, x):
         """φ(x), and the softmax p of all units, of shape (n_samples, n_units · n_pieces)."""
         k = self.current_constants()
@@ -186,10 +193,14 @@ class GradientBlock(MonotoneBlock):
     def call_and_divergence(self, x, n_exact):
         """φ(x), and div φ(x) = tr S ± Σ_j (Σ_k p_k ‖w_k‖² − ‖Σ_k p_k w_k‖²)."""
         k = self.current_constants()
-        p = k.softmax(x, self.bias.shape)
         trace = k.trace(x.shape[1])
         trace = trace if self.known is None else trace + self.known.trace()
-        return self._output(k, x, p), trace + self._units_trace(p, k.weight)
+        curvature = self._curvature(k.weight)
+        if x.requires_grad:
+            p = k.softmax(x, self.bias.shape)
+            return self._output(k, x, p), trace + self._units_trace(p, curvature)
+        image, divergence = self._fused(k, x, curvature)
+        return image, trace + divergence
 
     def call_and_logabsdet(self, x, n_exact):
         """φ(x), and log|det Dφ(x)|, see :meth:`InvertibleMap.call_and_logabsdet`."""
@@ -219,13 +230,13 @@ class GradientBlock(MonotoneBlock):
         """Multiplication by Dφ(x) from the softmax at x, without forming it; in this precision."""
         slopes = slopes.to(dtype)
         k = self.current_constants().to(slopes)
-        p, sign = slopes.unflatten(1, self.bias.shape), self.sign.to(slopes)[:, None]
+        p = slopes.unflatten(1, self.bias.shape)
 
         def product(v):
-            q = (v @ k.weight.T).unflatten(1, self.bias.shape)
-            q = p * (q - (p * q).sum(-1, keepdim=True)) * sign
+            q = (v @ k.inner.T).unflatten(1, self.bias.shape)
+            q = p * (q - (p * q).sum(-1, keepdim=True))
             linear = k.linear(v) if self.known is None else k.linear(v) + self.known(v)
-            return torch.addmm(linear, q.flatten(1), k.weight)
+            return torch.addmm(linear, q.flatten(1), k.outer)
 
         return product
 
@@ -241,7 +252,8 @@ class GradientBlock(MonotoneBlock):
 
     def weight_penalty(self):
         """The sum of the bounds ½ β ‖W‖² of the units' slopes; a share of it for many features."""
-        bounds = self._parts().weight.square().sum() / 2
+        parts = self._parts()
+        bounds = _halved(parts.weight, parts.root).square().sum()
         return bounds if self.factor.ndim else PENALTY * bounds
 
     @torch.no_grad()
@@ -252,16 +264,17 @@ class GradientBlock(MonotoneBlock):
 
     def bounds(self):
         """The bounds (a, b) of the Jacobian's spectrum, of shape () each."""
-        parts = self._parts()
+        parts, n = self._parts(), self.n_subtracted
         low, high = (parts.floor + bound for bound in self.known_bounds)
         if not self.factor.ndim:
             lowest = parts.square
             added = 0.0  # before torch 2.5, matrices without rows have no norm
-            if len(parts.added):
-                added = torch.linalg.matrix_norm(parts.added, 2) ** 2
+            if n < len(parts.weight):
+                units = _halved(parts.weight[n:], parts.root[n:])
+                added = torch.linalg.matrix_norm(units, 2) ** 2
             highest = parts.square + parts.lifted + added
         else:
-            units = torch.cat([parts.lift, parts.added])
+            units = _halved(parts.weight, parts.root)
             lowest = torch.linalg.eigvalsh(parts.square)[0].clamp(min=0)
             highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
         return low + lowest, high + torch.minimum(highest, parts.size)
@@ -276,39 +289,36 @@ class GradientBlock(MonotoneBlock):
     def constants(self):
         """S, and the weights between signals and units."""
         parts = self._parts()
-        weight, root = parts.weight, parts.root
-        inner = (root * weight).flatten(0, 1)
-        outer = (self.sign[:, None, None] / root * weight).flatten(0, 1)
-        bias = (root[:, :, 0] ** 2 * self.bias).flatten()
-        floor = parts.floor
+        floor, beta = parts.floor, parts.root.square()
         if self.factor.ndim:
             floor = floor * identity_like(len(self.factor), floor)
-        slope = parts.square + parts.lifted + floor
-        return Constants(slope, inner, bias, outer, weight.flatten(0, 1), root[:, :, 0])
+        return Constants(
+            slope=parts.square + parts.lifted + floor,
+            inner=(beta[:, :, None] * parts.weight).flatten(0, 1),
+            bias=(beta * self.bias).flatten(),
+            outer=(self.sign[:, None, None] * parts.weight).flatten(0, 1),
+            root=parts.root,
+        )
 
     def _parts(self):
         """What the parameters stand for: centred weights, the parts of S, and the floor a."""
         # the mean over the pieces would only add to t
-        root = (self.log_sharpness / 2).clamp(max=_MAX_LOG_SHARPNESS / 2).exp()[:, None, None]
-        weight = root * (self.weight - self.weight.mean(1, keepdim=True))
-        lift, added = (0.5**0.5 * part.flatten(0, 1) for part in self._split(weight))
+        weight = self.weight - self.weight.mean(1, keepdim=True)
+        root = (self.log_sharpness / 2).clamp(max=_MAX_LOG_SHARPNESS / 2).exp()[:, None]
+        n = self.n_subtracted
         # a variance is at most the largest squared distance, and at most half of their sum
-        size = weight[self.n_subtracted :].square().sum(2).amax(1).sum()
+        size = (root[n:] ** 2 * weight[n:].square().sum(2)).amax(1).sum()
         if self.n_pieces == 2:
-            size = torch.minimum(size, _square_norm(added))
-        if self.factor.ndim:
-            square, lifted = self.factor @ self.factor.T, lift.T @ lift
-            size = size + (square + lifted).norm()
-        else:
-            square, lifted = self.factor**2, _square_norm(lift)
-            size = size + square + lifted
+            size = torch.minimum(size, _square_norm(_halved(weight[n:], root[n:])))
+        square = self.factor @ self.factor.T if self.factor.ndim else self.factor**2
+        lifted = 0.0
+        if n > 0:
+            lift = _halved(weight[:n], root[:n])
+            lifted = lift.T @ lift if self.factor.ndim else _square_norm(lift)
+        size = size + (square + lifted).norm()
         low, high = self.known_bounds
         floor = (self._ratio * (high + size) - low) / (1 - self._ratio)
-        return _Parts(weight, root, square, lift, lifted, added, floor.clamp(min=1e-12), size)
-
-    def _split(self, units):
-        """What belongs to the units that are subtracted, and to those that are added."""
-        return units[: self.n_subtracted], units[self.n_subtracted :]
+        return _Parts(weight, root, square, lifted, floor.clamp(min=1e-12), size)
 
     def _set_slope(self, slope, mean):
         """L such that Dφ at the mean of the signals is the slope, as far as possible."""
@@ -328,6 +338,12 @@ class GradientBlock(MonotoneBlock):
             floor = self._parts().floor
             self.factor.copy_(_root(matrix - floor * identity_like(len(matrix), matrix), 0.0))
 
+    def _fused(self, k, x, curvature=None):
+        """φ(x), and with the curvature the divergence of its units; not differentiable in x."""
+        linear = k.linear(x) + self.shift
+        linear = linear if self.known is None else linear + self.known(x)
+        return units_and_divergence(x, linear, k, self.bias.shape, curvature)
+
     def _output(self, k, x, p):
         image = torch.addmm(k.linear(x) + self.shift, p, k.outer)
         return image if self.known is None else image + self.known(x)
@@ -338,52 +354,58 @@ class GradientBlock(MonotoneBlock):
         sign = self.sign
         S = k.matrix(n_features)
         S = S if self.known is None else S + self.known.matrix(S)
-        W = k.weight.unflatten(0, shape)
+        weight = k.weight
+        W = weight.unflatten(0, shape)
         D = (p.unflatten(1, shape) * sign[:, None]).flatten(1)
         means = torch.einsum("nhk,hkd->nhd", p.unflatten(1, shape), W)
         products = (means * sign[:, None]).transpose(1, 2) @ means
         if len(p) < n_features:
-            return S + k.weight.T @ (D[:, :, None] * k.weight) - products
-        squares = (k.weight.T[:, None] * k.weight.T).flatten(0, 1)
+            return S + weight.T @ (D[:, :, None] * weight) - products
+        squares = (weight.T[:, None] * weight.T).flatten(0, 1)
         return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, -1)) - products
 
     def _mean_jacobian(self, k, p):
         """The average of Dφ over rows."""
-        p, W = p.unflatten(1, self.bias.shape), k.weight.unflatten(0, self.bias.shape)
+        weight = k.weight
+        p, W = p.unflatten(1, self.bias.shape), weight.unflatten(0, self.bias.shape)
         slopes = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
         units = (self.sign[:, None, None] * slopes @ W).flatten(0, 1)
-        S = k.matrix(len(self.shift)) + k.weight.T @ units
+        S = k.matrix(len(self.shift)) + weight.T @ units
         return S if self.known is None else S + self.known.matrix(S)
 
-    def _units_trace(self, p, weight):
-        """tr(P Σ_j ±H_j) with ``weight`` = √β W P^{1/2}: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
+    def _curvature(self, weight):
+        """±W_jW_jᵀ of every unit; of two pieces ±‖w_j1 − w_j2‖² says all."""
         weight = weight.unflatten(0, self.bias.shape)
-        if self.n_pieces == 2:  # p (1 − p) ‖w_1 − w_2‖²
-            first, second = p.unflatten(1, self.bias.shape).unbind(-1)
-            square = (weight[:, 0] - weight[:, 1]).square().sum(1)
-            return (first * second) @ (self.sign * square)
-        gram = weight @ weight.transpose(1, 2)
-        p = p.unflatten(1, self.bias.shape).transpose(0, 1)
-        spread = gram.diagonal(dim1=1, dim2=2)[:, None] - torch.bmm(p, gram)
-        return self.sign @ (p * spread).sum(2)
+        if self.n_pieces == 2:
+            return self.sign * (weight[:, 0] - weight[:, 1]).square().sum(1)
+        return self.sign[:, None, None] * (weight @ weight.transpose(1, 2))
+
+    def _units_trace(self, p, curvature):
+        """±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²), summed over the units."""
+        p = p.unflatten(1, self.bias.shape).permute(1, 2, 0)
+        return divergence_of_units(curvature, p)
 
     def _first_order(self, k, p):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
         with torch.no_grad():
             lower = torch.linalg.cholesky(torch.linalg.inv(self._mean_jacobian(k, p)))
         slope = k.matrix(len(self.shift))
-        return (lower * (slope @ lower)).sum() + self._units_trace(p, k.weight @ lower)
+        curvature = self._curvature(k.weight @ lower)
+        return (lower * (slope @ lower)).sum() + self._units_trace(p, curvature)
 
 
 class _Parts(NamedTuple):
-    weight: Tensor  # √β W
-    root: Tensor  # √β
+    weight: Tensor  # W
+    root: Tensor  # √β, of shape (n_units, 1)
     square: Tensor  # L Lᵀ
-    lift: Tensor  # W √(β/2) of the units that are subtracted
-    lifted: Tensor  # liftᵀ lift, or a number of which this is at most a multiple of the identity
-    added: Tensor  # W √(β/2) of the units that are added
+    lifted: Tensor | float  # ½ Σ β_j W_jᵀW_j of what is subtracted; or what bounds its norm
     floor: Tensor  # a
     size: Tensor  # bound of the spectrum of all but a I
+
+
+def _halved(weight, root):
+    """W √(β/2) of some units, of which the Gram matrix bounds the slopes."""
+    return (0.5**0.5 * root[:, :, None] * weight).flatten(0, 1)
 
 
 def _square_norm(matrix):

@@ -17,8 +17,13 @@ class Constants(NamedTuple):
     inner: Tensor  # β W
     bias: Tensor  # β b
     outer: Tensor  # ± W
-    weight: Tensor  # √β W
-    root: Tensor  # √β
+    root: Tensor  # √β, of shape (n_units, 1)
+
+    @property
+    def weight(self):
+        """√β W."""
+        units = self.inner.unflatten(0, (len(self.root), -1))
+        return (units / self.root[:, :, None]).flatten(0, 1)
 
     def to(self, like):
         """The same in the dtype of a tensor."""

@@ -13,7 +13,7 @@ from ..numerics.activations import slope_of_tanh, tanh_, tanh_with_slope
 from ..numerics.symmetric import NormTracker, normalize
 from ..numerics.tensors import INITIAL, identity_like
 from .block import ResidualBlock, add_identity
-from .fused import mlp_branch_and_divergence
+from .fused_mlp import mlp_branch_and_divergence
 
 __all__ = ["MLPBlock"]
 
