@@ -350,19 +350,16 @@ class GradientBlock(MonotoneBlock):
 
     def _jacobian(self, k, p):
         """S ± Σ_j β_j W_jᵀ (diag p − p pᵀ) W_j, of every row."""
-        n_features, shape = len(self.shift), self.bias.shape
-        sign = self.sign
-        S = k.matrix(n_features)
+        S = k.matrix(len(self.shift))
         S = S if self.known is None else S + self.known.matrix(S)
-        weight = k.weight
-        W = weight.unflatten(0, shape)
-        D = (p.unflatten(1, shape) * sign[:, None]).flatten(1)
-        means = torch.einsum("nhk,hkd->nhd", p.unflatten(1, shape), W)
-        products = (means * sign[:, None]).transpose(1, 2) @ means
-        if len(p) < n_features:
-            return S + weight.T @ (D[:, :, None] * weight) - products
-        squares = (weight.T[:, None] * weight.T).flatten(0, 1)
-        return torch.addmm(S.flatten(), D, squares.T).unflatten(1, (n_features, -1)) - products
+        units, p = k.weight.unflatten(0, self.bias.shape), p.unflatten(1, self.bias.shape)
+        if self.n_pieces == 2:  # p (1 − p) (w_1 − w_2)(w_1 − w_2)ᵀ
+            slopes = self.sign * p[:, :, 0] * p[:, :, 1]
+            return _weighted_squares(S, slopes, units[:, 0] - units[:, 1])
+        slopes = (self.sign[:, None] * p).flatten(1)
+        means = torch.einsum("nhk,hkd->nhd", p, units)
+        products = (self.sign[:, None] * means).transpose(1, 2) @ means
+        return _weighted_squares(S, slopes, k.weight) - products
 
     def _mean_jacobian(self, k, p):
         """The average of Dφ over rows."""
@@ -406,6 +403,15 @@ class _Parts(NamedTuple):
 def _halved(weight, root):
     """W √(β/2) of some units, of which the Gram matrix bounds the slopes."""
     return (0.5**0.5 * root[:, :, None] * weight).flatten(0, 1)
+
+
+def _weighted_squares(S, amounts, rows):
+    """S + Σ_j a_j r_j r_jᵀ for the amounts of every sample."""
+    n_features = len(S)
+    if len(amounts) < n_features:
+        return S + rows.T @ (amounts[:, :, None] * rows)
+    squares = (rows[:, :, None] * rows[:, None]).flatten(1)
+    return torch.addmm(S.flatten(), amounts, squares).unflatten(1, (n_features, n_features))
 
 
 def _square_norm(matrix):
