@@ -70,6 +70,7 @@ def main():
     report = Report(
         "inverse",
         ["d", "L", "method", "blocks", "forward, ms", "inverse, ms", "ratio", "residual / scale"],
+        options.quick,
     )
     seconds = 0.3 if options.quick else 1.0
 

@@ -186,7 +186,7 @@ def draw(plt, rows):
 
 def main():
     options = arguments(__doc__.splitlines()[0])
-    report = Report("scaling", COLUMNS)
+    report = Report("scaling", COLUMNS, options.quick)
     for varied, (sizes, _) in SWEEPS.items():
         sweep(report, varied, sizes[: len(sizes) // 2] if options.quick else sizes)
     judge(report)

@@ -159,9 +159,8 @@ def draw(plt, rows):
 
 def main():
     options = arguments(__doc__.splitlines()[0])
-    report = Report(
-        "step", ["d", "blocks", "loss", "branch", "ms", "ratio", "gradient error", "exact bound"]
-    )
+    columns = ["d", "blocks", "loss", "branch", "ms", "ratio", "gradient error", "exact bound"]
+    report = Report("step", columns, options.quick)
     for n_features in (2, 64) if options.quick else (2, 64, 784):
         for n_blocks in (1, 4):
             found = cases(n_features, n_blocks, options.quick)

@@ -285,7 +285,7 @@ def main():
     cap = 15 if options.quick else 60
     peers = available_peers()
     warm_up()
-    report = Report("time_to_accuracy", COLUMNS)
+    report = Report("time_to_accuracy", COLUMNS, options.quick)
     for name in QUICK if options.quick else PROBLEMS:
         plane(report, name, cap, peers)
     digits(report, cap)
