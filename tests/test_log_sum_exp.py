@@ -236,8 +236,8 @@ def test_certificate_of_many_features(bounds, n_subtracted):
 
 
 @pytest.mark.parametrize("n_pieces", [2, 3])
-def test_hidden_units_of_fewer_pieces_than_features(n_pieces, dense):
-    """Seen from the pieces: the same map and inverse; of more pieces there is no such view."""
+def test_hidden_units_of_fewer_rows_than_features(n_pieces, dense):
+    """Seen from the units: the same map and inverse; of more rows there is no such view."""
     network, x = make_block(12, 3, n_pieces, 1)
     block, form = network.blocks[0], network.blocks[0].hidden_units()
     h = form.preactivation(x)
@@ -252,7 +252,8 @@ def test_hidden_units_of_fewer_pieces_than_features(n_pieces, dense):
     back = invert(network, network(x).detach())
     assert back.converged.all()
     torch.testing.assert_close(back.x, x, rtol=1e-9, atol=1e-9)
-    assert make_block(12, 6, n_pieces, 1)[0].blocks[0].hidden_units() is None
+    n_units = {2: 12, 3: 4}[n_pieces]  # two pieces are one row
+    assert make_block(12, n_units, n_pieces, 1)[0].blocks[0].hidden_units() is None
 
 
 # --------------------------------------------------------------------------- starts and blending

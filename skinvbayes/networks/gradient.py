@@ -11,9 +11,8 @@ from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
 from ..numerics.tensors import INITIAL, identity_like
 from .block import PENALTY
-from .fused_units import divergence_of_units, units_and_divergence
-from .log_sum_exp import Constants, hidden_units_of
 from .monotone import MonotoneBlock
+from .units import SoftmaxUnits, TanhUnits, centred, units_of
 
 __all__ = ["GradientBlock"]
 
@@ -182,61 +181,60 @@ class GradientBlock(MonotoneBlock):
         """φ(x)."""
         if x.requires_grad:
             return self.call_and_slopes(x)[0]
-        return self._fused(self.current_constants(), x)[0]
+        k = self.current_constants()
+        return k.units.image_and_divergence(x, self._linear(k, x))[0]
 
     def call_and_slopes(self, x):
-        """φ(x), and the softmax p of all units, of shape (n_samples, n_units · n_pieces)."""
+        """φ(x), and the slopes of all units there."""
         k = self.current_constants()
-        p = k.softmax(x, self.bias.shape)
-        return self._output(k, x, p), p
+        return k.units.image_and_slopes(x, self._linear(k, x))
 
     def call_and_divergence(self, x, n_exact):
-        """φ(x), and div φ(x) = tr S ± Σ_j (Σ_k p_k ‖w_k‖² − ‖Σ_k p_k w_k‖²)."""
+        """φ(x), and div φ(x) = tr S ± Σ_j β_j (Σ_k p_k ‖w_k‖² − ‖Σ_k p_k w_k‖²)."""
         k = self.current_constants()
         trace = k.trace(x.shape[1])
         trace = trace if self.known is None else trace + self.known.trace()
-        curvature = self._curvature(k.weight)
+        curvature = k.units.curvature(k.units.weight)
         if x.requires_grad:
-            p = k.softmax(x, self.bias.shape)
-            return self._output(k, x, p), trace + self._units_trace(p, curvature)
-        image, divergence = self._fused(k, x, curvature)
+            image, slopes = self.call_and_slopes(x)
+            return image, trace + k.units.divergence(curvature, slopes)
+        image, divergence = k.units.image_and_divergence(x, self._linear(k, x), curvature)
         return image, trace + divergence
 
     def call_and_logabsdet(self, x, n_exact):
         """φ(x), and log|det Dφ(x)|, see :meth:`InvertibleMap.call_and_logabsdet`."""
         k = self.current_constants()
-        p = k.softmax(x, self.bias.shape)
-        exact = jacobians.logabsdet(self._jacobian(k, p[:n_exact]), positive_definite=True)
-        output = self._output(k, x, p)
-        return output, exact if n_exact == len(x) else jacobians.corrected_estimate(
-            exact, self._first_order(k, p)
-        )
+        image, slopes = k.units.image_and_slopes(x, self._linear(k, x))
+        exact = k.units.jacobian(slopes[:n_exact], self._matrix(k))
+        exact = jacobians.logabsdet(exact, positive_definite=True)
+        if n_exact == len(x):
+            return image, exact
+        return image, jacobians.corrected_estimate(exact, self._first_order(k, slopes))
 
     def jacobian(self, x):
         """Dφ(x), symmetric positive definite."""
-        k = self.current_constants()
-        return self._jacobian(k, k.softmax(x, self.bias.shape))
+        return self.jacobian_from(self.call_and_slopes(x)[1])
 
     def jacobian_from(self, slopes):
-        """Dφ(x) from the softmax at x."""
-        return self._jacobian(self.current_constants(), slopes)
+        """Dφ(x) from the slopes at x."""
+        k = self.current_constants()
+        return k.units.jacobian(slopes, self._matrix(k))
 
     def mean_jacobian(self, x):
         """Dφ averaged over some of the rows."""
         k = self.current_constants()
-        return self._mean_jacobian(k, k.softmax(x[:: sample_stride(x)], self.bias.shape))
+        some = x[:: sample_stride(x)]
+        slopes = k.units.image_and_slopes(some, some)[1]
+        return self._matrix(k) + k.units.mean_jacobian(slopes)
 
     def product_from(self, slopes, dtype=None):
-        """Multiplication by Dφ(x) from the softmax at x, without forming it; in this precision."""
+        """Multiplication by Dφ(x) from the slopes at x, without forming it; in this precision."""
         slopes = slopes.to(dtype)
         k = self.current_constants().to(slopes)
-        p = slopes.unflatten(1, self.bias.shape)
 
         def product(v):
-            q = (v @ k.inner.T).unflatten(1, self.bias.shape)
-            q = p * (q - (p * q).sum(-1, keepdim=True))
             linear = k.linear(v) if self.known is None else k.linear(v) + self.known(v)
-            return torch.addmm(linear, q.flatten(1), k.outer)
+            return k.units.product(slopes, v, linear)
 
         return product
 
@@ -253,7 +251,7 @@ class GradientBlock(MonotoneBlock):
     def weight_penalty(self):
         """The sum of the bounds ½ β ‖W‖² of the units' slopes; a share of it for many features."""
         parts = self._parts()
-        bounds = _halved(parts.weight, parts.root).square().sum()
+        bounds = _bounding(parts.weight, parts.root).square().sum()
         return bounds if self.factor.ndim else PENALTY * bounds
 
     @torch.no_grad()
@@ -270,50 +268,45 @@ class GradientBlock(MonotoneBlock):
             lowest = parts.square
             added = 0.0  # before torch 2.5, matrices without rows have no norm
             if n < len(parts.weight):
-                units = _halved(parts.weight[n:], parts.root[n:])
+                units = _bounding(parts.weight[n:], parts.root[n:])
                 added = torch.linalg.matrix_norm(units, 2) ** 2
             highest = parts.square + parts.lifted + added
         else:
-            units = _halved(parts.weight, parts.root)
+            units = _bounding(parts.weight, parts.root)
             lowest = torch.linalg.eigvalsh(parts.square)[0].clamp(min=0)
             highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
         return low + lowest, high + torch.minimum(highest, parts.size)
 
     def hidden_units(self):
-        """The block seen from the pieces of its units, if they are fewer than features, or None."""
-        n_pieces, n_features = self.weight.flatten(0, 1).shape
-        if n_pieces >= n_features or self.matrix_free:
+        """The block seen from its units, if they have fewer rows than features, or None."""
+        k = self.current_constants()
+        n_rows, n_features = k.units.inner.shape
+        if n_rows >= n_features or self.matrix_free:
             return None
-        return hidden_units_of(self, self.current_constants())
+        return k.units.hidden_units(k.divide(), self.shift)
 
     def constants(self):
-        """S, and the weights between signals and units."""
+        """S, and the units."""
         parts = self._parts()
-        floor, beta = parts.floor, parts.root.square()
+        floor = parts.floor
         if self.factor.ndim:
             floor = floor * identity_like(len(self.factor), floor)
-        return Constants(
-            slope=parts.square + parts.lifted + floor,
-            inner=(beta[:, :, None] * parts.weight).flatten(0, 1),
-            bias=(beta * self.bias).flatten(),
-            outer=(self.sign[:, None, None] * parts.weight).flatten(0, 1),
-            root=parts.root,
-        )
+        units = units_of(parts.weight, self.bias, parts.root, self.sign)
+        return _Constants(parts.square + parts.lifted + floor, units)
 
     def _parts(self):
         """What the parameters stand for: centred weights, the parts of S, and the floor a."""
-        # the mean over the pieces would only add to t
-        weight = self.weight - self.weight.mean(1, keepdim=True)
+        weight = centred(self.weight)
         root = (self.log_sharpness / 2).clamp(max=_MAX_LOG_SHARPNESS / 2).exp()[:, None]
         n = self.n_subtracted
-        # a variance is at most the largest squared distance, and at most half of their sum
+        # a variance is at most the largest squared distance
         size = (root[n:] ** 2 * weight[n:].square().sum(2)).amax(1).sum()
         if self.n_pieces == 2:
-            size = torch.minimum(size, _square_norm(_halved(weight[n:], root[n:])))
+            size = torch.minimum(size, _square_norm(_bounding(weight[n:], root[n:])))
         square = self.factor @ self.factor.T if self.factor.ndim else self.factor**2
         lifted = 0.0
         if n > 0:
-            lift = _halved(weight[:n], root[:n])
+            lift = _bounding(weight[:n], root[:n])
             lifted = lift.T @ lift if self.factor.ndim else _square_norm(lift)
         size = size + (square + lifted).norm()
         low, high = self.known_bounds
@@ -338,61 +331,62 @@ class GradientBlock(MonotoneBlock):
             floor = self._parts().floor
             self.factor.copy_(_root(matrix - floor * identity_like(len(matrix), matrix), 0.0))
 
-    def _fused(self, k, x, curvature=None):
-        """φ(x), and with the curvature the divergence of its units; not differentiable in x."""
+    def _linear(self, k, x):
+        """φ(x) without its units."""
         linear = k.linear(x) + self.shift
-        linear = linear if self.known is None else linear + self.known(x)
-        return units_and_divergence(x, linear, k, self.bias.shape, curvature)
+        return linear if self.known is None else linear + self.known(x)
 
-    def _output(self, k, x, p):
-        image = torch.addmm(k.linear(x) + self.shift, p, k.outer)
-        return image if self.known is None else image + self.known(x)
-
-    def _jacobian(self, k, p):
-        """S ± Σ_j β_j W_jᵀ (diag p − p pᵀ) W_j, of every row."""
+    def _matrix(self, k):
+        """Dφ without its units."""
         S = k.matrix(len(self.shift))
-        S = S if self.known is None else S + self.known.matrix(S)
-        units, p = k.weight.unflatten(0, self.bias.shape), p.unflatten(1, self.bias.shape)
-        if self.n_pieces == 2:  # p (1 − p) (w_1 − w_2)(w_1 − w_2)ᵀ
-            slopes = self.sign * p[:, :, 0] * p[:, :, 1]
-            return _weighted_squares(S, slopes, units[:, 0] - units[:, 1])
-        slopes = (self.sign[:, None] * p).flatten(1)
-        means = torch.einsum("nhk,hkd->nhd", p, units)
-        products = (self.sign[:, None] * means).transpose(1, 2) @ means
-        return _weighted_squares(S, slopes, k.weight) - products
-
-    def _mean_jacobian(self, k, p):
-        """The average of Dφ over rows."""
-        weight = k.weight
-        p, W = p.unflatten(1, self.bias.shape), weight.unflatten(0, self.bias.shape)
-        slopes = torch.diag_embed(p.mean(0)) - torch.einsum("nhk,nhl->hkl", p, p) / len(p)
-        units = (self.sign[:, None, None] * slopes @ W).flatten(0, 1)
-        S = k.matrix(len(self.shift)) + weight.T @ units
         return S if self.known is None else S + self.known.matrix(S)
 
-    def _curvature(self, weight):
-        """±W_jW_jᵀ of every unit; of two pieces ±‖w_j1 − w_j2‖² says all."""
-        weight = weight.unflatten(0, self.bias.shape)
-        if self.n_pieces == 2:
-            return self.sign * (weight[:, 0] - weight[:, 1]).square().sum(1)
-        return self.sign[:, None, None] * (weight @ weight.transpose(1, 2))
-
-    def _units_trace(self, p, curvature):
-        """±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²), summed over the units."""
-        p = p.unflatten(1, self.bias.shape).permute(1, 2, 0)
-        return divergence_of_units(curvature, p)
-
-    def _first_order(self, k, p):
+    def _first_order(self, k, slopes):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
         with torch.no_grad():
-            lower = torch.linalg.cholesky(torch.linalg.inv(self._mean_jacobian(k, p)))
-        slope = k.matrix(len(self.shift))
-        curvature = self._curvature(k.weight @ lower)
-        return (lower * (slope @ lower)).sum() + self._units_trace(p, curvature)
+            mean = self._matrix(k) + k.units.mean_jacobian(slopes)
+            lower = torch.linalg.cholesky(torch.linalg.inv(mean))
+        curvature = k.units.curvature(k.units.weight @ lower)
+        linear = (lower * (k.matrix(len(self.shift)) @ lower)).sum()
+        return linear + k.units.divergence(curvature, slopes)
+
+
+class _Constants(NamedTuple):
+    slope: Tensor  # S; of many features, the multiple of the identity in it
+    units: SoftmaxUnits | TanhUnits
+
+    def to(self, like):
+        """The same in the dtype of a tensor."""
+        return _Constants(self.slope.to(like), self.units.to(like))
+
+    def linear(self, v):
+        """S v."""
+        if self.slope.ndim:
+            return v @ self.slope
+        return self.slope * v
+
+    def matrix(self, n_features):
+        """S as a matrix."""
+        if self.slope.ndim:
+            return self.slope
+        return self.slope * identity_like(n_features, self.slope)
+
+    def trace(self, n_features):
+        """tr S."""
+        if self.slope.ndim:
+            return self.slope.trace()
+        return n_features * self.slope
+
+    def divide(self):
+        """Multiplication of rows by S⁻¹."""
+        if not self.slope.ndim:
+            return lambda v: v / self.slope
+        inverse = torch.linalg.inv(self.slope)
+        return lambda v: v @ inverse
 
 
 class _Parts(NamedTuple):
-    weight: Tensor  # W
+    weight: Tensor  # W, centred
     root: Tensor  # √β, of shape (n_units, 1)
     square: Tensor  # L Lᵀ
     lifted: Tensor | float  # ½ Σ β_j W_jᵀW_j of what is subtracted; or what bounds its norm
@@ -400,18 +394,11 @@ class _Parts(NamedTuple):
     size: Tensor  # bound of the spectrum of all but a I
 
 
-def _halved(weight, root):
-    """W √(β/2) of some units, of which the Gram matrix bounds the slopes."""
-    return (0.5**0.5 * root[:, :, None] * weight).flatten(0, 1)
-
-
-def _weighted_squares(S, amounts, rows):
-    """S + Σ_j a_j r_j r_jᵀ for the amounts of every sample."""
-    n_features = len(S)
-    if len(amounts) < n_features:
-        return S + rows.T @ (amounts[:, :, None] * rows)
-    squares = (rows[:, :, None] * rows[:, None]).flatten(1)
-    return torch.addmm(S.flatten(), amounts, squares).unflatten(1, (n_features, n_features))
+def _bounding(weight, root):
+    """Rows whose Gram matrix is an upper bound of the units' slopes."""
+    # a variance is at most half of the sum of squared distances
+    share = 1.0 if weight.shape[1] == 1 else 0.5**0.5
+    return (share * root[:, :, None] * weight).flatten(0, 1)
 
 
 def _square_norm(matrix):
