@@ -61,14 +61,26 @@ def test_what_cannot_beat_the_linear_estimator_is_that_estimator(rng):
 
 
 @pytest.mark.parametrize(
-    "standard_errors, share, n_iter", [(-0.5, 0, 1), (0.5, 0, 9), (2.0, 0, 25), (2.0, 0.3, 9)]
+    "standard_errors, share, n_iter",
+    [
+        ([-0.5], 0, 1),
+        ([0.5, 0.5, 0.5], 0, 9),
+        ([0.5, -2.0], 0, 1),
+        ([0.5, 4.0], 0, 25),
+        ([2.0], 0, 25),
+        ([2.0], 0.3, 9),
+    ],
 )
-def test_after_doubtful_gains_training_is_short(standard_errors, share, n_iter, monkeypatch, rng):
-    """Longer training may learn the pairs by heart, and nothing judges it."""
+def test_chance_decides_no_trial(standard_errors, share, n_iter, monkeypatch, rng):
+    """After doubtful gains other pairs are tried, and training is short.
+
+    Longer training may learn the pairs by heart, and nothing judges it.
+    """
+    tried = iter(standard_errors)
 
     def errors_with_gain(network, problem, X, Z, shares):
         gains = rng.standard_normal(len(X))
-        gains = gains - gains.mean() + standard_errors * gains.std() / np.sqrt(len(X))
+        gains = gains - gains.mean() + next(tried) * gains.std() / np.sqrt(len(X))
         return [linear_errors(problem, X, Z) - gains for _ in shares]
 
     monkeypatch.setattr("skinvbayes.training.trial.reconstruction_errors", errors_with_gain)
@@ -80,6 +92,7 @@ def test_after_doubtful_gains_training_is_short(standard_errors, share, n_iter, 
         warnings.simplefilter("ignore")
         estimator.fit(data.X_train, data.Y_train)
     assert estimator.n_iter_ == n_iter
+    assert next(tried, None) is None
 
 
 def test_clear_gains_are_kept():

@@ -21,6 +21,7 @@ __all__ = ["Verdict", "judge", "share_of_linear", "shortened"]
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
 _NEARLY = 1.03  # times the error that a prior allows
+_MOST_TRIALS = 3  # with other held-out pairs each, where chance may have decided
 
 
 class Verdict(NamedTuple):
@@ -40,9 +41,16 @@ class Verdict(NamedTuple):
     @property
     def is_doubtful(self):
         """Whether longer training may well be worse, and nothing would tell."""
-        if self.gain is None or self.trained.network.explicit_inverse is None:
-            return False
-        return self.share > 0 or not surely_positive(self.gain)
+        return self._is_unguarded and (self.share > 0 or not surely_positive(self.gain))
+
+    @property
+    def is_chance(self):
+        """Whether the pairs won by less than the standard error, and nothing would tell."""
+        return self._is_unguarded and self.gain.mean() > 0 and not surely_positive(self.gain)
+
+    @property
+    def _is_unguarded(self):
+        return self.gain is not None and self.trained.network.explicit_inverse is not None
 
 
 def judge(specification, problem, pairs, set_aside, rng):
@@ -65,34 +73,68 @@ def judge(specification, problem, pairs, set_aside, rng):
     -------
     verdict : Verdict
         On the best of them; a smoothed prior has to be better than the linear estimator by a
-        standard error, and the pairs than it. An interrupted training is returned at once.
+        standard error, and the pairs than it. Where the pairs of an explicit inverse are better
+        than the linear estimator by less, more trials decide. An interrupted training is returned
+        at once.
     """
-    kept, held, targets = _held_out(specification, problem, pairs, set_aside, rng)
-    few, X = pairs.rows(kept), pairs.X[held]
-    plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
-    best = Verdict(linear_errors(specification.renewed(plain, few), X, targets))
-    problem = specification.renewed(problem, few)
-    short = replace(shortened(specification), title=f"{specification.title}, trial")
-
-    def verdict(prior, share=None):
-        trained = train(short, problem, few, rng, prior=prior, silent=True)
-        share = share_of_linear(specification, trained, X, targets) if share is None else share
-        (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
-        return Verdict(errors, trained, share, prior)
-
-    prior = chosen_prior(problem, few, rng) if specification.smooths(problem) else None
+    arguments = specification, problem, pairs, set_aside, rng
+    trial = _Trial.of(*arguments)
+    best = Verdict(trial.linear_errors)
+    smooths = specification.smooths(trial.problem)
+    prior = chosen_prior(trial.problem, trial.few, rng) if smooths else None
     if prior is not None:
-        smoothed = verdict(prior, share=0.0)
+        smoothed = trial.verdict(prior, share=0.0)
         if smoothed.interrupted:
             return smoothed
         if surely_positive(best.errors - smoothed.errors):
             best = smoothed
-            if best.errors.mean() <= _NEARLY * prior_errors(prior, problem, X, targets).mean():
+            possible = prior_errors(prior, trial.problem, trial.X, trial.targets)
+            if best.errors.mean() <= _NEARLY * possible.mean():
                 return best
-    raw = verdict(None)
+    raw = trial.verdict(None)
     raw = raw._replace(gain=best.errors - raw.errors)
-    wins = raw.gain.mean() > 0 if best.prior is None else surely_positive(raw.gain)
-    return raw if wins or raw.interrupted else best
+    if best.prior is not None:
+        return raw if raw.interrupted or surely_positive(raw.gain) else best
+    for _ in range(_MOST_TRIALS - 1):
+        if raw.interrupted or not raw.is_chance:
+            break
+        trial = _Trial.of(*arguments)
+        other = trial.verdict(None)
+        gain = np.concatenate([raw.gain, trial.linear_errors - other.errors])
+        raw = other._replace(gain=gain, share=max(raw.share, other.share))
+    return raw if raw.interrupted or raw.gain.mean() > 0 else best
+
+
+class _Trial(NamedTuple):
+    """What short trainings on some of the pairs are judged with: the others."""
+
+    specification: object
+    problem: object
+    few: object
+    rng: np.random.RandomState
+    X: np.ndarray
+    targets: np.ndarray
+    linear_errors: np.ndarray
+
+    @classmethod
+    def of(cls, specification, problem, pairs, set_aside, rng):
+        """A trial with pairs held out at random."""
+        kept, held, targets = _held_out(specification, problem, pairs, set_aside, rng)
+        few, X = pairs.rows(kept), pairs.X[held]
+        plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
+        linear = linear_errors(specification.renewed(plain, few), X, targets)
+        problem = specification.renewed(problem, few)
+        short = replace(shortened(specification), title=f"{specification.title}, trial")
+        return cls(short, problem, few, rng, X, targets, linear)
+
+    def verdict(self, prior, share=None):
+        """On a training with draws of a prior, or on the pairs themselves; with the best share."""
+        problem, X, targets = self.problem, self.X, self.targets
+        trained = train(self.specification, problem, self.few, self.rng, prior=prior, silent=True)
+        if share is None:
+            share = share_of_linear(self.specification, trained, X, targets)
+        (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
+        return Verdict(errors, trained, share, prior)
 
 
 def shortened(specification):
