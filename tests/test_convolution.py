@@ -310,13 +310,26 @@ def test_probes_of_an_image_share_its_slopes(trained, n_images, monkeypatch):
     dense = estimator.posterior_std(Y, method="dense")
     slopes = ConvBlock.call_and_slopes
     monkeypatch.setattr(ConvBlock, "call_and_slopes", lambda b, x: seen.append(x) or slopes(b, x))
-    options = {"method": "probing", "n_probes": 400, "return_error": True}
+    options = {"method": "probing", "n_probes": 32, "return_error": True}
     found, error = estimator.posterior_std(Y, **options)
     large = n_images == 1
     assert seen[-1].dtype == (torch.float32 if large else torch.float64)
     assert not large or len(seen[-1]) == 1
-    assert 0.75 < np.sqrt((((found - dense) / error) ** 2).mean()) < 1.3
+    assert 0.75 < np.sqrt(np.square(found - dense).mean() / np.square(error).mean()) < 1.3
     assert np.median(error / dense) < 0.1
+    exact, none = estimator.posterior_std(Y, **options | {"n_probes": 144})
+    np.testing.assert_allclose(exact, dense, rtol=1e-2)
+    assert (none == 0).all()
+
+
+def test_filters_learn_no_smoothed_prior(trained):
+    """Covariances that were corrected for the smoothing would be negative at most pixels."""
+    estimator = trained["divergence"]
+    X, Y = blocks_of_grey(20, (12, 12), np.random.RandomState(4))
+    mean, std = estimator.predict(Y, return_std=True)
+    assert 0.8 < (np.abs(X - mean) < 1.645 * std).mean() < 0.97
+    probed = estimator.posterior_std(Y, method="probing", n_probes=144)
+    np.testing.assert_allclose(probed, std, rtol=1e-2)
 
 
 def test_where_much_more_noise_leaves_no_monotone_map_it_is_said(trained):

@@ -11,6 +11,7 @@ from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
 from ..networks.block import ResidualBlock
+from ..networks.iresnet import branch_of
 from ..numerics.checks import check_flag
 from ..numerics.modes import OwnModes, own_modes
 from ..numerics.progress import reporting
@@ -342,8 +343,9 @@ class BaseINN(
 
     def _complete_posterior(self, Y, noise_level):
         """The posterior for checked rows of which no measurement is missing."""
-        problem = self.problem_
+        problem, network = self.problem_, self.network_.config
         map_ = self._map(noise_level)
+        smooth = self.prior_bandwidth_ > 0 and branch_of(network["residual"]).learns_smoothed_prior
         error_model = ErrorModel(
             factor=problem.forward if problem.operator is None else None,
             information=problem.information,
@@ -351,10 +353,13 @@ class BaseINN(
             # The last stage has less jitter but does not undo the smoothing of the first: 90 %
             # intervals of the reconstruction loss on digits cover 91 % with the first bandwidth,
             # and 96 % with the last.
-            bandwidth=problem.bandwidth if self.prior_bandwidth_ > 0 else 0.0,
+            bandwidth=problem.bandwidth if smooth else 0.0,
         )
-        prior = problem.signal_std, problem.is_outside
-        return Posterior(Y, map_, error_model, problem.targets, *prior, self._caveat(noise_level))
+        return Posterior(
+            *(Y, map_, error_model, problem.targets, problem.signal_std, problem.is_outside),
+            caveat=self._caveat(noise_level),
+            grid_shape=network["block_options"].get("image_shape"),
+        )
 
     def _predict(self, Y, return_std, noise_level):
         """The reconstruction, with its standard deviation if that is asked for."""

@@ -5,7 +5,7 @@ from typing import Literal, overload
 
 from numpy.typing import ArrayLike
 
-from ..inference.posterior import N_PROBES, Posterior
+from ..inference.posterior import Posterior
 from ..numerics.checks import check_flag
 from ..numerics.modes import OwnModes
 from ..numerics.progress import reporting
@@ -76,7 +76,7 @@ class PosteriorMethods(OwnModes):
         Y: ArrayLike,
         *,
         method: str = "auto",
-        n_probes: int = N_PROBES,
+        n_probes: int | Literal["auto"] = "auto",
         random_state: RandomState = None,
         return_error: Literal[False] = False,
         noise_level: float | None = None,
@@ -87,7 +87,7 @@ class PosteriorMethods(OwnModes):
         Y: ArrayLike,
         *,
         method: str = "auto",
-        n_probes: int = N_PROBES,
+        n_probes: int | Literal["auto"] = "auto",
         random_state: RandomState = None,
         return_error: Literal[True],
         noise_level: float | None = None,
@@ -98,7 +98,7 @@ class PosteriorMethods(OwnModes):
         Y: ArrayLike,
         *,
         method: str = "auto",
-        n_probes: int = N_PROBES,
+        n_probes: int | Literal["auto"] = "auto",
         random_state: RandomState = None,
         return_error: bool = False,
         noise_level: float | None = None,
@@ -106,8 +106,10 @@ class PosteriorMethods(OwnModes):
         """Standard deviation of the reconstruction's error, coordinate by coordinate.
 
         The root of the diagonal of :meth:`posterior_covariance`. With "probing", the diagonal is
-        the mean of products ``v ∘ (Cov v)`` over random signs v. Each product solves two equations
-        by conjugate gradients, and no matrix is formed.
+        the mean of products ``v ∘ (Cov v)`` over random signs v. Each product solves one or two
+        equations by conjugate gradients, and no matrix is formed. With ``residual="conv"`` the
+        signs are shared out between probes that are zero but at every k-th pixel, for the errors of
+        distant pixels are hardly correlated.
 
         Parameters
         ----------
@@ -115,8 +117,9 @@ class PosteriorMethods(OwnModes):
             Measurements.
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
-        n_probes : int, default=64
-            Number of probes, at least 2; the error falls with the root of it.
+        n_probes : int or "auto", default="auto"
+            Number of probes, at least 2; the error falls with the root of it, and of images faster.
+            "auto" is 64, with ``residual="conv"`` 18, which give errors of about 5 % each.
         random_state : int, RandomState instance or None, default=None
             Source of the probes; None stands for the seed 0, so that results repeat.
         return_error : bool, default=False
@@ -134,7 +137,8 @@ class PosteriorMethods(OwnModes):
         References
         ----------
         C. Bekas, E. Kokiopoulou and Y. Saad (2007), "An estimator for the diagonal of a matrix",
-        Applied Numerical Mathematics.
+        Applied Numerical Mathematics; J. M. Tang and Y. Saad (2012), "A probing method for
+        computing the diagonal of a matrix inverse", Numerical Linear Algebra with Applications.
         """
         seed = 0 if random_state is None else random_state
         with reporting(self):

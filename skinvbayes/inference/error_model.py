@@ -29,7 +29,7 @@ from ..operators import Operator
 __all__ = ["ErrorModel"]
 
 _SMALLEST = 1e-6  # eigenvalue of a precision, relative to the largest
-_TOLERANCE = {torch.float32: 5e-4, torch.float64: 1e-6}  # relative residual of equations
+_TOLERANCE = {torch.float32: 5e-3, torch.float64: 1e-6}  # relative residual of equations
 _REMAINING = 0.01  # share of the variance that the correction for the bandwidth leaves at least
 
 

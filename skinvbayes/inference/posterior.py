@@ -18,15 +18,15 @@ from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
 from .error_model import ErrorModel
+from .probes import Probes
 from .trained_map import TrainedMap, named_rows
 
-__all__ = ["N_PROBES", "Posterior", "gaussian_quantile"]
+__all__ = ["Posterior", "gaussian_quantile"]
 
-N_PROBES = 64  # random signs that the diagonal of a covariance is estimated from
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
 _WIDER = 1.1  # times the standard deviation of the signals that a posterior's may be in silence
 _VARIES = 1e-9  # of the largest standard deviation, above which a feature is not constant
-_SOLVED = 1e-3  # largest relative residual of an equation that raises no warning
+_SOLVED = 1e-2  # largest relative residual of an equation that raises no warning
 
 
 @dataclass
@@ -55,6 +55,9 @@ class Posterior:
     information : callable, default=None
         From some of the measurements to the information of each row, where that differs from row to
         row; by default it is that of the error model.
+    grid_shape : tuple of int, default=None
+        Sides of the images, or the length of the signals, whose errors are correlated with those
+        nearby; None where features have no places.
     """
 
     Y: np.ndarray
@@ -65,6 +68,7 @@ class Posterior:
     is_outside: Callable[..., Any] | None = None
     caveat: str = ""
     information: Callable[..., Any] | None = None
+    grid_shape: tuple[int, ...] | None = None
     _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 
     @property
@@ -81,14 +85,14 @@ class Posterior:
         self._warn_if_wider_than_prior(np.sqrt(np.diagonal(covariance, axis1=1, axis2=2)))
         return covariance.astype(self.Y.dtype)
 
-    def std(self, method="auto", n_probes=N_PROBES, random_state=0):
+    def std(self, method="auto", n_probes="auto", random_state=0):
         """Standard deviations of the errors, and the standard errors of these.
 
         Parameters
         ----------
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the covariances, "probing" estimates their diagonals from products.
-        n_probes : int, default=64
+        n_probes : int or "auto", default="auto"
             Number of probes.
         random_state : int, RandomState instance or None, default=0
             Source of the probes.
@@ -98,15 +102,14 @@ class Posterior:
         std, error : ndarrays of shape (n_samples, n_features)
             In the units of the signals.
         """
-        if not isinstance(n_probes, numbers.Integral) or n_probes < 2:
-            raise ValueError(f"n_probes must be an integer of at least 2; got {n_probes!r}.")
+        probes = Probes(n_probes, self.mean.shape[1], self.grid_shape)
         self._tell_caveat()
         if self._is_dense(method):
             diagonals = [np.diagonal(S, axis1=1, axis2=2) for _, S in self._covariances()]
             std = np.sqrt(np.concatenate(diagonals))
             error = np.zeros_like(std)
         else:
-            variance, variance_error = self._probed_variances(n_probes, random_state)
+            variance, variance_error = self._probed_variances(probes, random_state)
             std = np.sqrt(_positive(variance))
             error = variance_error / (2 * std)
         self._warn_if_wider_than_prior(std)
@@ -213,21 +216,19 @@ class Posterior:
         with single_thread():
             return error_model.covariance(jacobian)
 
-    def _probed_variances(self, n_probes, random_state):
+    def _probed_variances(self, probes, random_state):
         """Diagonals of the covariances from products with random signs, and standard errors."""
         X, rng = self.mean, check_random_state(random_state)
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
         dtype = working_dtype(self.map.network, X.shape[1])  # probes differ by far more
         most = min(chunks.MOST_VECTORS, chunks.MOST_ENTRIES // X.shape[1])
-        parts = chunks.slices(len(X), most // n_probes)
+        parts = chunks.slices(len(X), most // probes.number)
         for rows in tracked(parts, "standard deviations"):
-            v = 2.0 * rng.randint(2, size=(len(X[rows]), n_probes, X.shape[1])) - 1
-            repeated = np.repeat(np.arange(len(X))[rows], n_probes)
+            v = probes.draw(len(X[rows]), rng)
+            repeated = np.repeat(np.arange(len(X))[rows], probes.number)
             vectors = v.reshape(-1, X.shape[1])
             image, unsolved = self._apply("product", vectors, repeated, dtype)
-            estimates = v * image.reshape(v.shape)
-            variance[rows] = estimates.mean(axis=1)
-            error[rows] = estimates.std(axis=1, ddof=1) / np.sqrt(n_probes)
+            variance[rows], error[rows] = probes.diagonal(v, image.reshape(v.shape))
             residual = max(residual, unsolved)
         _warn_if_unsolved(residual)
         return variance, error

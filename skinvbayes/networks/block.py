@@ -69,6 +69,7 @@ class ResidualBlock(InvertibleMap):
     common_mean = False  # whether all features share one mean, as pixels do
     bandwidth_rule = staticmethod(signal_bandwidth)  # the meaning of prior_bandwidth="auto"
     reconstruction_smoothing = 0.5  # share of the bandwidth for the reconstruction loss
+    learns_smoothed_prior = True  # so that covariances can be corrected for the smoothing
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture: Architecture) -> tuple[int, ...]:

@@ -279,10 +279,10 @@ class GradientBlock(MonotoneBlock):
 
     def hidden_units(self):
         """The block seen from its units, if they have fewer rows than features, or None."""
-        k = self.current_constants()
-        n_rows, n_features = k.units.inner.shape
+        n_rows, n_features = centred(self.weight).flatten(0, 1).shape
         if n_rows >= n_features or self.matrix_free:
             return None
+        k = self.current_constants()
         return k.units.hidden_units(k.divide(), self.shift)
 
     def constants(self):
