@@ -11,7 +11,7 @@ from warnings import catch_warnings, simplefilter
 
 import numpy as np
 import torch
-from skimage.restoration import denoise_nl_means, denoise_tv_chambolle
+from skimage.restoration import denoise_nl_means, denoise_tv_chambolle, denoise_wavelet
 from skimage.transform import iradon
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -211,6 +211,21 @@ def non_local_means(Y, image_shape, noise_level, h, patch_size, patch_distance, 
             for image in images
         ]
     )
+
+
+def wavelets(Y, image_shape, noise_level, wavelet):
+    """Soft thresholds of wavelet coefficients (BayesShrink) for a known noise level."""
+    options = {"sigma": noise_level, "wavelet": wavelet, "rescale_sigma": True}
+    images = Y.reshape(-1, *image_shape)
+    return np.stack([denoise_wavelet(image, **options).ravel() for image in images])
+
+
+def block_matching(Y, image_shape, noise_level):
+    """BM3D, by the package of its authors."""
+    import bm3d
+
+    images = Y.reshape(-1, *image_shape)
+    return np.stack([bm3d.bm3d(image, sigma_psd=noise_level).ravel() for image in images])
 
 
 def filtered_back_projection(Y, problem, filter_name):

@@ -29,7 +29,8 @@ from ..operators import Operator
 __all__ = ["ErrorModel"]
 
 _SMALLEST = 1e-6  # eigenvalue of a precision, relative to the largest
-_TOLERANCE = {torch.float32: 5e-3, torch.float64: 1e-6}  # relative residual of equations
+# relative residual of equations; single precision serves probes, which differ by far more
+_TOLERANCE = {torch.float32: 2e-2, torch.float64: 1e-6}
 _REMAINING = 0.01  # share of the variance that the correction for the bandwidth leaves at least
 
 

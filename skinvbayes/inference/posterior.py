@@ -26,7 +26,8 @@ __all__ = ["Posterior", "gaussian_quantile"]
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
 _WIDER = 1.1  # times the standard deviation of the signals that a posterior's may be in silence
 _VARIES = 1e-9  # of the largest standard deviation, above which a feature is not constant
-_SOLVED = 1e-2  # largest relative residual of an equation that raises no warning
+# largest relative residual of an equation that raises no warning
+_SOLVED = {torch.float32: 3e-2, torch.float64: 1e-3}
 
 
 @dataclass
@@ -230,7 +231,7 @@ class Posterior:
             image, unsolved = self._apply("product", vectors, repeated, dtype)
             variance[rows], error[rows] = probes.diagonal(v, image.reshape(v.shape))
             residual = max(residual, unsolved)
-        _warn_if_unsolved(residual)
+        _warn_if_unsolved(residual, dtype)
         return variance, error
 
     def _errors(self, white, method):
@@ -257,7 +258,7 @@ class Posterior:
             repeated = np.arange(len(white))[part] // n_samples
             flat[part], unsolved = self._apply("root_product", white[part], repeated)
             residual = max(residual, unsolved)
-        _warn_if_unsolved(residual)
+        _warn_if_unsolved(residual, torch.float64)
         return errors
 
     def _apply(self, name, vectors, rows, dtype=torch.float64):
@@ -296,8 +297,8 @@ def _positive(variance):
     return np.maximum(variance, np.finfo(float).eps * largest + np.finfo(float).tiny)
 
 
-def _warn_if_unsolved(residual):
-    if not residual <= _SOLVED:
+def _warn_if_unsolved(residual, dtype):
+    if not residual <= _SOLVED[dtype]:
         warn_caller(
             f"Equations with the posterior's precision were solved to a relative residual of "
             f"{residual:.1g} only. Lower lipschitz and fit again, or check these measurements.",
