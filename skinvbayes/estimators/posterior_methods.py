@@ -119,7 +119,8 @@ class PosteriorMethods(OwnModes):
             "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
         n_probes : int or "auto", default="auto"
             Number of probes, at least 2; the error falls with the root of it, and of images faster.
-            "auto" is 64, with ``residual="conv"`` 18, which give errors of about 5 % each.
+            "auto" is 64, with ``residual="conv"`` 18: errors of about 5 % where those of distant
+            pixels are hardly correlated.
         random_state : int, RandomState instance or None, default=None
             Source of the probes; None stands for the seed 0, so that results repeat.
         return_error : bool, default=False

@@ -219,17 +219,17 @@ class Posterior:
 
     def _probed_variances(self, probes, random_state):
         """Diagonals of the covariances from products with random signs, and standard errors."""
-        X, rng = self.mean, check_random_state(random_state)
+        X, v = self.mean, probes.draw(check_random_state(random_state))
         variance, error, residual = np.empty(X.shape), np.empty(X.shape), 0.0
         dtype = working_dtype(self.map.network, X.shape[1])  # probes differ by far more
         most = min(chunks.MOST_VECTORS, chunks.MOST_ENTRIES // X.shape[1])
         parts = chunks.slices(len(X), most // probes.number)
         for rows in tracked(parts, "standard deviations"):
-            v = probes.draw(len(X[rows]), rng)
+            n_rows = len(X[rows])
             repeated = np.repeat(np.arange(len(X))[rows], probes.number)
-            vectors = v.reshape(-1, X.shape[1])
-            image, unsolved = self._apply("product", vectors, repeated, dtype)
-            variance[rows], error[rows] = probes.diagonal(v, image.reshape(v.shape))
+            image, unsolved = self._apply("product", np.tile(v, (n_rows, 1)), repeated, dtype)
+            products = image.reshape(n_rows, probes.number, -1)
+            variance[rows], error[rows] = probes.diagonal(v, products)
             residual = max(residual, unsolved)
         _warn_if_unsolved(residual, dtype)
         return variance, error
