@@ -196,7 +196,7 @@ class GradientBlock(MonotoneBlock):
         trace = trace if self.known is None else trace + self.known.trace()
         curvature = k.units.curvature(k.units.weight)
         if x.requires_grad:
-            image, slopes = self.call_and_slopes(x)
+            image, slopes = k.units.image_and_slopes(x, self._linear(k, x))
             return image, trace + k.units.divergence(curvature, slopes)
         image, divergence = k.units.image_and_divergence(x, self._linear(k, x), curvature)
         return image, trace + divergence
@@ -213,7 +213,8 @@ class GradientBlock(MonotoneBlock):
 
     def jacobian(self, x):
         """Dφ(x), symmetric positive definite."""
-        return self.jacobian_from(self.call_and_slopes(x)[1])
+        k = self.current_constants()
+        return k.units.jacobian(k.units.slopes(x), self._matrix(k))
 
     def jacobian_from(self, slopes):
         """Dφ(x) from the slopes at x."""
@@ -223,8 +224,7 @@ class GradientBlock(MonotoneBlock):
     def mean_jacobian(self, x):
         """Dφ averaged over some of the rows."""
         k = self.current_constants()
-        some = x[:: sample_stride(x)]
-        slopes = k.units.image_and_slopes(some, some)[1]
+        slopes = k.units.slopes(x[:: sample_stride(x)])
         return self._matrix(k) + k.units.mean_jacobian(slopes)
 
     def product_from(self, slopes, dtype=None):

@@ -82,8 +82,16 @@ class _Units:
 
     def image_and_slopes(self, x, linear):
         """``linear`` and the units at the points x, and their slopes."""
-        response = self._respond(torch.addmm(self.bias[:, None], self.inner, x.T))
+        response = self._response(x)
         return torch.addmm(linear, response.T, self.outer), self._slopes(response).T
+
+    def slopes(self, x):
+        """The slopes at the points x alone."""
+        return self._slopes(self._response(x)).T
+
+    def _response(self, x):
+        # sums over rows are slow, if short
+        return self._respond(torch.addmm(self.bias[:, None], self.inner, x.T))
 
     def image_and_divergence(self, x, linear, curvature=None):
         """``linear`` and the units at the points x, and with their curvature their divergence.
@@ -216,8 +224,7 @@ class SoftmaxUnits(_Units):
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, linear, inner, bias, outer, curvature, units):
-        # sums over rows are slow, if short
-        response = units._respond(torch.addmm(bias[:, None], inner, x.T))
+        response = units._response(x)
         ctx.units = units
         ctx.save_for_backward(x, inner, outer, curvature, response)
         image = torch.addmm(linear, response.T, outer)
