@@ -284,6 +284,13 @@ class EuclideanLogDetLoss(LogDetLoss):
 class ReconstructionLoss(Loss):
     """½‖φ⁻¹(z) − x‖², with implicit gradients where the inverse has to be solved for.
 
+    Parameters
+    ----------
+    epsilon : float, default=0.0
+        As of every loss.
+    metric : Tensor of shape (n_features,), default=None
+        Positive weights of the squares, one by default. The optimum is the same for all of them.
+
     Examples
     --------
     >>> import torch
@@ -298,8 +305,15 @@ class ReconstructionLoss(Loss):
     first_stage = DivergenceLoss
     decay = 13.0
 
+    def __init__(self, epsilon: float = 0.0, metric: Tensor | None = None):
+        super().__init__(epsilon)
+        self.metric = metric
+
     def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
-        return _half_square(implicit_inverse(network, z, start=x), x)
+        found = implicit_inverse(network, z, start=x)
+        if self.metric is None:
+            return _half_square(found, x)
+        return 0.5 * ((found - x).square() @ self.metric.to(x))
 
 
 def _n_exact(network: InvertibleMap, x: Tensor, n_cheap: int = 0) -> int:

@@ -21,6 +21,8 @@ class Architecture:
         Number of pieces of each unit of the gradient branch; None leaves it to the branch.
     explicit_inverse : bool
         Whether the network is given by its inverse.
+    has_clusters : bool
+        Whether such a network has units for clusters of signals, besides those for their scale.
     lipschitz : float
         Bound L < 1 of the Lipschitz constant of each branch.
     has_operator : bool
@@ -36,6 +38,7 @@ class Architecture:
     hidden_layer_sizes: tuple[int, ...] | None = None
     n_pieces: int | None = None
     explicit_inverse: bool = False
+    has_clusters: bool = True
     lipschitz: float = 0.999
     has_operator: bool = False
     image_shape: tuple[int, ...] | None = None

@@ -9,9 +9,11 @@ from torch.nn import functional as F
 
 from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
+from ..numerics.symmetric import semidefinite_root, square_norm
 from ..numerics.tensors import INITIAL, identity_like
 from .block import PENALTY
 from .monotone import MonotoneBlock
+from .scale_units import ScaleLayer, SumOfUnits
 from .units import SoftmaxUnits, TanhUnits, centred, units_of
 
 __all__ = ["GradientBlock"]
@@ -22,6 +24,8 @@ _ROWS = 2048  # of signals, whose hidden units are in memory at once
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _FLOOR_STEPS = 5  # until a and L fit together
 _FEW_FEATURES, _SOME_FEATURES = 3, 32  # up to which fewer units, or pieces, do in an inverse
+_SCALE_UNITS, _FEWER_SCALE_UNITS, _SCALE_ROWS = 64, 32, 4  # of an inverse
+_PACE = 0.1  # of the factor of S in an inverse
 
 
 class GradientBlock(MonotoneBlock):
@@ -50,6 +54,11 @@ class GradientBlock(MonotoneBlock):
         Number K of pieces of each unit.
     n_subtracted : int, default=None
         Number of the units that are subtracted; half of them by default.
+    n_scale_units, n_scale_rows : int, default=0 and 4
+        Number of further units, which tell large signals from small ones, and of rows of each; see
+        :class:`skinvbayes.networks.scale_units.ScaleLayer`.
+    pace : float, default=1
+        Factor of the steps that Adam takes with L.
 
     References
     ----------
@@ -69,6 +78,9 @@ class GradientBlock(MonotoneBlock):
         *,
         n_pieces=2,
         n_subtracted=None,
+        n_scale_units=0,
+        n_scale_rows=_SCALE_ROWS,
+        pace=1.0,
     ):
         super().__init__(n_features, hidden_layer_sizes, max_lipschitz, generator)
         if len(hidden_layer_sizes) != 1:
@@ -80,7 +92,7 @@ class GradientBlock(MonotoneBlock):
         n_subtracted = n_units // 2 if n_subtracted is None else n_subtracted
         sign = torch.ones(n_units, **INITIAL)
         sign[:n_subtracted] = -1
-        self.n_pieces, self.n_subtracted = n_pieces, n_subtracted
+        self.n_pieces, self.n_subtracted, self.pace = n_pieces, n_subtracted, pace
         self.register_buffer("sign", sign)
         shape = n_units, n_pieces
         dense = n_features <= self.most_features_of_matrices
@@ -90,27 +102,37 @@ class GradientBlock(MonotoneBlock):
         direction = torch.randn(*shape, n_features, generator=generator, **INITIAL)
         self.register_buffer("anchor", torch.randn(shape, generator=generator, **INITIAL))
         factor = torch.eye(n_features, **INITIAL) if dense else torch.ones((), **INITIAL)
-        self.factor = nn.Parameter(factor)
+        self.factor = nn.Parameter(factor / pace)  # L over the pace
         self.weight = nn.Parameter(amplitude * F.normalize(direction, dim=-1))
         self.bias = nn.Parameter(torch.zeros(shape, **INITIAL))
         self.log_sharpness = nn.Parameter(torch.full((n_units,), math.log(sharpness), **INITIAL))
+        self.scales = None
+        if n_scale_units:
+            self.scales = ScaleLayer(n_scale_units, n_scale_rows, n_features, generator)
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
-        """Number of units: 4 or 8 for an explicit inverse, else 8 for each feature, 32 to 512."""
-        if architecture.explicit_inverse:
-            return (4 if architecture.n_features <= _FEW_FEATURES else 8,)
-        return super().default_hidden_layer_sizes(architecture)
+        """Number of units: 1, 4 or 8 for an explicit inverse, else 8 for each feature, 32 to 512."""
+        if not architecture.explicit_inverse:
+            return super().default_hidden_layer_sizes(architecture)
+        for_clusters = 4 if architecture.n_features <= _FEW_FEATURES else 8
+        return (for_clusters if architecture.has_clusters else 1,)
 
     @classmethod
     def options(cls, architecture):
-        """Number of pieces, and of the units that are subtracted: none in an explicit inverse."""
+        """Number of pieces; an inverse has scale units, and none that are subtracted."""
         if not architecture.explicit_inverse:
             return {"n_pieces": architecture.n_pieces or 2}
         sizes = architecture.hidden_layer_sizes or cls.default_hidden_layer_sizes(architecture)
         most = 32 if architecture.n_features <= _SOME_FEATURES else 64
-        n_pieces = min(max(8 * most // sizes[0], 2), most)
-        return {"n_pieces": architecture.n_pieces or n_pieces, "n_subtracted": 0}
+        n_pieces = min(max(8 * most // sizes[0], 2), most) if architecture.has_clusters else 2
+        return {
+            "n_pieces": architecture.n_pieces or n_pieces,
+            "n_subtracted": 0,
+            "n_scale_units": _SCALE_UNITS if most > 32 else _FEWER_SCALE_UNITS,
+            "n_scale_rows": min(_SCALE_ROWS, architecture.n_features),
+            "pace": _PACE,
+        }
 
     @classmethod
     def default_batch_size(cls, architecture):
@@ -130,6 +152,11 @@ class GradientBlock(MonotoneBlock):
             spread = torch.stack(norms).norm(dim=0).view_as(self.bias)
             self.bias.copy_(self.anchor * spread - self.weight @ mean)
             self._set_slope(slope, mean)
+
+    def start_scales(self, mean, spread):
+        """Let the scale units start from the mean of the points and their spread, per feature."""
+        if self.scales is not None:
+            self.scales.initialize(mean, spread)
 
     def start_from(self, slope, weight, bias, sharpness):
         """Start with S and the first of the units that are added in closed form.
@@ -170,12 +197,14 @@ class GradientBlock(MonotoneBlock):
                 self.bias.mul_(rest)
                 self.log_sharpness.sub_(math.log(rest))
             self.weight.mul_(max(rest, _LEAST_REST))
+            if self.scales is not None:
+                self.scales.shrink(rest)
             self._set_matrix(square)
 
     def add_slope(self, slope):
         """Add a symmetric matrix to S, in place, as far as L Lᵀ stays positive semidefinite."""
         with torch.no_grad():
-            self.factor.copy_(_root(self.factor @ self.factor.T + slope))
+            self._set_factor(semidefinite_root(self._square() + slope))
 
     def forward(self, x):
         """φ(x)."""
@@ -194,7 +223,7 @@ class GradientBlock(MonotoneBlock):
         k = self.current_constants()
         trace = k.trace(x.shape[1])
         trace = trace if self.known is None else trace + self.known.trace()
-        curvature = k.units.curvature(k.units.weight)
+        curvature = k.units.curvature()
         if x.requires_grad:
             image, slopes = k.units.image_and_slopes(x, self._linear(k, x))
             return image, trace + k.units.divergence(curvature, slopes)
@@ -251,7 +280,7 @@ class GradientBlock(MonotoneBlock):
     def weight_penalty(self):
         """The sum of the bounds ½ β ‖W‖² of the units' slopes; a share of it for many features."""
         parts = self._parts()
-        bounds = _bounding(parts.weight, parts.root).square().sum()
+        bounds = self._bounding_rows(parts).square().sum()
         return bounds if self.factor.ndim else PENALTY * bounds
 
     @torch.no_grad()
@@ -272,15 +301,15 @@ class GradientBlock(MonotoneBlock):
                 added = torch.linalg.matrix_norm(units, 2) ** 2
             highest = parts.square + parts.lifted + added
         else:
-            units = _bounding(parts.weight, parts.root)
+            units = self._bounding_rows(parts)
             lowest = torch.linalg.eigvalsh(parts.square)[0].clamp(min=0)
             highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
         return low + lowest, high + torch.minimum(highest, parts.size)
 
     def hidden_units(self):
-        """The block seen from its units, if they have fewer rows than features, or None."""
+        """The block seen from its units, if those have fewer rows than features; or None."""
         n_rows, n_features = centred(self.weight).flatten(0, 1).shape
-        if n_rows >= n_features or self.matrix_free:
+        if n_rows >= n_features or self.matrix_free or self.scales is not None:
             return None
         k = self.current_constants()
         return k.units.hidden_units(k.divide(), self.shift)
@@ -292,6 +321,8 @@ class GradientBlock(MonotoneBlock):
         if self.factor.ndim:
             floor = floor * identity_like(len(self.factor), floor)
         units = units_of(parts.weight, self.bias, parts.root, self.sign)
+        if self.scales is not None:
+            units = SumOfUnits(units, self.scales.units())
         return _Constants(parts.square + parts.lifted + floor, units)
 
     def _parts(self):
@@ -302,16 +333,22 @@ class GradientBlock(MonotoneBlock):
         # a variance is at most the largest squared distance
         size = (root[n:] ** 2 * weight[n:].square().sum(2)).amax(1).sum()
         if self.n_pieces == 2:
-            size = torch.minimum(size, _square_norm(_bounding(weight[n:], root[n:])))
-        square = self.factor @ self.factor.T if self.factor.ndim else self.factor**2
-        lifted = 0.0
+            size = torch.minimum(size, square_norm(_bounding(weight[n:], root[n:])))
+        square, lifted = self._square(), 0.0
         if n > 0:
             lift = _bounding(weight[:n], root[:n])
-            lifted = lift.T @ lift if self.factor.ndim else _square_norm(lift)
+            lifted = lift.T @ lift if self.factor.ndim else square_norm(lift)
+        if self.scales is not None:
+            size = size + square_norm(self.scales.bounding())
         size = size + (square + lifted).norm()
         low, high = self.known_bounds
         floor = (self._ratio * (high + size) - low) / (1 - self._ratio)
         return _Parts(weight, root, square, lifted, floor.clamp(min=1e-12), size)
+
+    def _bounding_rows(self, parts):
+        """Rows whose Gram matrix is an upper bound of the slopes of all units."""
+        rows = _bounding(parts.weight, parts.root)
+        return rows if self.scales is None else torch.cat([rows, self.scales.bounding()])
 
     def _set_slope(self, slope, mean):
         """L such that Dφ at the mean of the signals is the slope, as far as possible."""
@@ -319,17 +356,26 @@ class GradientBlock(MonotoneBlock):
         if self.factor.ndim:
             known = self.jacobian(mean[None])[0]
             slope = slope if slope.ndim else slope * identity_like(len(known), known)
-            self.factor.copy_(_root(slope - known))
+            self._set_factor(semidefinite_root(slope - known))
         else:
             slope = slope.diagonal().mean() if slope.ndim else slope
             parts = self._parts()
-            self.factor.copy_((slope - parts.lifted - parts.floor).clamp(min=1e-3 * slope).sqrt())
+            rest = (slope - parts.lifted - parts.floor).clamp(min=1e-3 * slope)
+            self._set_factor(rest.sqrt())
 
     def _set_matrix(self, matrix):
         """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
         for _ in range(_FLOOR_STEPS):
             floor = self._parts().floor
-            self.factor.copy_(_root(matrix - floor * identity_like(len(matrix), matrix), 0.0))
+            self._set_factor(semidefinite_root(matrix - floor * identity_like(len(matrix), matrix), 0.0))
+
+    def _square(self):
+        """L Lᵀ."""
+        factor = self.pace * self.factor
+        return factor @ factor.T if factor.ndim else factor**2
+
+    def _set_factor(self, factor):
+        self.factor.copy_(factor / self.pace)
 
     def _linear(self, k, x):
         """φ(x) without its units."""
@@ -346,14 +392,14 @@ class GradientBlock(MonotoneBlock):
         with torch.no_grad():
             mean = self._matrix(k) + k.units.mean_jacobian(slopes)
             lower = torch.linalg.cholesky(torch.linalg.inv(mean))
-        curvature = k.units.curvature(k.units.weight @ lower)
+        curvature = k.units.curvature(lower)
         linear = (lower * (k.matrix(len(self.shift)) @ lower)).sum()
         return linear + k.units.divergence(curvature, slopes)
 
 
 class _Constants(NamedTuple):
     slope: Tensor  # S; of many features, the multiple of the identity in it
-    units: SoftmaxUnits | TanhUnits
+    units: SoftmaxUnits | TanhUnits | SumOfUnits
 
     def to(self, like):
         """The same in the dtype of a tensor."""
@@ -399,15 +445,3 @@ def _bounding(weight, root):
     # a variance is at most half of the sum of squared distances
     share = 1.0 if weight.shape[1] == 1 else 0.5**0.5
     return (share * root[:, :, None] * weight).flatten(0, 1)
-
-
-def _square_norm(matrix):
-    """An upper bound of ‖M‖², the Frobenius norm of M Mᵀ or MᵀM."""
-    gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
-    return gram.norm()
-
-
-def _root(matrix, least=1e-6):
-    """A matrix L with L Lᵀ = M, or nearly so: columns of length zero would never be trained."""
-    values, axes = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return axes * values.clamp(min=least).sqrt()

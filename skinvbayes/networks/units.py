@@ -142,8 +142,9 @@ class TanhUnits(_Units):
         """S and the Jacobian of the units, at every point."""
         return _weighted_squares(S, self.sign * slopes, self.weight)
 
-    def curvature(self, weight):
-        """What the divergence is computed with: ±‖w‖² for such weights, in place of √β w."""
+    def curvature(self, lower=None):
+        """What the divergence is computed with: ±β‖w‖², or ±β‖Lᵀw‖²."""
+        weight = self.weight if lower is None else self.weight @ lower
         return self.sign * weight.square().sum(1)
 
     def divergence(self, curvature, slopes):
@@ -181,8 +182,9 @@ class SoftmaxUnits(_Units):
         products = (sign * means).transpose(1, 2) @ means
         return _weighted_squares(S, (sign * p).flatten(1), weight) - products
 
-    def curvature(self, weight):
-        """What the divergence is computed with: ±W Wᵀ for such weights, in place of √β W."""
+    def curvature(self, lower=None):
+        """What the divergence is computed with: ±β W Wᵀ, or ±β W L LᵀWᵀ."""
+        weight = self.weight if lower is None else self.weight @ lower
         weight = weight.unflatten(0, self.shape)
         return self.sign[:, None, None] * (weight @ weight.transpose(1, 2))
 

@@ -17,8 +17,10 @@ __all__ = [
     "eigenpairs",
     "normalize",
     "of_quotient",
+    "semidefinite_root",
     "small_gram",
     "spectral_norm",
+    "square_norm",
 ]
 
 _TINY = 16  # for matrices up to this size, SciPy is faster than a call of torch
@@ -33,6 +35,17 @@ def small_gram(matrix):
     """``MᵀM`` or ``MMᵀ``, whichever is smaller: both have the squared singular values."""
     matrix = narrow(matrix)
     return matrix.T @ matrix
+
+
+def square_norm(matrix):
+    """An upper bound of ‖M‖², the Frobenius norm of M Mᵀ or MᵀM."""
+    return small_gram(matrix).norm()
+
+
+def semidefinite_root(matrix, least=1e-6):
+    """A matrix L with L Lᵀ = M, or nearly so: columns of length zero would never be trained."""
+    values, axes = torch.linalg.eigh((matrix + matrix.T) / 2)
+    return axes * values.clamp(min=least).sqrt()
 
 
 def spectral_norm(matrix):

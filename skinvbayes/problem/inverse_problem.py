@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from sklearn.utils import check_random_state
 
 from ..operators import Operator, as_operator
@@ -283,6 +284,12 @@ class InverseProblem:
             return TensorOperator(self.forward, self.coordinates.isotropic_norm, rounded)
         unit = as_operator(self._unit_map(self.forward.to_dense()))
         return TensorOperator(unit, 1.0, rounded)
+
+    @property
+    def unit_information(self):
+        """What the measurements tell about each natural coordinate: the diagonal of G̃, a Tensor."""
+        information = np.diagonal(self._unit_map(self.forward.to_dense())).clip(0, 1)
+        return torch.from_numpy(np.float32(information))
 
     @property
     def unit_bounds(self):

@@ -65,6 +65,7 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     known = {"chunks": chunks, "set_aside": set_aside, "report": report}
     if previous is not None:
         problem = replace(problem, coordinates=previous.problem.coordinates)
+        specification, problem = specification.continuing(previous.network, problem)
         return train(specification, problem, pairs, rng, previous=previous, **known)
     share, prior, few, is_short = 0.0, None, pairs, False
     if chunks is not None:
@@ -74,6 +75,8 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         if verdict.interrupted:
             return verdict.trained
         share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
+        if not verdict.has_clusters:
+            specification, problem = specification.without_clusters(problem, pairs, moments)
     if share == 1:
         return _linear(specification, problem, pairs, rng, moments)
     if is_short:

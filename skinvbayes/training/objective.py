@@ -15,6 +15,7 @@ __all__ = ["PRECISION", "drawn_from", "learns_rest", "objective_of", "tensor"]
 PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
 _WITH_JITTER = 0.1  # share of the penalty that fresh jitter leaves necessary
 _DECAY_SAMPLES = 2000  # added to the pairs, of which few would drive all weights to zero
+_UNINFORMED = 0.01  # least weight of a coordinate, of which noise alone would be learned
 _TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
 
@@ -29,6 +30,8 @@ def objective_of(
     X, Y, weight = pairs
     device, dtype = trained.network.device, PRECISION[solver]
     loss = loss_class.for_problem(trained.epsilon, problem)
+    if not specification.architecture.has_clusters:
+        loss.metric = problem.unit_information + _UNINFORMED
     noise = None if as_measured else specification.fresh_noise(problem, loss)
     w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
     forward, constant = problem.unit_forward, 0.0

@@ -19,6 +19,7 @@ _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
 _TEMPERED = 0.1  # relative difference of ε from δ² up to which it is the Bayesian choice
 _TRIAL_PAIRS, _TRIAL_ITERATIONS = 8, 10  # the fewest
 _NATURAL_FEATURES = 512  # features up to which coordinates are matrices
+_FEATURES_OF_CLUSTERS = 32  # up to which units for clusters are never in the way
 
 
 class Pairs(NamedTuple):
@@ -137,6 +138,19 @@ class TrainingSpecification:
         enough = n_samples >= _TRIAL_PAIRS and self.max_iter >= _TRIAL_ITERATIONS
         return self.is_guarded(problem) and enough and not self.early_stopping
 
+    def tries_scales_alone(self, problem):
+        """Whether a trial is made without units for clusters: where they may be in the way."""
+        sizes = self.architecture.hidden_layer_sizes, self.architecture.n_pieces
+        many = self.architecture.n_features > _FEATURES_OF_CLUSTERS
+        return self.explicit_inverse and sizes == (None, None) and (many or problem.bandwidth > 0)
+
+    def without_clusters(self, problem, pairs, moments=None):
+        """The same with units for scales alone, and a problem whose prior is not smoothed."""
+        architecture = replace(self.architecture, has_clusters=False)
+        if isinstance(self.prior_bandwidth, str):
+            problem = self.renewed(replace(problem, bandwidth=0.0), pairs, moments)
+        return replace(self, architecture=architecture), problem
+
     def renewed(self, problem, pairs, moments=None):
         """The same problem in the coordinates of other pairs, or of all of which these are some."""
         options = {"reconstructs": self.loss.inverts, "moments": moments}
@@ -182,6 +196,14 @@ class TrainingSpecification:
             return [(self.loss, self.max_iter)]
         n_first = max(1, int(self.branch.first_stage_share(solver) * self.max_iter))
         return [(first, n_first), (self.loss, self.max_iter - n_first)]
+
+    def continuing(self, network, problem):
+        """The specification and the problem with which the training of a network goes on."""
+        alone = replace(self, architecture=replace(self.architecture, has_clusters=False))
+        if not self.explicit_inverse or network.config != alone.network_config(problem):
+            return self, problem
+        automatic = isinstance(self.prior_bandwidth, str)
+        return alone, replace(problem, bandwidth=0.0) if automatic else problem
 
     def network_config(self, problem, options=None):
         """The parameters of the network for a problem, but for the known part itself."""

@@ -122,7 +122,9 @@ def new_network(specification, problem, pairs, dtype, generator):
         slope = unit_optimum(problem, deviations, whole=not knows_forward, max_condition=condition)
     network.initialize(mean, deviations, slope)
     if specification.explicit_inverse:
-        _start_from_clusters(network.explicit_inverse.blocks[0], problem, u, pairs.weight)
+        block, noise = network.explicit_inverse.blocks[0], problem.unit_epsilon
+        block.start_scales(mean, (deviations.square().sum(0) + noise).sqrt())
+        _start_from_clusters(block, problem, u, pairs.weight)
     return network
 
 

@@ -1,7 +1,8 @@
 """A trial before training: is anything better than the linear estimator, and what is best?
 
 Short trainings on most of the pairs, from which the others choose: the linear estimator, a network
-that learned from draws of a smoothed prior, or one that learned from the pairs themselves.
+that learned from draws of a smoothed prior, or one that learned from the pairs themselves, with or
+without units for clusters of signals.
 """
 
 import math
@@ -32,6 +33,7 @@ class Verdict(NamedTuple):
     share: float = 1.0  # of the linear estimator
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
     gain: np.ndarray | None = None  # of the pairs over what else was tried
+    has_clusters: bool = True  # whether the network has units for them
 
     @property
     def interrupted(self):
@@ -80,20 +82,26 @@ def judge(specification, problem, pairs, set_aside, rng):
     arguments = specification, problem, pairs, set_aside, rng
     trial = _Trial.of(*arguments)
     best = Verdict(trial.linear_errors)
+    if specification.tries_scales_alone(trial.problem):
+        scales = trial.without_clusters().verdict(None)
+        scales = scales._replace(gain=best.errors - scales.errors, has_clusters=False)
+        if scales.interrupted:
+            return scales
+        best = scales if surely_positive(scales.gain) else best
     smooths = specification.smooths(trial.problem)
     prior = chosen_prior(trial.problem, trial.few, rng) if smooths else None
     if prior is not None:
-        smoothed = trial.verdict(prior, share=0.0)
-        if smoothed.interrupted:
-            return smoothed
-        if surely_positive(best.errors - smoothed.errors):
-            best = smoothed
-            possible = prior_errors(prior, trial.problem, trial.X, trial.targets)
-            if best.errors.mean() <= _NEARLY * possible.mean():
-                return best
+        possible = prior_errors(prior, trial.problem, trial.X, trial.targets).mean()
+        if possible < best.errors.mean():
+            smoothed = trial.verdict(prior, share=0.0)
+            if smoothed.interrupted:
+                return smoothed
+            best = smoothed if surely_positive(best.errors - smoothed.errors) else best
+        if not best.has_clusters or (best.prior and best.errors.mean() <= _NEARLY * possible):
+            return best
     raw = trial.verdict(None)
     raw = raw._replace(gain=best.errors - raw.errors)
-    if best.prior is not None:
+    if best.trained is not None:
         return raw if raw.interrupted or surely_positive(raw.gain) else best
     for _ in range(_MOST_TRIALS - 1):
         if raw.interrupted or not raw.is_chance:
@@ -126,6 +134,11 @@ class _Trial(NamedTuple):
         problem = specification.renewed(problem, few)
         short = replace(shortened(specification), title=f"{specification.title}, trial")
         return cls(short, problem, few, rng, X, targets, linear)
+
+    def without_clusters(self):
+        """The same trial of a network with units for scales alone."""
+        specification, problem = self.specification.without_clusters(self.problem, self.few)
+        return self._replace(specification=specification, problem=problem)
 
     def verdict(self, prior, share=None):
         """On a training with draws of a prior, or on the pairs themselves; with the best share."""
