@@ -46,8 +46,10 @@ def _n_weights(config, layers):
     if residual not in ("gradient", "mlp"):
         return 0
     largest = max(a * b for a, b in zip(layers, layers[1:], strict=False))
-    n_pieces = int(options.get("n_pieces", 1)) if residual == "gradient" else 1
-    return int(config["n_blocks"]) * largest * n_pieces
+    if residual == "gradient":
+        n_scale_rows = int(options.get("n_scale_units", 0)) * int(options.get("n_scale_rows", 1))
+        largest = largest * int(options.get("n_pieces", 1)) + n_scale_rows * layers[0]
+    return int(config["n_blocks"]) * largest
 
 
 def _integers(values):

@@ -24,8 +24,7 @@ _ROWS = 2048  # of signals, whose hidden units are in memory at once
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _FLOOR_STEPS = 5  # until a and L fit together
 _FEW_FEATURES, _SOME_FEATURES = 3, 32  # up to which fewer units, or pieces, do in an inverse
-_SCALE_UNITS, _FEWER_SCALE_UNITS, _SCALE_ROWS = 64, 32, 4  # of an inverse
-_PACE = 0.1  # of the factor of S in an inverse
+_SCALE_ROWS, _PACE = 4, 0.3  # of scale units, and of the factor of S beside them
 
 
 class GradientBlock(MonotoneBlock):
@@ -112,7 +111,7 @@ class GradientBlock(MonotoneBlock):
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
-        """Number of units: 1, 4 or 8 for an explicit inverse, else 8 for each feature, 32 to 512."""
+        """Number of units: 1, 4 or 8 of an explicit inverse, else 8 for each feature, 32 to 512."""
         if not architecture.explicit_inverse:
             return super().default_hidden_layer_sizes(architecture)
         for_clusters = 4 if architecture.n_features <= _FEW_FEATURES else 8
@@ -120,19 +119,21 @@ class GradientBlock(MonotoneBlock):
 
     @classmethod
     def options(cls, architecture):
-        """Number of pieces; an inverse has scale units, and none that are subtracted."""
+        """Number of pieces; an inverse has scale units too, and none that are subtracted.
+
+        Of many features, scale units and those for clusters would only be in each other's way.
+        """
         if not architecture.explicit_inverse:
             return {"n_pieces": architecture.n_pieces or 2}
         sizes = architecture.hidden_layer_sizes or cls.default_hidden_layer_sizes(architecture)
-        most = 32 if architecture.n_features <= _SOME_FEATURES else 64
+        few = architecture.n_features <= _SOME_FEATURES
+        most = 32 if few else 64
         n_pieces = min(max(8 * most // sizes[0], 2), most) if architecture.has_clusters else 2
-        return {
-            "n_pieces": architecture.n_pieces or n_pieces,
-            "n_subtracted": 0,
-            "n_scale_units": _SCALE_UNITS if most > 32 else _FEWER_SCALE_UNITS,
-            "n_scale_rows": min(_SCALE_ROWS, architecture.n_features),
-            "pace": _PACE,
-        }
+        options = {"n_pieces": architecture.n_pieces or n_pieces, "n_subtracted": 0}
+        if architecture.has_clusters and not few:
+            return options
+        n_rows = min(_SCALE_ROWS, architecture.n_features)
+        return options | {"n_scale_units": most, "n_scale_rows": n_rows, "pace": _PACE}
 
     @classmethod
     def default_batch_size(cls, architecture):
@@ -366,11 +367,11 @@ class GradientBlock(MonotoneBlock):
     def _set_matrix(self, matrix):
         """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
         for _ in range(_FLOOR_STEPS):
-            floor = self._parts().floor
-            self._set_factor(semidefinite_root(matrix - floor * identity_like(len(matrix), matrix), 0.0))
+            floor = self._parts().floor * identity_like(len(matrix), matrix)
+            self._set_factor(semidefinite_root(matrix - floor, 0.0))
 
     def _square(self):
-        """L Lᵀ."""
+        """The matrix L Lᵀ, or the number."""
         factor = self.pace * self.factor
         return factor @ factor.T if factor.ndim else factor**2
 

@@ -20,7 +20,7 @@ from .prior import refitted_prior
 from .set_aside import ALL
 from .stages import in_user_units, new_generator, new_network, start, train
 from .trained import copied, rebuilt
-from .trial import judge, share_of_linear, shortened
+from .trial import UNTRIED, judge, share_of_linear
 
 __all__ = ["fit", "resized"]
 
@@ -67,21 +67,18 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         problem = replace(problem, coordinates=previous.problem.coordinates)
         specification, problem = specification.continuing(previous.network, problem)
         return train(specification, problem, pairs, rng, previous=previous, **known)
-    share, prior, few, is_short = 0.0, None, pairs, False
+    few, verdict = pairs, UNTRIED
     if chunks is not None:
         few = pairs.rows(slice(None, None, -(-len(pairs.X) // _TRIAL_SAMPLE)))
     if specification.has_trial(problem, len(few.X)):
         verdict = judge(specification, problem, few, set_aside, rng)
-        if verdict.interrupted:
-            return verdict.trained
-        share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
-        if not verdict.has_clusters:
-            specification, problem = specification.without_clusters(problem, pairs, moments)
-    if share == 1:
+    if verdict.interrupted:
+        return verdict.trained
+    if verdict.share == 1:
         return _linear(specification, problem, pairs, rng, moments)
-    if is_short:
-        specification = shortened(specification)
-    elif specification.solver_for(problem, few.X) == "adam":
+    specification, problem = verdict.specified(specification, problem, pairs, moments)
+    share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
+    if not is_short and specification.solver_for(problem, few.X) == "adam":
         share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)

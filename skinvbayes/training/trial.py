@@ -17,7 +17,7 @@ from .prior import chosen_prior
 from .stages import train
 from .trained import Trained
 
-__all__ = ["Verdict", "judge", "share_of_linear", "shortened"]
+__all__ = ["UNTRIED", "Verdict", "judge", "share_of_linear"]
 
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
@@ -28,7 +28,7 @@ _MOST_TRIALS = 3  # with other held-out pairs each, where chance may have decide
 class Verdict(NamedTuple):
     """What held-out pairs say about a short training on the others."""
 
-    errors: np.ndarray  # of the held-out signals
+    errors: np.ndarray | None  # of the held-out signals
     trained: Trained | None = None  # None for the linear estimator
     share: float = 1.0  # of the linear estimator
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
@@ -50,13 +50,22 @@ class Verdict(NamedTuple):
         """Whether the pairs won by less than the standard error, and nothing would tell."""
         return self._is_unguarded and self.gain.mean() > 0 and not surely_positive(self.gain)
 
+    def specified(self, specification, problem, pairs, moments):
+        """The specification and the problem of the training that the trial asks for."""
+        if not self.has_clusters:
+            specification, problem = specification.without_clusters(problem, pairs, moments)
+        return _shortened(specification) if self.is_doubtful else specification, problem
+
     @property
     def _is_unguarded(self):
         return self.gain is not None and self.trained.network.explicit_inverse is not None
 
 
+UNTRIED = Verdict(None, share=0.0)
+
+
 def judge(specification, problem, pairs, set_aside, rng):
-    """Try the linear estimator, a smoothed prior and the pairs themselves.
+    """Try the linear estimator, scale units alone, a smoothed prior and the pairs themselves.
 
     Parameters
     ----------
@@ -74,10 +83,10 @@ def judge(specification, problem, pairs, set_aside, rng):
     Returns
     -------
     verdict : Verdict
-        On the best of them; a smoothed prior has to be better than the linear estimator by a
-        standard error, and the pairs than it. Where the pairs of an explicit inverse are better
-        than the linear estimator by less, more trials decide. An interrupted training is returned
-        at once.
+        On the best of them; scale units alone and a smoothed prior have to be better than what was
+        tried before by a standard error, and the pairs than them. Where the pairs of an explicit
+        inverse are better than the linear estimator by less, more trials decide. An interrupted
+        training is returned at once.
     """
     arguments = specification, problem, pairs, set_aside, rng
     trial = _Trial.of(*arguments)
@@ -97,8 +106,10 @@ def judge(specification, problem, pairs, set_aside, rng):
             if smoothed.interrupted:
                 return smoothed
             best = smoothed if surely_positive(best.errors - smoothed.errors) else best
-        if not best.has_clusters or (best.prior and best.errors.mean() <= _NEARLY * possible):
+        if best.prior is not None and best.errors.mean() <= _NEARLY * possible:
             return best
+    if smooths and not best.has_clusters:
+        return best
     raw = trial.verdict(None)
     raw = raw._replace(gain=best.errors - raw.errors)
     if best.trained is not None:
@@ -132,7 +143,7 @@ class _Trial(NamedTuple):
         plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
         linear = linear_errors(specification.renewed(plain, few), X, targets)
         problem = specification.renewed(problem, few)
-        short = replace(shortened(specification), title=f"{specification.title}, trial")
+        short = replace(_shortened(specification), title=f"{specification.title}, trial")
         return cls(short, problem, few, rng, X, targets, linear)
 
     def without_clusters(self):
@@ -150,7 +161,7 @@ class _Trial(NamedTuple):
         return Verdict(errors, trained, share, prior)
 
 
-def shortened(specification):
+def _shortened(specification):
     """The specification of a training that is as long as a trial."""
     return replace(specification, max_iter=math.ceil(specification.max_iter * _TRIAL))
 
