@@ -1,0 +1,212 @@
+"""Units of an energy: closed forms, the certificate, what they represent, when they are used."""
+
+import copy
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import rmse, shake
+from skinvbayes import ReconstructionINN
+from skinvbayes.datasets import make_ill_posed
+from skinvbayes.inversion import invert
+from skinvbayes.networks import IResNet
+from skinvbayes.networks.explicit_inverse import ExplicitInverse
+from skinvbayes.networks.scale_units import ScaleLayer, ScaleUnits
+from skinvbayes.numerics import jacobians
+from skinvbayes.oracles import posterior_mean
+from skinvbayes.priors import GaussianMixturePrior
+from skinvbayes.problem.gaussian import linear_estimator
+
+# features, units, pieces and subtracted ones of them, scale units, rows of each
+SHAPES = [(1, 2, 2, 0, 3, 1), (3, 1, 2, 0, 4, 2), (3, 4, 3, 2, 2, 3), (12, 2, 2, 1, 5, 4)]
+
+
+def make_network(
+    n_features, n_units, n_pieces, n_subtracted, n_scale_units, n_scale_rows, *, lipschitz=0.95
+):
+    """A network of one block with weights far from their start, and points."""
+    generator = torch.Generator().manual_seed(1)
+    options = {
+        "n_pieces": n_pieces,
+        "n_subtracted": n_subtracted,
+        "n_scale_units": n_scale_units,
+        "n_scale_rows": n_scale_rows,
+        "pace": 0.3,
+    }
+    sizes = {"hidden_layer_sizes": (n_units,), "lipschitz": lipschitz}
+    network = IResNet(n_features, **sizes, block_options=options, generator=generator).double()
+    spread = 0.5 + torch.rand(n_features, generator=generator, dtype=torch.float64)
+    network.blocks[0].start_scales(spread - 1, spread)
+    shake(network, 0.5, generator)
+    with torch.no_grad():
+        network.blocks[0].scales.log_amplitude.add_(1.5)
+    return network, torch.randn(20, n_features, generator=generator, dtype=torch.float64)
+
+
+@pytest.fixture(params=SHAPES, ids=str)
+def case(request):
+    return make_network(*request.param)
+
+
+def gradients(network, value):
+    found = torch.autograd.grad(value, list(network.parameters()), allow_unused=True)
+    zeros = (torch.zeros_like(p) for p in network.parameters())
+    return [z if g is None else g for g, z in zip(found, zeros, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("closed_form", "by_autograd"),
+    [
+        (IResNet.forward, lambda n, x: n(x.clone().requires_grad_())),
+        (IResNet.jacobian, lambda n, x: jacobians.jacobian(n.forward, x)),
+        (IResNet.divergence, lambda n, x: jacobians.divergence(n.forward, x)),
+        (IResNet.logabsdet, lambda n, x: jacobians.logabsdet(jacobians.jacobian(n.forward, x))),
+    ],
+    ids=["value", "jacobian", "divergence", "logabsdet"],
+)
+def test_closed_forms_equal_autograd(case, closed_form, by_autograd):
+    network, x = case
+    fast, exact = closed_form(network, x), by_autograd(network, x)
+    torch.testing.assert_close(fast, exact, rtol=1e-10, atol=1e-10)
+    probe = torch.randn(fast.shape, generator=torch.Generator().manual_seed(0)).double()
+    of_fast, of_exact = (gradients(network, (probe * value).sum()) for value in (fast, exact))
+    torch.testing.assert_close(of_fast, of_exact, rtol=1e-9, atol=1e-10)
+
+
+def test_products_and_averages_are_those_of_the_jacobian(case):
+    network, x = case
+    (block,) = network.blocks
+    J, v = block.jacobian(x), x.flip(0)
+    product = block.product_from(block.call_and_slopes(x)[1])(v)
+    torch.testing.assert_close(product, torch.einsum("nij,nj->ni", J, v))
+    torch.testing.assert_close(block.mean_jacobian(x), J.mean(0))
+    single = block.product_from(block.call_and_slopes(x)[1], torch.float32)(v.float())
+    torch.testing.assert_close(single.double(), product, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("lipschitz", [0.5, 0.999])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_certificate_holds(shape, lipschitz):
+    network, _ = make_network(*shape, lipschitz=lipschitz)
+    (block,) = network.blocks
+    a, b = (bound.item() for bound in block.bounds())
+    assert (b - a) / (b + a) <= lipschitz
+    radii = torch.logspace(-2, 1.5, 3000, dtype=torch.float64)[:, None]
+    directions = torch.randn(3000, shape[0], generator=torch.Generator().manual_seed(2)).double()
+    spectra = torch.linalg.eigvalsh(block.jacobian(radii * directions))
+    assert a * (1 - 1e-9) <= spectra.min() and spectra.max() <= b * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("threshold", [-3.0, 0.0, 1.0, 8.0, 40.0])
+def test_the_bound_of_a_unit_is_nearly_attained(threshold):
+    layer = ScaleLayer(1, 1, 1, torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        layer.threshold.fill_(threshold)
+    units = layer.units()
+    x = torch.linspace(0, 60, 100_001, dtype=torch.float64)[:, None]
+    steepest = units.jacobian(units.slopes(x), torch.zeros(1, 1)).max()
+    bound = layer.bounding().square().sum()
+    assert steepest <= bound
+    if threshold >= 0:
+        assert steepest > 0.85 * bound
+
+
+def test_inversion(case):
+    network, x = case
+    found = invert(network, network(x).detach())
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, x, rtol=1e-8, atol=1e-8)
+    inverse = ExplicitInverse(network)
+    torch.testing.assert_close(inverse(network(x).detach()), x, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_blends_lie_between_the_map_and_the_identity(share):
+    network, x = make_network(4, 2, 3, 0, 3, 2, lipschitz=0.9999)
+    blended = copy.deepcopy(network)
+    blended.blocks[0].blend(share)
+    expected = (1 - share) * network(x) + share * x
+    torch.testing.assert_close(blended(x), expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_one_unit_is_the_posterior_mean_of_signals_of_two_sizes(n_features):
+    variances, noise, weights = np.array([0.2, 3.0]), 0.5, np.array([0.7, 0.3])
+    eye = np.eye(n_features)
+    prior = GaussianMixturePrior(
+        np.zeros((2, n_features)), variances[:, None, None] * eye, weights=weights
+    )
+    total = variances + noise**2
+    gains = variances / total
+    curvature = 1 / total[0] - 1 / total[1]
+    odds = np.log(weights[1] / weights[0]) - n_features / 2 * np.log(total[1] / total[0])
+    unit = ScaleUnits(
+        torch.tensor(np.sqrt(curvature) * eye)[None],
+        torch.zeros(1, n_features, dtype=torch.float64),
+        torch.tensor([-odds]),
+        torch.tensor([(gains[1] - gains[0]) / curvature]),
+    )
+    y = 2 * np.random.RandomState(0).standard_normal((50, n_features))
+    found = unit.image_and_slopes(torch.tensor(y), torch.tensor(gains[0] * y))[0]
+    exact = posterior_mean(prior, y, operator=eye, noise_level=noise)
+    np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-12)
+
+
+# --------------------------------------------------------------------------------- in estimators
+
+
+@pytest.fixture(scope="module")
+def steps():
+    return make_ill_posed("abel", 800, 500, prior="piecewise_constant", n_features=40)
+
+
+@pytest.fixture(scope="module")
+def fitted(steps):
+    estimator = ReconstructionINN(operator=steps.operator, max_iter=60, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the loss was still falling
+        return estimator.fit(steps.X_train, steps.Y_train)
+
+
+@pytest.fixture(scope="module")
+def linear_error(steps):
+    X = steps.X_train
+    known = steps.operator, steps.noise_level
+    linear = linear_estimator(X.mean(axis=0), np.cov(X.T, bias=True), *known)
+    return rmse(linear(steps.Y_test), steps.X_test)
+
+
+def test_steps_are_reconstructed_better_than_by_any_linear_filter(steps, fitted, linear_error):
+    assert rmse(fitted.predict(steps.Y_test), steps.X_test) < 0.85 * linear_error
+    lower, upper = fitted.posterior_interval(steps.Y_test)
+    assert 0.87 < ((lower <= steps.X_test) & (steps.X_test <= upper)).mean() < 0.99
+    assert fitted.prior_bandwidth_ == 0  # units for scales alone learn from the pairs as they are
+    assert fitted.network_.lipschitz().max() <= fitted.lipschitz
+    x = fitted.predict(steps.Y_test[:20])
+    z = steps.Y_test[:20] @ steps.operator
+    assert rmse(fitted.transform(x), z) < 1e-6 * np.abs(z).max()
+
+
+def test_a_training_goes_on_with_the_units_that_the_trial_chose(steps, fitted, linear_error):
+    again = copy.deepcopy(fitted).set_params(warm_start=True, max_iter=10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again.fit(steps.X_train, steps.Y_train)
+    assert len(again.loss_curve_) == len(fitted.loss_curve_) + 10
+    assert rmse(again.predict(steps.Y_test), steps.X_test) < 0.85 * linear_error
+    assert again.prior_bandwidth_ == 0
+    again.partial_fit(steps.X_train, steps.Y_train)
+    assert rmse(again.predict(steps.Y_test), steps.X_test) < linear_error
+
+
+def test_the_number_of_units_is_the_users(steps):
+    estimator = ReconstructionINN(
+        operator=steps.operator, hidden_layer_sizes=3, n_pieces=4, max_iter=10, random_state=0
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator.fit(steps.X_train, steps.Y_train)
+    (block,) = estimator.network_.explicit_inverse.blocks
+    assert block.weight.shape == (3, 4, 40) and block.scales is None
