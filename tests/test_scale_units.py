@@ -1,15 +1,21 @@
 """Units of an energy: closed forms, the certificate, what they represent, when they are used."""
 
 import copy
+import pickle
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MaxAbsScaler
 
 from helpers import rmse, shake
-from skinvbayes import ReconstructionINN
+from skinvbayes import ReconstructionINN, Reconstructor
 from skinvbayes.datasets import make_ill_posed
+from skinvbayes.inference.posterior import interval_factor
 from skinvbayes.inversion import invert
 from skinvbayes.networks import IResNet
 from skinvbayes.networks.explicit_inverse import ExplicitInverse
@@ -18,6 +24,8 @@ from skinvbayes.numerics import jacobians
 from skinvbayes.oracles import posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 from skinvbayes.problem.gaussian import linear_estimator
+from skinvbayes.problem.inverse_problem import ERROR_LEVELS
+from skinvbayes.training.held_out_errors import error_quantiles
 
 # features, units, pieces and subtracted ones of them, scale units, rows of each
 SHAPES = [(1, 2, 2, 0, 3, 1), (3, 1, 2, 0, 4, 2), (3, 4, 3, 2, 2, 3), (12, 2, 2, 1, 5, 4)]
@@ -180,13 +188,53 @@ def linear_error(steps):
 
 def test_steps_are_reconstructed_better_than_by_any_linear_filter(steps, fitted, linear_error):
     assert rmse(fitted.predict(steps.Y_test), steps.X_test) < 0.85 * linear_error
-    lower, upper = fitted.posterior_interval(steps.Y_test)
-    assert 0.87 < ((lower <= steps.X_test) & (steps.X_test <= upper)).mean() < 0.99
     assert fitted.prior_bandwidth_ == 0  # units for scales alone learn from the pairs as they are
     assert fitted.network_.lipschitz().max() <= fitted.lipschitz
     x = fitted.predict(steps.Y_test[:20])
     z = steps.Y_test[:20] @ steps.operator
     assert rmse(fitted.transform(x), z) < 1e-6 * np.abs(z).max()
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.8, 0.9, 0.95])
+def test_intervals_are_as_long_as_errors_of_held_out_signals_say(steps, fitted, coverage):
+    """Most errors of such signals are much smaller than their standard deviations."""
+    lower, upper = fitted.posterior_interval(steps.Y_test, coverage)
+    covered = ((lower <= steps.X_test) & (steps.X_test <= upper)).mean()
+    assert covered == pytest.approx(coverage, abs=0.07)
+    found, std = fitted.predict(steps.Y_test, return_std=True)
+    gaussian = (np.abs(found - steps.X_test) <= norm.ppf((1 + coverage) / 2) * std).mean()
+    assert gaussian > covered
+    stored = pickle.loads(pickle.dumps(fitted)).posterior_interval(steps.Y_test, coverage)
+    np.testing.assert_array_equal(stored, [lower, upper])
+
+
+def test_intervals_of_a_pipeline_are_those_of_its_estimator(steps, fitted):
+    pipeline = make_pipeline(MaxAbsScaler(), clone(fitted).set_params(operator=None, max_iter=20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        reconstructor = Reconstructor(pipeline).fit(steps.Y_train, steps.X_train)
+    scaler, estimator = reconstructor.estimator_[0], reconstructor.estimator_[1]
+    Y = steps.Y_test[:20]
+    ends = [scaler.inverse_transform(end) for end in estimator.posterior_interval(Y)]
+    np.testing.assert_allclose(reconstructor.posterior_interval(Y), ends, atol=1e-8)
+
+
+def test_few_held_out_signals_make_intervals_longer(steps, fitted):
+    network, problem = fitted.network_, fitted.problem_
+    X, Z = steps.X_test, problem.targets(steps.Y_test)[None]
+    many = error_quantiles(network, problem, X, Z)
+    some = error_quantiles(network, problem, X[:20], Z[:, :20])
+    assert many.shape == (ERROR_LEVELS,) and (np.diff(many) >= 0).all()
+    assert interval_factor(0.9, many) == pytest.approx(many[180])
+    unadjusted = np.quantile(_ratios(fitted, steps, 20), np.linspace(0, 1, ERROR_LEVELS))
+    assert (some >= unadjusted - 1e-9).all() and some[180] == pytest.approx(
+        np.quantile(_ratios(fitted, steps, 20), 0.9 * 21 / 20)
+    )
+
+
+def _ratios(fitted, steps, n):
+    found, std = fitted.predict(steps.Y_test[:n], return_std=True)
+    return np.abs(found - steps.X_test[:n]) / std
 
 
 def test_a_training_goes_on_with_the_units_that_the_trial_chose(steps, fitted, linear_error):

@@ -359,6 +359,7 @@ class BaseINN(
             *(Y, map_, error_model, problem.targets, problem.signal_std, problem.is_outside),
             caveat=self._caveat(noise_level),
             grid_shape=network["block_options"].get("image_shape"),
+            error_quantiles=problem.error_quantiles,
         )
 
     def _predict(self, Y, return_std, noise_level):

@@ -152,7 +152,9 @@ class PosteriorMethods(OwnModes):
     ) -> tuple[Array, Array]:
         """Intervals that hold each coordinate of the signal with a given probability.
 
-        The reconstruction plus and minus a Gaussian quantile of :meth:`posterior_std`.
+        The reconstruction plus and minus a multiple of :meth:`posterior_std`: a Gaussian quantile,
+        or for ``ReconstructionINN``, after a trial, the quantile of errors of held-out signals,
+        which may be far from Gaussian.
 
         Parameters
         ----------

@@ -4,6 +4,8 @@ import numbers
 
 import numpy as np
 
+from ..problem.inverse_problem import ERROR_LEVELS
+
 __all__ = ["check_network_sizes", "check_problem_shapes"]
 
 _SURPLUS = 8  # times as many numbers as a file has, that its network may need
@@ -86,6 +88,8 @@ def check_problem_shapes(problem, n_features):
     }
     if measurement.offset is not None:
         expected["offset"] = measurement.offset, (measurement.noise.n_measurements,)
+    if problem.error_quantiles is not None:
+        expected["error_quantiles"] = problem.error_quantiles, (ERROR_LEVELS,)
     for name, (array, shape) in expected.items():
         if np.shape(array) != shape:
             raise ValueError(

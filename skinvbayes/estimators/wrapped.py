@@ -9,7 +9,7 @@ from scipy.sparse import diags_array, issparse
 from scipy.sparse.linalg import aslinearoperator
 from sklearn.pipeline import Pipeline
 
-from ..inference.posterior import gaussian_quantile
+from ..inference.posterior import interval_factor
 from ..numerics import chunks
 from ..numerics.progress import reporting, tracked
 from ..numerics.threads import single_thread
@@ -108,10 +108,10 @@ class Wrapped:
         """Lower and upper ends of intervals."""
         if not self.steps:
             return self.inner.posterior_interval(Y, coverage, **options)
-        quantile = gaussian_quantile(coverage)
+        factor = interval_factor(coverage, self.inner.problem_.error_quantiles)
         if self._linear is not None:
             found, std = self.predict(Y, return_std=True, **options)
-            return found - quantile * std, found + quantile * std
+            return found - factor * std, found + factor * std
         tail = (1 - coverage) / 2
         n_draws = min(max(_DRAWS, int(_DRAWS_BEYOND / (2 * tail))), _MOST_DRAWS)
 

@@ -21,7 +21,7 @@ from .error_model import ErrorModel
 from .probes import Probes
 from .trained_map import TrainedMap, named_rows
 
-__all__ = ["Posterior", "gaussian_quantile"]
+__all__ = ["Posterior", "interval_factor"]
 
 _DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
 _WIDER = 1.1  # times the standard deviation of the signals that a posterior's may be in silence
@@ -59,6 +59,8 @@ class Posterior:
     grid_shape : tuple of int, default=None
         Sides of the images, or the length of the signals, whose errors are correlated with those
         nearby; None where features have no places.
+    error_quantiles : ndarray or None
+        See :class:`skinvbayes.problem.inverse_problem.InverseProblem`.
     """
 
     Y: np.ndarray
@@ -70,6 +72,7 @@ class Posterior:
     caveat: str = ""
     information: Callable[..., Any] | None = None
     grid_shape: tuple[int, ...] | None = None
+    error_quantiles: np.ndarray | None = None
     _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 
     @property
@@ -129,7 +132,7 @@ class Posterior:
         lower, upper : ndarrays of shape (n_samples, n_features)
             In the units of the signals.
         """
-        half = gaussian_quantile(coverage) * self.std()[0]
+        half = interval_factor(coverage, self.error_quantiles) * self.std()[0]
         return self.mean - half, self.mean + half
 
     def sample(self, n_samples=1, random_state=None, method="auto"):
@@ -276,11 +279,25 @@ class Posterior:
         return image.cpu().numpy(), float(residual.max())
 
 
-def gaussian_quantile(coverage):
-    """Half the length of the interval that holds a standard Gaussian with this probability."""
+def interval_factor(coverage, error_quantiles):
+    """Half the length of intervals, in standard deviations.
+
+    Parameters
+    ----------
+    coverage : float
+        The probability that an interval holds the truth, between 0 and 1.
+    error_quantiles : ndarray or None
+        Quantiles of errors at equally spaced levels; those of Gaussian errors by default.
+
+    Returns
+    -------
+    factor : float
+    """
     if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
         raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
-    return float(norm.ppf((1 + coverage) / 2))
+    if error_quantiles is None:
+        return float(norm.ppf((1 + coverage) / 2))
+    return float(np.interp(coverage, np.linspace(0, 1, len(error_quantiles)), error_quantiles))
 
 
 def _positive(variance):

@@ -48,6 +48,9 @@ class Policy(NamedTuple):
     max_condition: float
 
 
+ERROR_LEVELS = 201  # of the quantiles of errors
+
+
 @dataclass
 class InverseProblem:
     """An inverse problem in signal space: z = G x + noise, with z = Aᵀy, or z = y without A.
@@ -71,6 +74,9 @@ class InverseProblem:
         Whether the noise can be drawn afresh; found out for reconstructions alone.
     is_adapted : bool
         Whether the coordinates are those of other measurements.
+    error_quantiles : ndarray of shape (ERROR_LEVELS,) or None
+        Quantiles, at equally spaced levels, of held-out errors over their standard deviations;
+        None where errors count as Gaussian.
 
     Examples
     --------
@@ -91,6 +97,7 @@ class InverseProblem:
     reach: float = np.inf
     noise_is_white: bool = False
     is_adapted: bool = False
+    error_quantiles: np.ndarray | None = None
 
     @classmethod
     def from_pairs(cls, X, Y, weight, *, measurement, epsilon, bandwidth, policy, random_state):

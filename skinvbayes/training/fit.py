@@ -64,8 +64,7 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         pairs, set_aside = pairs.rows(order), set_aside.ordered(order)
     known = {"chunks": chunks, "set_aside": set_aside, "report": report}
     if previous is not None:
-        problem = replace(problem, coordinates=previous.problem.coordinates)
-        specification, problem = specification.continuing(previous.network, problem)
+        specification, problem = specification.continuing(previous, problem)
         return train(specification, problem, pairs, rng, previous=previous, **known)
     few, verdict = pairs, UNTRIED
     if chunks is not None:
@@ -83,6 +82,7 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
+    trained.problem = replace(trained.problem, error_quantiles=verdict.error_quantiles)
     if specification.is_guarded(problem):
         _guard(specification, trained, few, share, prior)
     return trained

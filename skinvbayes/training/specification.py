@@ -197,10 +197,14 @@ class TrainingSpecification:
         n_first = max(1, int(self.branch.first_stage_share(solver) * self.max_iter))
         return [(first, n_first), (self.loss, self.max_iter - n_first)]
 
-    def continuing(self, network, problem):
-        """The specification and the problem with which the training of a network goes on."""
+    def continuing(self, previous, problem):
+        """The specification and the problem with which a training goes on after a previous one."""
+        before = previous.problem
+        problem = replace(
+            problem, coordinates=before.coordinates, error_quantiles=before.error_quantiles
+        )
         alone = replace(self, architecture=replace(self.architecture, has_clusters=False))
-        if not self.explicit_inverse or network.config != alone.network_config(problem):
+        if not self.explicit_inverse or previous.network.config != alone.network_config(problem):
             return self, problem
         automatic = isinstance(self.prior_bandwidth, str)
         return alone, replace(problem, bandwidth=0.0) if automatic else problem

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..problem.smoothed_prior import SmoothedPrior
 from .guard import best_share, linear_errors, prior_errors, reconstruction_errors, surely_positive
+from .held_out_errors import error_quantiles
 from .prior import chosen_prior
 from .stages import train
 from .trained import Trained
@@ -34,6 +35,7 @@ class Verdict(NamedTuple):
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
     gain: np.ndarray | None = None  # of the pairs over what else was tried
     has_clusters: bool = True  # whether the network has units for them
+    error_quantiles: np.ndarray | None = None  # of the held-out signals; None for Gaussian ones
 
     @property
     def interrupted(self):
@@ -158,7 +160,10 @@ class _Trial(NamedTuple):
         if share is None:
             share = share_of_linear(self.specification, trained, X, targets)
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
-        return Verdict(errors, trained, share, prior)
+        quantiles = None
+        if trained.network.explicit_inverse is not None and problem.bandwidth == 0:
+            quantiles = error_quantiles(trained.network, problem, X, targets)
+        return Verdict(errors, trained, share, prior, error_quantiles=quantiles)
 
 
 def _shortened(specification):

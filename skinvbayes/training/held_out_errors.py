@@ -1,0 +1,50 @@
+"""How long an interval has to be: what errors of held-out signals say about standard deviations.
+
+The posterior standard deviations are those of Gaussian errors. Where signals jump, most errors are
+much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long.
+"""
+
+import numpy as np
+
+from ..numerics.tensors import as_tensor
+from ..problem.inverse_problem import ERROR_LEVELS
+
+__all__ = ["error_quantiles"]
+
+_MOST_ROWS = 1000
+_MOST_ENTRIES = 2**23  # of all Jacobians
+
+
+def error_quantiles(network, problem, X, Z):
+    """Quantiles of errors over their standard deviations, of all features together.
+
+    Parameters
+    ----------
+    network : ExplicitInverse
+        A network trained without a bandwidth, in the coordinates of the problem.
+    problem : InverseProblem
+        The problem.
+    X : ndarray of shape (n_samples, n_features)
+        Signals that training has not seen.
+    Z : ndarray of shape (n_copies, n_samples, n_features)
+        Targets of each, with as many draws of noise.
+
+    Returns
+    -------
+    quantiles : ndarray of shape (ERROR_LEVELS,)
+        At equally spaced levels from 0 to 1. Each is that of a level higher by its 1/n-th part, as
+        in conformal prediction, so that few signals make intervals longer.
+    """
+    n_rows = min(_MOST_ROWS, max(_MOST_ENTRIES // X.shape[1] ** 2, 1))
+    signals = np.concatenate([X] * len(Z))[:n_rows]
+    coordinates = problem.coordinates
+    w = as_tensor(coordinates.from_targets(np.concatenate(Z)[:n_rows])).to(network.device)
+    inverse = network.explicit_inverse.frozen()
+    error = coordinates.to_signals(inverse(w).detach().cpu().numpy()) - signals
+    basis = coordinates.basis * coordinates.scale
+    slopes = basis @ inverse.jacobian(w).detach().cpu().numpy()
+    variance = problem.unit_epsilon * np.einsum("nij,ij->ni", slopes, basis)
+    varies = variance > 0
+    levels = np.linspace(0, 1, ERROR_LEVELS) * (1 + 1 / len(X))
+    ratios = np.abs(error[varies]) / np.sqrt(variance[varies])
+    return np.quantile(ratios, levels.clip(max=1))
