@@ -65,9 +65,9 @@ n_blocks : int, default=1
     Number of residual blocks.
 hidden_layer_sizes : "auto", int or tuple of int, default="auto"
     Units of each hidden layer; "auto" takes 8 for each feature, between 32 and 512, in one layer
-    ("mlp": in two), and four or eight units of many pieces for the reconstruction loss. With
-    "conv" the number of filters, each with its mirror image; "auto" takes 24, or
-    half the square of ``kernel_size`` if that is less.
+    ("mlp": in two), and for the reconstruction loss four or eight units of many pieces, or scale
+    units alone where a trial finds these better. With "conv" the number of filters, each with its
+    mirror image; "auto" takes 24, or half the square of ``kernel_size`` if that is less.
 n_pieces : "auto" or int, default="auto"
     Pieces of each unit of the gradient branch, the gradient of a log-sum-exp of so many linear
     functions; "auto" takes 32 for the reconstruction loss (fewer with more units) and otherwise 2,

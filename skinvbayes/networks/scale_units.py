@@ -146,7 +146,11 @@ class ScaleUnits:
 
     def mean_jacobian(self, slopes):
         """The Jacobian of the units, averaged over points."""
-        return self.jacobian(slopes, 0.0).mean(0)
+        q, h = self._parts(slopes)
+        between = torch.einsum("nj,njr,njs->jrs", q * (1 - q), h, h) / len(q)
+        between.diagonal(dim1=1, dim2=2).add_(q.mean(0)[:, None])
+        between *= self.amplitude[:, None, None]
+        return torch.einsum("jrd,jrs,jse->de", self.weight, between, self.weight)
 
     def curvature(self, lower=None):
         """What the divergence is computed with: W Wᵀ, or W L LᵀWᵀ."""

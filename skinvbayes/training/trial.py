@@ -23,6 +23,7 @@ __all__ = ["UNTRIED", "Verdict", "judge", "share_of_linear"]
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
 _NEARLY = 1.03  # times the error that a prior allows
+_FEW_PAIRS = 1000  # fewer than that are few
 _MOST_TRIALS = 3  # with other held-out pairs each, where chance may have decided
 
 
@@ -110,7 +111,7 @@ def judge(specification, problem, pairs, set_aside, rng):
             best = smoothed if surely_positive(best.errors - smoothed.errors) else best
         if best.prior is not None and best.errors.mean() <= _NEARLY * possible:
             return best
-    if smooths and not best.has_clusters:
+    if smooths and not (best.has_clusters or trial.is_small):
         return best
     raw = trial.verdict(None)
     raw = raw._replace(gain=best.errors - raw.errors)
@@ -136,6 +137,12 @@ class _Trial(NamedTuple):
     X: np.ndarray
     targets: np.ndarray
     linear_errors: np.ndarray
+    max_iter: int  # of the whole training
+
+    @property
+    def is_small(self):
+        """Whether a network may learn the signals by heart."""
+        return len(self.few.X) < _FEW_PAIRS
 
     @classmethod
     def of(cls, specification, problem, pairs, set_aside, rng):
@@ -146,11 +153,16 @@ class _Trial(NamedTuple):
         linear = linear_errors(specification.renewed(plain, few), X, targets)
         problem = specification.renewed(problem, few)
         short = replace(_shortened(specification), title=f"{specification.title}, trial")
-        return cls(short, problem, few, rng, X, targets, linear)
+        return cls(short, problem, few, rng, X, targets, linear, specification.max_iter)
 
     def without_clusters(self):
-        """The same trial of a network with units for scales alone."""
+        """The same trial of a network with units for scales alone; of few pairs, a whole training.
+
+        Many small units learn a few signals by heart, but not in a third of a training.
+        """
         specification, problem = self.specification.without_clusters(self.problem, self.few)
+        if self.is_small:
+            specification = replace(specification, max_iter=self.max_iter)
         return self._replace(specification=specification, problem=problem)
 
     def verdict(self, prior, share=None):
