@@ -17,6 +17,7 @@ from ..numerics.tensors import as_tensor
 __all__ = [
     "best_share",
     "blend",
+    "blended",
     "linear_errors",
     "prior_errors",
     "reconstruction_errors",
@@ -80,12 +81,12 @@ def reconstruction_errors(network, problem, X, Z, shares):
     -------
     errors : ndarray of shape (n_shares, n_samples)
     """
-    blended = [_blended(network, share) for share in shares]
+    maps = [blended(network, share) for share in shares]
 
     def reconstruct(w):
         w = as_tensor(w).to(network.device)
         x = None  # the next blend is inverted from where the last one ended
-        for map_ in blended:
+        for map_ in maps:
             x = invert(map_, w, start=x).x
             yield x.cpu().numpy()
 
@@ -120,11 +121,11 @@ def _errors(reconstruct, problem, X, Z):
     return np.mean(errors, axis=0)
 
 
-def _blended(network, share):
-    """A copy, blended."""
-    blended = copy.deepcopy(network)
-    blend(blended, share)
-    return blended
+def blended(network, share):
+    """A copy of a network, blended."""
+    other = copy.deepcopy(network)
+    blend(other, share)
+    return other
 
 
 def _map(network):

@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ..problem.smoothed_prior import SmoothedPrior
-from .guard import best_share, linear_errors, prior_errors, reconstruction_errors, surely_positive
+from .guard import (
+    best_share,
+    blended,
+    linear_errors,
+    prior_errors,
+    reconstruction_errors,
+    surely_positive,
+)
 from .held_out_errors import error_quantiles
 from .prior import chosen_prior
 from .stages import train
@@ -174,7 +181,7 @@ class _Trial(NamedTuple):
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
         quantiles = None
         if trained.network.explicit_inverse is not None and problem.bandwidth == 0:
-            quantiles = error_quantiles(trained.network, problem, X, targets)
+            quantiles = error_quantiles(blended(trained.network, share), problem, X, targets)
         return Verdict(errors, trained, share, prior, error_quantiles=quantiles)
 
 
