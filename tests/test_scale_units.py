@@ -237,6 +237,23 @@ def _ratios(fitted, steps, n):
     return np.abs(found - steps.X_test[:n]) / std
 
 
+@pytest.mark.parametrize("seed", [4, 43])
+def test_few_sparse_signals_are_not_learned_by_heart(seed):
+    """In a third of a training, scale units seem better than they will be after the whole."""
+    n, n_features = 200, 34
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n + 1000, n_features)) * (rng.random((n + 1000, n_features)) < 0.1)
+    A = rng.standard_normal((n_features // 2, n_features)) / np.sqrt(n_features)
+    level = 0.1 * (X @ A.T).std()
+    Y = X @ A.T + level * rng.standard_normal((len(X), len(A)))
+    estimator = ReconstructionINN(operator=A, noise_level=level, max_iter=60, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        estimator.fit(X[:n], Y[:n])
+    linear = linear_estimator(X[:n].mean(axis=0), np.cov(X[:n].T, bias=True), A, level)
+    assert rmse(estimator.predict(Y[n:]), X[n:]) < rmse(linear(Y[n:]), X[n:])
+
+
 def test_a_training_goes_on_with_the_units_that_the_trial_chose(steps, fitted, linear_error):
     again = copy.deepcopy(fitted).set_params(warm_start=True, max_iter=10)
     with warnings.catch_warnings():

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from sklearn.utils import check_random_state
 
 from ..operators import Operator, as_operator
@@ -294,9 +293,9 @@ class InverseProblem:
 
     @property
     def unit_information(self):
-        """What the measurements tell about each natural coordinate: the diagonal of G̃, a Tensor."""
+        """What the measurements tell about each natural coordinate: the diagonal of G̃, an array."""
         information = np.diagonal(self._unit_map(self.forward.to_dense())).clip(0, 1)
-        return torch.from_numpy(np.float32(information))
+        return np.float32(information)
 
     @property
     def unit_bounds(self):

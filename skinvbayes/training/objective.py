@@ -31,7 +31,7 @@ def objective_of(
     device, dtype = trained.network.device, PRECISION[solver]
     loss = loss_class.for_problem(trained.epsilon, problem)
     if not specification.architecture.has_clusters:
-        loss.metric = problem.unit_information + _UNINFORMED
+        loss.metric = tensor(problem.unit_information + _UNINFORMED, device, dtype)
     noise = None if as_measured else specification.fresh_noise(problem, loss)
     w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
     forward, constant = problem.unit_forward, 0.0
