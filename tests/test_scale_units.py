@@ -17,6 +17,7 @@ from skinvbayes import ReconstructionINN, Reconstructor
 from skinvbayes.datasets import make_ill_posed
 from skinvbayes.inference.posterior import interval_factor
 from skinvbayes.inversion import invert
+from skinvbayes.losses import ReconstructionLoss
 from skinvbayes.networks import IResNet
 from skinvbayes.networks.explicit_inverse import ExplicitInverse
 from skinvbayes.networks.scale_units import ScaleLayer, ScaleUnits
@@ -25,7 +26,9 @@ from skinvbayes.oracles import posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.inverse_problem import ERROR_LEVELS
+from skinvbayes.training import stages, trial
 from skinvbayes.training.held_out_errors import error_quantiles
+from skinvbayes.training.stages import train
 
 # features, units, pieces and subtracted ones of them, scale units, rows of each
 SHAPES = [(1, 2, 2, 0, 3, 1), (3, 1, 2, 0, 4, 2), (3, 4, 3, 2, 2, 3), (12, 2, 2, 1, 5, 4)]
@@ -252,6 +255,50 @@ def test_few_sparse_signals_are_not_learned_by_heart(seed):
         estimator.fit(X[:n], Y[:n])
     linear = linear_estimator(X[:n].mean(axis=0), np.cov(X[:n].T, bias=True), A, level)
     assert rmse(estimator.predict(Y[n:]), X[n:]) < rmse(linear(Y[n:]), X[n:])
+
+
+@pytest.mark.parametrize("n_pairs, n_iter", [(800, 12), (1400, 4)])
+def test_trials_of_few_pairs_are_whole_trainings(n_pairs, n_iter, monkeypatch):
+    trained = []
+
+    def recorded(specification, *args, **options):
+        trained.append((specification.architecture.has_clusters, specification.max_iter))
+        return train(specification, *args, **options)
+
+    monkeypatch.setattr(trial, "train", recorded)
+    data = make_ill_posed("abel", n_pairs, 1, prior="piecewise_constant", n_features=34)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        ReconstructionINN(operator=data.operator, max_iter=12).fit(data.X_train, data.Y_train)
+    assert trained[0] == (False, n_iter)
+    assert (True, 12) not in trained  # with units for clusters a third is enough
+
+
+def test_what_no_measurement_tells_hardly_counts(steps, fitted, monkeypatch):
+    metrics = {}
+    original = stages.minimize
+
+    def recorded(network, objective, **options):
+        (block,) = network.explicit_inverse.blocks
+        metrics[block.n_pieces > 2] = objective.loss.metric
+        return original(network, objective, **options)
+
+    monkeypatch.setattr(stages, "minimize", recorded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        clone(fitted).set_params(max_iter=10).fit(steps.X_train, steps.Y_train)
+    information = fitted.problem_.unit_information
+    assert information.max() <= 1 and information.min() < 0.5
+    np.testing.assert_allclose(metrics[False], information + 0.01, atol=1e-3)
+    assert metrics.get(True) is None
+    x, z = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0)).double()
+    weights = torch.tensor([1.0, 0.5, 0.01])
+    network, plain = IResNet(3).double().eval(), ReconstructionLoss()
+    rows = ReconstructionLoss(metric=weights)(network, x, z)
+    found = invert(network, z).x
+    torch.testing.assert_close(rows, 0.5 * ((found - x) ** 2 * weights).sum(1))
+    ones = ReconstructionLoss(metric=torch.ones(3))(network, x, z)
+    torch.testing.assert_close(ones, plain(network, x, z))
 
 
 def test_a_training_goes_on_with_the_units_that_the_trial_chose(steps, fitted, linear_error):
