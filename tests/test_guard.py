@@ -95,6 +95,22 @@ def test_chance_decides_no_trial(standard_errors, share, n_iter, monkeypatch, rn
     assert next(tried, None) is None
 
 
+@pytest.mark.parametrize("lipschitz", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+def test_the_linear_estimator_fits_any_lipschitz_bound(cls, lipschitz, rng):
+    """The identity has to be split into a I and L Lᵀ, where a grows with L Lᵀ."""
+    X = rng.standard_normal((300, 40)) @ rng.standard_normal((40, 40))
+    Y = X + 3 * rng.standard_normal(X.shape)
+    A = np.eye(40)
+    estimator = cls(operator=A, noise_level=3.0, lipschitz=lipschitz, max_iter=10, random_state=0)
+    with pytest.warns(UserWarning, match="so fit returns that estimator"):
+        estimator.fit(X, Y)
+    linear = linear_estimator(X.mean(axis=0), np.cov(X.T, bias=True), A, 3.0)
+    difference = estimator.predict(Y) - linear(Y - Y.mean(axis=0) + X.mean(axis=0))
+    assert np.abs(difference).max() < 1e-4 * np.abs(X).max()
+    assert estimator.network_.lipschitz().max() <= lipschitz
+
+
 def test_clear_gains_are_kept():
     data = make_mixture(1500, 1000, n_features=2, operator="tall", random_state=5)
     estimator = ReconstructionINN(operator=data.operator, max_iter=40, random_state=0)

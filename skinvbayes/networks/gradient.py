@@ -12,9 +12,10 @@ from ..numerics import jacobians
 from ..numerics.symmetric import semidefinite_root, square_norm
 from ..numerics.tensors import INITIAL, identity_like
 from .block import PENALTY
+from .gradient_constants import GradientConstants
 from .monotone import MonotoneBlock
 from .scale_units import ScaleLayer, SumOfUnits
-from .units import SoftmaxUnits, TanhUnits, centred, units_of
+from .units import centred, units_of
 
 __all__ = ["GradientBlock"]
 
@@ -22,7 +23,8 @@ _MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it ove
 _LEAST_REST = 1e-6  # of the weights: without any, training could not go on
 _ROWS = 2048  # of signals, whose hidden units are in memory at once
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
-_FLOOR_STEPS = 5  # until a and L fit together
+_FLOOR_STEPS, _BISECTIONS = 5, 40  # until a and L fit together
+_SETTLED = 1e-3  # relative change of a, from which on they do
 _FEW_FEATURES, _SOME_FEATURES = 3, 32  # up to which fewer units, or pieces, do in an inverse
 _SCALE_ROWS, _PACE = 4, 0.3  # of scale units, and of the factor of S beside them
 
@@ -324,7 +326,7 @@ class GradientBlock(MonotoneBlock):
         units = units_of(parts.weight, self.bias, parts.root, self.sign)
         if self.scales is not None:
             units = SumOfUnits(units, self.scales.units())
-        return _Constants(parts.square + parts.lifted + floor, units)
+        return GradientConstants(parts.square + parts.lifted + floor, units)
 
     def _parts(self):
         """What the parameters stand for: centred weights, the parts of S, and the floor a."""
@@ -365,10 +367,23 @@ class GradientBlock(MonotoneBlock):
             self._set_factor(rest.sqrt())
 
     def _set_matrix(self, matrix):
-        """L such that L Lᵀ + a I is this matrix, as far as possible; a depends on L, but little."""
-        for _ in range(_FLOOR_STEPS):
-            floor = self._parts().floor * identity_like(len(matrix), matrix)
-            self._set_factor(semidefinite_root(matrix - floor, 0.0))
+        """L such that L Lᵀ + a I is this matrix, as far as possible; a falls with L Lᵀ."""
+        floor = self._parts().floor
+        for _ in range(_FLOOR_STEPS):  # enough unless the Lipschitz bound is small
+            before, floor = floor, self._floor_beside(matrix, floor)
+        if abs(floor - before) <= _SETTLED * floor:
+            return
+        low, high = torch.zeros_like(floor), self._floor_beside(matrix, torch.zeros_like(floor))
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            too_low = self._floor_beside(matrix, middle) > middle
+            low, high = (middle, high) if too_low else (low, middle)
+
+    def _floor_beside(self, matrix, floor):
+        """The a that belongs to the L with L Lᵀ + floor I = matrix, which is set."""
+        floor = floor * identity_like(len(matrix), matrix)
+        self._set_factor(semidefinite_root(matrix - floor, 0.0))
+        return self._parts().floor
 
     def _square(self):
         """The matrix L Lᵀ, or the number."""
@@ -396,40 +411,6 @@ class GradientBlock(MonotoneBlock):
         curvature = k.units.curvature(lower)
         linear = (lower * (k.matrix(len(self.shift)) @ lower)).sum()
         return linear + k.units.divergence(curvature, slopes)
-
-
-class _Constants(NamedTuple):
-    slope: Tensor  # S; of many features, the multiple of the identity in it
-    units: SoftmaxUnits | TanhUnits | SumOfUnits
-
-    def to(self, like):
-        """The same in the dtype of a tensor."""
-        return _Constants(self.slope.to(like), self.units.to(like))
-
-    def linear(self, v):
-        """S v."""
-        if self.slope.ndim:
-            return v @ self.slope
-        return self.slope * v
-
-    def matrix(self, n_features):
-        """S as a matrix."""
-        if self.slope.ndim:
-            return self.slope
-        return self.slope * identity_like(n_features, self.slope)
-
-    def trace(self, n_features):
-        """tr S."""
-        if self.slope.ndim:
-            return self.slope.trace()
-        return n_features * self.slope
-
-    def divide(self):
-        """Multiplication of rows by S⁻¹."""
-        if not self.slope.ndim:
-            return lambda v: v / self.slope
-        inverse = torch.linalg.inv(self.slope)
-        return lambda v: v @ inverse
 
 
 class _Parts(NamedTuple):
