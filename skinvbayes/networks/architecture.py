@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 __all__ = ["Architecture"]
 
+_MANY_FEATURES = 32  # more than that are many
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -43,6 +45,11 @@ class Architecture:
     has_operator: bool = False
     image_shape: tuple[int, ...] | None = None
     kernel_size: int = 7
+
+    @property
+    def has_many_features(self):
+        """Whether units for clusters of signals and for their scale are in each other's way."""
+        return self.n_features > _MANY_FEATURES
 
     @property
     def max_condition(self):

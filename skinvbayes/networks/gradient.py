@@ -25,7 +25,7 @@ _ROWS = 2048  # of signals, whose hidden units are in memory at once
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _FLOOR_STEPS, _BISECTIONS = 5, 40  # until a and L fit together
 _SETTLED = 1e-3  # relative change of a, from which on they do
-_FEW_FEATURES, _SOME_FEATURES = 3, 32  # up to which fewer units, or pieces, do in an inverse
+_FEW_FEATURES = 3  # up to which fewer units do in an inverse
 _SCALE_ROWS, _PACE = 4, 0.3  # of scale units, and of the factor of S beside them
 
 
@@ -128,11 +128,11 @@ class GradientBlock(MonotoneBlock):
         if not architecture.explicit_inverse:
             return {"n_pieces": architecture.n_pieces or 2}
         sizes = architecture.hidden_layer_sizes or cls.default_hidden_layer_sizes(architecture)
-        few = architecture.n_features <= _SOME_FEATURES
-        most = 32 if few else 64
+        many = architecture.has_many_features
+        most = 64 if many else 32
         n_pieces = min(max(8 * most // sizes[0], 2), most) if architecture.has_clusters else 2
         options = {"n_pieces": architecture.n_pieces or n_pieces, "n_subtracted": 0}
-        if architecture.has_clusters and not few:
+        if architecture.has_clusters and many:
             return options
         n_rows = min(_SCALE_ROWS, architecture.n_features)
         return options | {"n_scale_units": most, "n_scale_rows": n_rows, "pace": _PACE}

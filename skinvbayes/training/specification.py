@@ -19,7 +19,6 @@ _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
 _TEMPERED = 0.1  # relative difference of ε from δ² up to which it is the Bayesian choice
 _TRIAL_PAIRS, _TRIAL_ITERATIONS = 8, 10  # the fewest
 _NATURAL_FEATURES = 512  # features up to which coordinates are matrices
-_FEATURES_OF_CLUSTERS = 32  # up to which units for clusters are never in the way
 
 
 class Pairs(NamedTuple):
@@ -141,15 +140,14 @@ class TrainingSpecification:
     def tries_scales_alone(self, problem):
         """Whether a trial is made without units for clusters: where they may be in the way."""
         sizes = self.architecture.hidden_layer_sizes, self.architecture.n_pieces
-        many = self.architecture.n_features > _FEATURES_OF_CLUSTERS
-        return self.explicit_inverse and sizes == (None, None) and (many or problem.bandwidth > 0)
+        in_the_way = self.architecture.has_many_features or problem.bandwidth > 0
+        return self.explicit_inverse and sizes == (None, None) and in_the_way
 
     def without_clusters(self, problem, pairs, moments=None):
         """The same with units for scales alone, and a problem whose prior is not smoothed."""
-        architecture = replace(self.architecture, has_clusters=False)
-        if isinstance(self.prior_bandwidth, str):
+        if self._has_automatic_bandwidth:
             problem = self.renewed(replace(problem, bandwidth=0.0), pairs, moments)
-        return replace(self, architecture=architecture), problem
+        return self._with_scales_alone, problem
 
     def renewed(self, problem, pairs, moments=None):
         """The same problem in the coordinates of other pairs, or of all of which these are some."""
@@ -162,7 +160,7 @@ class TrainingSpecification:
 
     def bandwidth_for(self, problem, loss):
         """The bandwidth for a loss: "auto" smooths less for a reconstruction than for a score."""
-        automatic = isinstance(self.prior_bandwidth, str) and not self.explicit_inverse
+        automatic = self._has_automatic_bandwidth and not self.explicit_inverse
         share = self.branch.reconstruction_smoothing if automatic and loss.expects_noise else 1
         return share * problem.bandwidth
 
@@ -173,8 +171,8 @@ class TrainingSpecification:
 
     def smooths(self, problem):
         """Whether a smoothed prior may take the place of the pairs: where all noise is fresh."""
-        automatic = isinstance(self.prior_bandwidth, str)
-        return automatic and self.fresh_noise(problem, self.loss) is not None
+        fresh = self.fresh_noise(problem, self.loss) is not None
+        return self._has_automatic_bandwidth and fresh
 
     def solver_for(self, problem, X, chunked=False):
         """The solver, "lbfgs" or "adam"; chunks are best added up, a step for each pass."""
@@ -203,11 +201,10 @@ class TrainingSpecification:
         problem = replace(
             problem, coordinates=before.coordinates, error_quantiles=before.error_quantiles
         )
-        alone = replace(self, architecture=replace(self.architecture, has_clusters=False))
+        alone = self._with_scales_alone
         if not self.explicit_inverse or previous.network.config != alone.network_config(problem):
             return self, problem
-        automatic = isinstance(self.prior_bandwidth, str)
-        return alone, replace(problem, bandwidth=0.0) if automatic else problem
+        return alone, replace(problem, bandwidth=0.0) if self._has_automatic_bandwidth else problem
 
     def network_config(self, problem, options=None):
         """The parameters of the network for a problem, but for the known part itself."""
@@ -244,6 +241,14 @@ class TrainingSpecification:
         if self.learning_rate_init != "auto":
             return self.learning_rate_init
         return self.branch.default_learning_rate(self._architecture)
+
+    @property
+    def _has_automatic_bandwidth(self):
+        return isinstance(self.prior_bandwidth, str)
+
+    @property
+    def _with_scales_alone(self):
+        return replace(self, architecture=replace(self.architecture, has_clusters=False))
 
     @property
     def _architecture(self):

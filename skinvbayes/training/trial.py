@@ -103,7 +103,7 @@ def judge(specification, problem, pairs, set_aside, rng):
     best = Verdict(trial.linear_errors)
     if specification.tries_scales_alone(trial.problem):
         scales = trial.without_clusters().verdict(None)
-        scales = scales._replace(gain=best.errors - scales.errors, has_clusters=False)
+        scales = scales._replace(gain=best.errors - scales.errors)
         if scales.interrupted:
             return scales
         best = scales if surely_positive(scales.gain) else best
@@ -182,7 +182,9 @@ class _Trial(NamedTuple):
         quantiles = None
         if trained.network.explicit_inverse is not None and problem.bandwidth == 0:
             quantiles = error_quantiles(blended(trained.network, share), problem, X, targets)
-        return Verdict(errors, trained, share, prior, error_quantiles=quantiles)
+        clusters = self.specification.architecture.has_clusters
+        found = {"has_clusters": clusters, "error_quantiles": quantiles}
+        return Verdict(errors, trained, share, prior, **found)
 
 
 def _shortened(specification):
