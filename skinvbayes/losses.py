@@ -16,6 +16,8 @@ N. Heilenkötter (2025), "How Regularization Terms Make Invertible Neural Networ
 Estimators", arXiv:2510.26704.
 """
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -118,6 +120,17 @@ class Loss:
         """
         return 0.0
 
+    def integrated(self) -> "Loss | None":
+        """The same loss with its penalty integrated by parts, for signals of known density.
+
+        Returns
+        -------
+        loss : Loss or None
+            What has the same mean, but for a constant, with the targets z − ε ∇log p(x) in place of
+            z. None is always right.
+        """
+        return None
+
     @classmethod
     def for_problem(cls, epsilon: float, problem: InverseProblem) -> "Loss":
         """The loss in the coordinates of a problem, for the weight ε in the user's units."""
@@ -165,13 +178,23 @@ class DivergenceLoss(Loss):
     worthwhile_gain = 0.05  # the MAP estimate is what is asked for, and may cost something
     expects_noise = False
     leaves_known_out = True
+    is_integrated = False
 
     def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
+        if self.is_integrated:
+            return _half_square(network(x), z)
         image, divergence = network.call_and_divergence(x, _n_exact(network, x))
         return torch.sub(_half_square(image, z), divergence, alpha=self.epsilon)
 
     def value_of_known(self, trace: float) -> float:
         return -self.epsilon * trace
+
+    def integrated(self) -> "DivergenceLoss | None":
+        if type(self).__call__ is not DivergenceLoss.__call__:
+            return None
+        loss = copy.copy(self)
+        loss.is_integrated = True
+        return loss
 
 
 class LogDetLoss(Loss):

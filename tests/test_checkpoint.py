@@ -117,7 +117,7 @@ def test_warm_start_goes_on_after_a_crash(cls, solver, pairs, path):
 
 def test_a_first_stage_is_saved(pairs, path):
     X, Y = pairs
-    options = {"max_iter": 20, "solver": "lbfgs", "random_state": 0}
+    options = {"max_iter": 20, "solver": "lbfgs", "prior_bandwidth": 0.0, "random_state": 0}
     saved = crashed(LogDetRegularizedINN(**options), path, pairs, 3)
     first = crashed(DivergenceRegularizedINN(**options), path, pairs, 3)
     np.testing.assert_allclose(saved.predict(Y), first.predict(Y))

@@ -11,15 +11,19 @@ from sklearn.exceptions import ConvergenceWarning
 from helpers import rmse
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_bimodal, make_ill_posed, make_mixture
+from skinvbayes.estimators.architecture import training_specification
 from skinvbayes.inversion import invert
-from skinvbayes.oracles import posterior_covariance, posterior_mean
+from skinvbayes.losses import DivergenceLoss
+from skinvbayes.oracles import map_estimate, posterior_covariance, posterior_mean
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
+from skinvbayes.problem.smoothed_prior import SmoothedPrior
 from skinvbayes.training.adam import Adam, Annealing
 from skinvbayes.training.guard import best_share, blend, linear_errors
 from skinvbayes.training.mean_loss import Objective
-from skinvbayes.training.objective import drawn_from
+from skinvbayes.training.objective import drawn_from, objective_of
 from skinvbayes.training.optimize import History
+from skinvbayes.training.specification import Pairs
 
 
 def lmmse(data, noise_level):
@@ -130,7 +134,7 @@ def test_mixtures_are_learned_from_a_smoothed_prior(bandwidth, smoothed, monkeyp
     drawn = []
     monkeypatch.setattr(
         "skinvbayes.training.stages.drawn_from",
-        lambda objective, prior: drawn.append(prior) or drawn_from(objective, prior),
+        lambda objective, prior, *rest: drawn.append(prior) or drawn_from(objective, prior, *rest),
     )
     data = make_mixture(800, 500, n_features=2, operator="wide", random_state=2)
     options = {"prior_bandwidth": bandwidth, "max_iter": 40, "random_state": 0}
@@ -153,6 +157,67 @@ def test_mixtures_are_learned_from_a_smoothed_prior(bandwidth, smoothed, monkeyp
         found = estimator.network_.explicit_inverse(torch.from_numpy(w)).detach().numpy()
         loss = 0.5 * ((found - u) ** 2).sum(axis=1).mean() * estimator.problem_.coordinates.scale**2
         assert estimator.loss_curve_[-1] == pytest.approx(loss, rel=0.15)
+
+
+def test_the_divergence_loss_learns_the_score_of_a_smoothed_prior():
+    """Draws of the prior say more of its score than the signals, and the loss means the same."""
+    data = make_mixture(1000, 1000, n_features=4, operator="tall", random_state=0)
+    known = {"operator": data.operator, "noise_level": data.noise_level}
+    target = map_estimate(data.prior, data.Y_test, **known)
+    errors, fitted = {}, {}
+    for bandwidth in ("auto", 0.0):
+        options = {"prior_bandwidth": bandwidth, "max_iter": 60, "random_state": 0}
+        estimator = DivergenceRegularizedINN(operator=data.operator, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fitted[bandwidth] = estimator.fit(data.X_train, data.Y_train)
+        errors[bandwidth] = rmse(estimator.predict(data.Y_test), target)
+    assert errors["auto"] < 0.75 * errors[0.0]
+    # the loss is that of pairs, and not the square that it becomes by parts
+    losses = {name: estimator.loss_curve_[-1] for name, estimator in fitted.items()}
+    assert losses["auto"] == pytest.approx(losses[0.0], rel=0.1)
+
+
+def test_a_penalty_of_ones_own_is_not_integrated():
+    class Doubled(DivergenceLoss):
+        def __call__(self, network, x, z):
+            return 2 * super().__call__(network, x, z)
+
+    class Firm(DivergenceLoss):
+        decay = 1000.0
+
+    assert Doubled(0.1).integrated() is None
+    loss = Firm(0.1)
+    assert type(loss.integrated()) is Firm
+    assert loss.integrated().epsilon == 0.1
+    assert loss.integrated().is_integrated
+    assert not loss.is_integrated
+
+
+@pytest.mark.parametrize("operator", [np.array([[1.0, 0.3], [0.0, 0.6], [0.2, 0.2]]), None])
+def test_integrated_losses_have_the_mean_of_the_loss(operator):
+    """Over draws of the prior, with the noise of targets that are as measured."""
+    data = make_bimodal(500, operator=operator, noise_level=0.4, random_state=0)
+    options = {"prior_bandwidth": 0.0, "max_iter": 9, "random_state": 0}
+    estimator = DivergenceRegularizedINN(operator=operator, **options).fit(data.X, data.Y)
+    specification, trained = training_specification(estimator), estimator._trained()
+    problem, pairs = trained.problem, Pairs(data.X, data.Y, np.ones(500))
+    objective = objective_of(specification, trained, DivergenceLoss, pairs, "lbfgs")
+    forward, epsilon = problem.unit_forward.matrix(objective.x).numpy(), problem.unit_epsilon
+    prior = SmoothedPrior.fit(
+        objective.x.numpy(), pairs.weight, n_clusters=2, bandwidth=1.0, forward=forward,
+        epsilon=epsilon, random_state=0,
+    )  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    drawn = drawn_from(objective, prior, problem).random_samples(200_000, generator)
+    targets = drawn.x @ torch.from_numpy(forward.T)
+    if operator is None:
+        white = torch.randn(targets.shape, generator=generator, dtype=torch.float64)
+        targets += white @ torch.from_numpy(problem.unit_noise.T)
+    with torch.no_grad():
+        expected = float(DivergenceLoss(epsilon)(trained.network, drawn.x, targets).mean())
+        found = float(drawn.mean_loss(trained.network))
+    assert found == pytest.approx(expected, abs=0.006)  # the constant is of a few draws
 
 
 def test_best_share_is_that_of_the_least_error():
@@ -261,7 +326,7 @@ def test_annealing_is_finished():
 def test_a_training_that_still_improves_is_told():
     data = make_bimodal(300, noise_level=0.2, random_state=0)
     with pytest.warns(ConvergenceWarning, match="raise max_iter"):
-        DivergenceRegularizedINN(max_iter=12, random_state=0).fit(data.X, data.Y)
+        DivergenceRegularizedINN(max_iter=9, random_state=0).fit(data.X, data.Y)
     with pytest.warns(ConvergenceWarning, match="raise max_iter"):
         DivergenceRegularizedINN(max_iter=4, solver="adam", random_state=0).fit(data.X, data.Y)
     with warnings.catch_warnings():

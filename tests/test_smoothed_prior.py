@@ -9,7 +9,7 @@ from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.smoothed_prior import SmoothedPrior
 from skinvbayes.problem.weighted_mixture import WeightedMixture
-from skinvbayes.training.kernel_draws import KernelDraws
+from skinvbayes.training.kernel_draws import MeasurementDraws, SignalDraws
 
 EPSILON = 0.1
 CENTRES = np.array([[3.0, 0.0, 1.0], [-3.0, 1.0, 0.0], [0.0, -4.0, -1.0]])
@@ -230,8 +230,8 @@ DRAWN = [(1, 1), (3, 1), (3, 0.5), (1, 0)]
 def test_draws_have_the_moments_of_the_measurements(n_clusters, bandwidth, rng):
     _, forward = operator_and_forward(rng, 2)
     prior = fitted(mixture_signals(200, rng), forward, n_clusters, bandwidth)
-    draws, generator = KernelDraws(prior, torch.float64), torch.Generator().manual_seed(0)
-    w, _ = draws.draw(draws.rows(20_000, generator), generator)
+    draws, generator = MeasurementDraws(prior, torch.float64), torch.Generator().manual_seed(0)
+    _, w = draws.draw(draws.rows(20_000, generator), generator)
     covariance = np.cov(prior.means.T, aweights=prior.weights, bias=True)
     covariance += np.einsum("j,jde->de", prior.weights, prior.covariances[prior.labels])
     tilt = prior.tilted_roots @ prior.tilted_roots - prior.measurement_covariances
@@ -248,8 +248,8 @@ def test_draws_of_a_mixture_vary_in_the_null_space(rng):
     _, forward = operator_and_forward(rng, 2)
     prior = fitted(mixture_signals(200, rng), forward, 3, 1)
     null = np.linalg.eigh(forward)[1][:, 0]
-    draws, generator = KernelDraws(prior, torch.float64), torch.Generator().manual_seed(0)
-    w, target = draws.draw(draws.rows(2000, generator), generator)
+    draws, generator = MeasurementDraws(prior, torch.float64), torch.Generator().manual_seed(0)
+    target, w = draws.draw(draws.rows(2000, generator), generator)
     along = w.numpy() @ null
     assert along.std() == pytest.approx(0.3 * np.sqrt(EPSILON), rel=0.1)
     w0 = w.numpy()[:20] - np.outer(along[:20], null)
@@ -286,9 +286,9 @@ def test_targets_of_draws(n_clusters, bandwidth, noise, rng):
     """m_j + K_k (w − G̃ m_j), or the whole posterior mean where h = 1."""
     _, forward = operator_and_forward(rng, 3)
     prior = fitted(mixture_signals(40, rng), forward, n_clusters, bandwidth, noise=noise)
-    draws, generator = KernelDraws(prior, torch.float64), torch.Generator().manual_seed(0)
+    draws, generator = MeasurementDraws(prior, torch.float64), torch.Generator().manual_seed(0)
     rows = draws.rows(100, generator)
-    w, target = draws.draw(rows, generator)
+    target, w = draws.draw(rows, generator)
     if bandwidth == 1:
         expected = prior.posterior_mean(w.numpy())
     else:
@@ -300,7 +300,7 @@ def test_targets_of_draws(n_clusters, bandwidth, noise, rng):
 
 def test_large_draws_take_one_cluster_at_a_time(rng, monkeypatch):
     prior = fitted(mixture_signals(40, rng), np.eye(3), 3, 0.5)
-    draws = KernelDraws(prior, torch.float64)
+    draws = MeasurementDraws(prior, torch.float64)
     rows = draws.rows(50, torch.Generator().manual_seed(0))
     expected = draws.draw(rows, torch.Generator().manual_seed(1))
     monkeypatch.setattr("skinvbayes.training.kernel_draws._DENSE_ENTRIES", 0)
@@ -311,5 +311,42 @@ def test_large_draws_take_one_cluster_at_a_time(rng, monkeypatch):
 def test_rows_are_drawn_by_their_weights(rng):
     u = mixture_signals(4, rng)
     prior = fitted(u, np.eye(3), 1, 0.5, weight=np.array([1.0, 2.0, 0.0, 5.0]))
-    rows = KernelDraws(prior).rows(20_000, torch.Generator().manual_seed(0))
+    rows = MeasurementDraws(prior).rows(20_000, torch.Generator().manual_seed(0))
     np.testing.assert_allclose(np.bincount(rows) / 20_000, [1 / 8, 2 / 8, 5 / 8], atol=0.02)
+
+
+# ----------------------------------------------------------------------------- its score
+
+
+@pytest.mark.parametrize("n_clusters, bandwidth", [(1, 1), (3, 1), (3, 0.5), (1, 0.3)])
+def test_targets_of_signals_hold_the_score(n_clusters, bandwidth, rng):
+    """G̃u − ε ∇log p(u), against automatic differentiation of the density."""
+    _, forward = operator_and_forward(rng, 3)
+    weight = rng.uniform(0.5, 2, 40)
+    prior = fitted(mixture_signals(40, rng), forward, n_clusters, bandwidth, weight=weight)
+    draws, generator = SignalDraws(prior, 0.7, torch.float64), torch.Generator()
+    u, z = draws.draw(draws.rows(100, generator), generator)
+    covariances = torch.from_numpy(prior.covariances[prior.labels])
+    kernels = torch.distributions.MultivariateNormal(torch.from_numpy(prior.means), covariances)
+    u = u.requires_grad_()
+    log_density = kernels.log_prob(u[:, None]) + torch.from_numpy(np.log(prior.weights))
+    (score,) = torch.autograd.grad(log_density.logsumexp(1).sum(), u)
+    torch.testing.assert_close(z, u.detach() @ torch.from_numpy(forward) - 0.7 * score)
+    torch.testing.assert_close(draws.score(u.detach()), score)
+
+
+def test_jitter_widens_the_kernels(rng):
+    prior = fitted(mixture_signals(40, rng), np.eye(3), 3, 0.5)
+    jitter = rng.standard_normal((3, 3))
+    expected = prior.covariances + jitter @ jitter.T
+    np.testing.assert_allclose(prior.widened(jitter).covariances, expected)
+    np.testing.assert_allclose(prior.widened(0.2).covariances, prior.covariances + 0.04 * np.eye(3))
+
+
+def test_draws_of_signals_have_the_moments_of_the_prior(rng):
+    prior = fitted(mixture_signals(60, rng), np.eye(3), 3, 0.5)
+    draws, generator = SignalDraws(prior, 0.7, torch.float64), torch.Generator()
+    u, _ = draws.draw(draws.rows(20_000, generator), generator)
+    expected = np.cov(prior.means.T, aweights=prior.weights, bias=True)
+    expected += np.einsum("j,jde->de", prior.weights, prior.covariances[prior.labels])
+    np.testing.assert_allclose(np.cov(u.T), expected, atol=0.05 * np.abs(expected).max())

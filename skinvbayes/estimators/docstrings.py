@@ -56,7 +56,9 @@ prior_bandwidth : "auto" or float, default="auto"
     loss needs less smoothing, because it learns no score: "auto" gives it half of this bandwidth,
     and none with "conv" or where signals repeat. Where held-out pairs say that it is better, that
     loss draws its signals from Gaussian kernels with the covariances of clusters instead (then
-    ``prior_bandwidth_`` is 0); their number and their width are chosen on held-out pairs too.
+    ``prior_bandwidth_`` is 0); their number and their width are chosen on held-out pairs too. So
+    does the divergence loss, whose kernels the bandwidth widens unless there is one for each
+    cluster (then ``prior_bandwidth_`` is 0 again).
 residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
     perceptron, the gradient of a strongly convex function of images with the same filters at every

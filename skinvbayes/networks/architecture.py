@@ -25,6 +25,8 @@ class Architecture:
         Whether the network is given by its inverse.
     has_clusters : bool
         Whether such a network has units for clusters of signals, besides those for their scale.
+    draws_signals : bool
+        Whether any number of signals can be drawn for training.
     lipschitz : float
         Bound L < 1 of the Lipschitz constant of each branch.
     has_operator : bool
@@ -41,6 +43,7 @@ class Architecture:
     n_pieces: int | None = None
     explicit_inverse: bool = False
     has_clusters: bool = True
+    draws_signals: bool = False
     lipschitz: float = 0.999
     has_operator: bool = False
     image_shape: tuple[int, ...] | None = None

@@ -25,6 +25,7 @@ _ROWS = 2048  # of signals, whose hidden units are in memory at once
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
 _FLOOR_STEPS, _BISECTIONS = 5, 40  # until a and L fit together
 _SETTLED = 1e-3  # relative change of a, from which on they do
+_DRAWN_UNITS = 256  # at least, where no number of them can learn the signals by heart
 _FEW_FEATURES = 3  # up to which fewer units do in an inverse
 _SCALE_ROWS, _PACE = 4, 0.3  # of scale units, and of the factor of S beside them
 
@@ -113,9 +114,13 @@ class GradientBlock(MonotoneBlock):
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture):
-        """Number of units: 1, 4 or 8 of an explicit inverse, else 8 for each feature, 32 to 512."""
+        """Number of units: 1, 4 or 8 of an explicit inverse, else 8 for each feature, 32 to 512.
+
+        Where signals can be drawn it is at least 256.
+        """
         if not architecture.explicit_inverse:
-            return super().default_hidden_layer_sizes(architecture)
+            (usual,) = super().default_hidden_layer_sizes(architecture)
+            return (max(usual, _DRAWN_UNITS) if architecture.draws_signals else usual,)
         for_clusters = 4 if architecture.n_features <= _FEW_FEATURES else 8
         return (for_clusters if architecture.has_clusters else 1,)
 
@@ -140,12 +145,12 @@ class GradientBlock(MonotoneBlock):
     @classmethod
     def default_batch_size(cls, architecture):
         """Pairs in each step of Adam."""
-        return 256 if architecture.explicit_inverse else 128
+        return 256 if architecture.explicit_inverse or architecture.draws_signals else 128
 
     @classmethod
     def default_learning_rate(cls, architecture):
         """First step size of Adam."""
-        return 1e-2
+        return 5e-3 if architecture.draws_signals else 1e-2
 
     def initialize(self, mean, deviations, slope):
         """Start from the linear guess, with the kinks of the units spread over the signals."""

@@ -70,7 +70,7 @@ class InverseProblem:
     reach : float
         Largest root mean square of the coordinates of a signal.
     noise_is_white : bool
-        Whether the noise can be drawn afresh; found out for reconstructions alone.
+        Whether the noise can be drawn afresh; found out where a training may ask.
     is_adapted : bool
         Whether the coordinates are those of other measurements.
     error_quantiles : ndarray of shape (ERROR_LEVELS,) or None
@@ -141,7 +141,7 @@ class InverseProblem:
             coordinates = coordinates.with_common_mean(forward)
         signal_std = np.sqrt(np.average((X - coordinates.signal_mean) ** 2, 0, weight))
         problem = cls(measurement, forward, float(bandwidth), coordinates, signal_std)
-        if policy.reconstructs:
+        if policy.reconstructs or (policy.natural and operator is None):
             A = measurement.fitted if operator is None else operator
             residual = measurement.noise.whiten(Y) - A.forward(X)
             problem.noise_is_white = residuals_are_white(residual, X, weight)

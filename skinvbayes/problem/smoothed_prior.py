@@ -23,7 +23,7 @@ References
 B. W. Silverman and G. A. Young (1987), "The bootstrap: to smooth or not to smooth?", Biometrika.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -141,6 +141,21 @@ class SmoothedPrior:
             weights = weight / weight.sum()
         return cls(means, labels, weights, covariances, float(bandwidth), **measurement)
 
+    def widened(self, jitter):
+        """The prior of the same signals with jitter: the covariances of the kernels grow by M Mᵀ.
+
+        Parameters
+        ----------
+        jitter : ndarray of shape (n_features, n_features) or float
+            The M.
+
+        Returns
+        -------
+        prior : SmoothedPrior
+        """
+        jitter = jitter * np.eye(self.means.shape[1]) if np.ndim(jitter) == 0 else jitter
+        return replace(self, covariances=self.covariances + jitter @ jitter.T)
+
     @property
     def is_linear(self):
         """Whether the posterior mean is the linear estimator: one cluster and h = 1."""
@@ -237,6 +252,11 @@ class SmoothedPrior:
     def covariance_roots(self):
         """Symmetric roots of the S_k."""
         return _root(self.covariances)
+
+    @property
+    def precisions(self):
+        """The S_k⁻¹, where the S_k are positive definite."""
+        return np.linalg.inv(self.covariances)
 
     @property
     def measurement_covariances(self):

@@ -53,8 +53,13 @@ class Objective:
 
     @property
     def is_random(self):
-        """Whether jitter or noise is drawn in every step."""
-        return self.jitter is not None or self.noise is not None
+        """Whether jitter, noise or samples are drawn in every step."""
+        return self.jitter is not None or self.is_endless
+
+    @property
+    def is_endless(self):
+        """Whether no sample comes twice, so that no number of pairs says how long to train."""
+        return self.noise is not None or self.kernels is not None
 
     def split(self, rows):
         """The same objective on some of its samples; all of them for None."""
@@ -70,7 +75,7 @@ class Objective:
     def drawn(self, generator):
         """The same objective with all that is random drawn."""
         if self.kernels is not None:
-            z, x = self.kernels.draw(self.kernels.rows(len(self.x), generator), generator)
+            x, z = self.kernels.draw(self.kernels.rows(len(self.x), generator), generator)
             weight = torch.ones_like(x[:, 0])
             return replace(self, x=x, z=z, weight=weight, kernels=None, noise=None)
         x, z = self.x, self.z
@@ -84,7 +89,7 @@ class Objective:
 
     def fixed(self, generator):
         """What full batches minimise: all that is random drawn once, noise for many samples."""
-        n_copies = max(1, _REPLICATED // len(self.x)) if self.noise is not None else 1
+        n_copies = max(1, _REPLICATED // len(self.x)) if self.is_endless else 1
         return self.replicated(n_copies).drawn(generator)
 
     def replicated(self, n_copies):
@@ -119,7 +124,7 @@ class Objective:
         batches : iterable of Objective
             With all that is random drawn.
         """
-        if self.noise is not None:
+        if self.is_endless:
             return self.random_samples(FRESH_STEPS * batch_size, generator).in_order(batch_size)
         n = len(self.x)
         order = torch.randperm(n, generator=generator, device="cpu")

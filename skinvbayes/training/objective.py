@@ -7,7 +7,7 @@ import torch
 
 from ..numerics.tensors import as_tensor
 from ..problem.coordinates import rounded_number, rounded_rows
-from .kernel_draws import KernelDraws
+from .kernel_draws import MeasurementDraws, SignalDraws
 from .mean_loss import Objective
 
 __all__ = ["PRECISION", "drawn_from", "learns_rest", "objective_of", "tensor"]
@@ -16,6 +16,7 @@ PRECISION = {"lbfgs": torch.float64, "adam": torch.float32}  # while training
 _WITH_JITTER = 0.1  # share of the penalty that fresh jitter leaves necessary
 _DECAY_SAMPLES = 2000  # added to the pairs, of which few would drive all weights to zero
 _UNINFORMED = 0.01  # least weight of a coordinate, of which noise alone would be learned
+_AVERAGED = 4000  # draws, for a constant of the loss
 _TAIL_SAMPLES = 10_000  # beyond so many pairs the penalty falls like 1/n², for its bias
 
 
@@ -55,12 +56,36 @@ def objective_of(
     )
 
 
-def drawn_from(objective, prior):
-    """The same objective with draws of a smoothed prior in place of the pairs."""
-    x = objective.x
-    constant = 0.5 * prior.unexplained(np.random.RandomState(0))
-    kernels = KernelDraws(prior, x.dtype, x.device)
-    return replace(objective, kernels=kernels, constant=objective.constant + constant)
+def drawn_from(objective, prior, problem, bandwidth=0.0):
+    """The same objective with draws of a smoothed prior in place of the pairs.
+
+    A bandwidth, in the user's units, smooths the signals once more.
+    """
+    prior = prior.widened(problem.coordinates.unit_jitter(bandwidth)) if bandwidth else prior
+    x, loss = objective.x, objective.loss
+    if loss.inverts:
+        kernels = MeasurementDraws(prior, x.dtype, x.device)
+        constant = 0.5 * prior.unexplained(np.random.RandomState(0))
+    else:
+        loss = loss.integrated()
+        kernels = SignalDraws(prior, loss.epsilon, x.dtype, x.device)
+        trace = problem.unit_forward.trace()
+        constant = loss.value_of_known(trace) + _left_out(prior, loss.epsilon, problem)
+    constant += objective.constant
+    return replace(objective, loss=loss, kernels=kernels, constant=constant, decay=0.0)
+
+
+def _left_out(prior, epsilon, problem):
+    """What the loss of pairs has more than the square that it becomes by parts, but for −ε tr G.
+
+    That is −½ ε² E‖∇log p‖², and the noise of their targets where these are as measured.
+    """
+    draws = SignalDraws(prior, epsilon, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    u, _ = draws.draw(draws.rows(_AVERAGED, generator), generator)
+    square = epsilon**2 * draws.score(u).square().sum(1).mean()
+    noise = np.sum(problem.unit_noise**2) if problem.operator is None else 0.0
+    return 0.5 * float(noise - square)
 
 
 def _targets(problem, loss, pairs, fresh):

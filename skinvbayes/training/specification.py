@@ -170,15 +170,45 @@ class TrainingSpecification:
         return problem.unit_noise if fresh else None
 
     def smooths(self, problem):
-        """Whether a smoothed prior may take the place of the pairs: where all noise is fresh."""
-        fresh = self.fresh_noise(problem, self.loss) is not None
-        return self._has_automatic_bandwidth and fresh
+        """Whether draws of a smoothed prior may take the place of the pairs.
+
+        That is where a loss asks for no more of them than fresh noise, or than G and the score.
+        """
+        if not self._has_automatic_bandwidth:
+            return False
+        if self.explicit_inverse:
+            return self.fresh_noise(problem, self.loss) is not None
+        linear = problem.operator is not None or problem.noise_is_white
+        return linear and self.loss().integrated() is not None
+
+    def bandwidth_beside(self, prior, problem):
+        """What more smooths a prior for the sake of its score: nothing if a mixture has one."""
+        if self.explicit_inverse or (prior.is_mixture and self._can_learn(prior, problem)):
+            return 0.0
+        return problem.bandwidth
+
+    def can_draw_from(self, prior, problem):
+        """Whether a network may learn the score of a prior, if it is to learn that."""
+        bandwidth = self.bandwidth_beside(prior, problem)
+        jitter = problem.coordinates.unit_jitter(bandwidth)
+        return self.explicit_inverse or self._can_learn(prior.widened(jitter), problem)
+
+    def _can_learn(self, prior, problem):
+        """Whether no slope of the target is steeper than a block that starts at one may be."""
+        least = np.linalg.eigvalsh(prior.covariances).min()
+        return problem.unit_epsilon <= self.architecture.max_condition * least
+
+    def with_draws(self):
+        """The same for draws of a prior, which no number of units learns by heart."""
+        if self.explicit_inverse:
+            return self
+        return replace(self, architecture=replace(self.architecture, draws_signals=True))
 
     def solver_for(self, problem, X, chunked=False):
         """The solver, "lbfgs" or "adam"; chunks are best added up, a step for each pass."""
         if self.solver != "auto":
             return self.solver
-        if self.explicit_inverse:
+        if self.explicit_inverse or self.architecture.draws_signals:
             return "adam"
         if chunked:
             return "lbfgs"
@@ -201,8 +231,11 @@ class TrainingSpecification:
         problem = replace(
             problem, coordinates=before.coordinates, error_quantiles=before.error_quantiles
         )
-        alone = self._with_scales_alone
-        if not self.explicit_inverse or previous.network.config != alone.network_config(problem):
+        drawn, alone = self.with_draws(), self._with_scales_alone
+        if not self.explicit_inverse:
+            same = previous.network.config == drawn.network_config(problem)
+            return drawn if same else self, problem
+        if previous.network.config != alone.network_config(problem):
             return self, problem
         return alone, replace(problem, bandwidth=0.0) if self._has_automatic_bandwidth else problem
 

@@ -65,7 +65,8 @@ def train(
             objective = ChunkedObjective.of(chunks, *settings, sample=pairs)
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         if prior is not None:
-            objective, trained.bandwidth = drawn_from(objective, prior), 0.0
+            trained.bandwidth = specification.bandwidth_beside(prior, problem)
+            objective = drawn_from(objective, prior, problem, trained.bandwidth)
         judge = _judging(specification, trained, objective, split, solver)
         part = objective.part(split[0])
         history = run(specification, trained, part, solver, n_iter, judge=judge, report=report)

@@ -64,6 +64,8 @@ class Verdict(NamedTuple):
         """The specification and the problem of the training that the trial asks for."""
         if not self.has_clusters:
             specification, problem = specification.without_clusters(problem, pairs, moments)
+        if self.prior is not None:
+            specification = specification.with_draws()
         return _shortened(specification) if self.is_doubtful else specification, problem
 
     @property
@@ -109,10 +111,10 @@ def judge(specification, problem, pairs, set_aside, rng):
         best = scales if surely_positive(scales.gain) else best
     smooths = specification.smooths(trial.problem)
     prior = chosen_prior(trial.problem, trial.few, rng) if smooths else None
-    if prior is not None:
+    if prior is not None and specification.can_draw_from(prior, trial.problem):
         possible = prior_errors(prior, trial.problem, trial.X, trial.targets).mean()
         if possible < best.errors.mean():
-            smoothed = trial.verdict(prior, share=0.0)
+            smoothed = trial.with_draws().verdict(prior)
             if smoothed.interrupted:
                 return smoothed
             best = smoothed if surely_positive(best.errors - smoothed.errors) else best
@@ -172,11 +174,19 @@ class _Trial(NamedTuple):
             specification = replace(specification, max_iter=self.max_iter)
         return self._replace(specification=specification, problem=problem)
 
-    def verdict(self, prior, share=None):
-        """On a training with draws of a prior, or on the pairs themselves; with the best share."""
+    def with_draws(self):
+        """The same trial of a network for draws of a prior."""
+        return self._replace(specification=self.specification.with_draws())
+
+    def verdict(self, prior):
+        """On a training with draws of a prior, or on the pairs themselves; with the best share.
+
+        An explicit inverse needs none after draws: it has learned the posterior mean itself.
+        """
         problem, X, targets = self.problem, self.X, self.targets
         trained = train(self.specification, problem, self.few, self.rng, prior=prior, silent=True)
-        if share is None:
+        share = 0.0
+        if prior is None or trained.network.explicit_inverse is None:
             share = share_of_linear(self.specification, trained, X, targets)
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
         quantiles = None
