@@ -178,10 +178,10 @@ class DivergenceLoss(Loss):
     worthwhile_gain = 0.05  # the MAP estimate is what is asked for, and may cost something
     expects_noise = False
     leaves_known_out = True
-    is_integrated = False
+    _is_integrated = False
 
     def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
-        if self.is_integrated:
+        if self._is_integrated:
             return _half_square(network(x), z)
         image, divergence = network.call_and_divergence(x, _n_exact(network, x))
         return torch.sub(_half_square(image, z), divergence, alpha=self.epsilon)
@@ -193,7 +193,7 @@ class DivergenceLoss(Loss):
         if type(self).__call__ is not DivergenceLoss.__call__:
             return None
         loss = copy.copy(self)
-        loss.is_integrated = True
+        loss._is_integrated = True
         return loss
 
 

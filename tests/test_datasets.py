@@ -115,7 +115,7 @@ def test_bimodal_leaves_the_operator_alone():
 @pytest.mark.parametrize("make", [make_bimodal, load_deblurring_digits])
 @pytest.mark.parametrize("noise_level", [-0.1, np.nan])
 def test_noise_level_must_not_be_negative(make, noise_level):
-    with pytest.raises(ValueError, match="noise_level must be a number of at least 0"):
+    with pytest.raises(ValueError, match="noise_level must"):
         make(noise_level=noise_level)
 
 

@@ -13,6 +13,7 @@ from skinvbayes.datasets import (
     load_deblurring_digits,
     load_photos,
     make_backward_heat,
+    make_bimodal,
     make_saturating_sensor,
     make_tomography,
 )
@@ -119,8 +120,44 @@ def test_no_test_signal_was_trained_on(make):
 
 @pytest.mark.parametrize("noise_level", [-0.1, np.nan, np.inf, "loud"])
 def test_noise_level_must_not_be_negative(make, noise_level):
-    with pytest.raises(ValueError, match="noise_level must be a number of at least 0; got"):
+    with pytest.raises(ValueError, match="noise_level must"):
         make(noise_level=noise_level)
+
+
+OTHER_NOISE = {
+    "digits": load_deblurring_digits,
+    "tomography": partial(make_tomography, 200, 30, image_size=16, n_angles=6),
+    "rod": partial(make_backward_heat, 600, 30, shape=(20,)),
+    "sensor": partial(make_saturating_sensor, 600, 30, n_pixels=20),
+    "bimodal": lambda **noise: make_bimodal(600, operator=np.ones((5, 2)), **noise),
+}
+
+
+@pytest.mark.parametrize("kind", ["unequal", "correlated"])
+@pytest.mark.parametrize("make", OTHER_NOISE.values(), ids=OTHER_NOISE)
+def test_noise_that_is_not_white(make, kind):
+    """An array of levels, or a covariance in place of them, for all sets of pairs."""
+    ending = "" if "X" in make() else "_train"
+    m = make()["Y" + ending].shape[1]
+    std = np.linspace(0.1, 1.0, m)
+    covariance = np.diag(std**2)
+    if kind == "correlated":
+        covariance = np.outer(std, std) * 0.6 ** np.abs(np.subtract.outer(range(m), range(m)))
+    known = {"noise_level": std} if kind == "unequal" else {"noise_covariance": covariance}
+    problem, clean = (make(random_state=0, **noise) for noise in (known, {"noise_level": 0}))
+    np.testing.assert_array_equal(problem["X" + ending], clean["X" + ending])
+    noise = problem["Y" + ending] - clean["Y" + ending]
+    n, variances = len(noise), np.outer(std, std) ** 2
+    error = SIGMAS * np.sqrt((variances + covariance**2) / n)
+    assert (np.abs(noise.T @ noise / n - covariance) <= error).all()
+    if kind == "unequal":
+        np.testing.assert_array_equal(problem.noise_level, std)
+        assert "noise_covariance" not in problem
+    else:
+        assert problem.noise_level == pytest.approx(np.sqrt(np.mean(std**2)))
+        np.testing.assert_array_equal(problem.noise_covariance, covariance)
+    with pytest.raises(ValueError, match=rf"noise_level has shape \(3,\), but there are {m} meas"):
+        make(noise_level=[0.1, 0.2, 0.3])
 
 
 @pytest.mark.parametrize("simulate", SIMULATED)

@@ -190,8 +190,8 @@ def test_a_penalty_of_ones_own_is_not_integrated():
     loss = Firm(0.1)
     assert type(loss.integrated()) is Firm
     assert loss.integrated().epsilon == 0.1
-    assert loss.integrated().is_integrated
-    assert not loss.is_integrated
+    assert loss.integrated()._is_integrated
+    assert not loss._is_integrated
 
 
 @pytest.mark.parametrize("operator", [np.array([[1.0, 0.3], [0.0, 0.6], [0.2, 0.2]]), None])

@@ -6,7 +6,8 @@ Every problem is a :class:`sklearn.utils.Bunch` with these keys:
   (n_samples, n_measurements), row by row; or ``X_train``, ``Y_train``, ``X_test`` and ``Y_test``,
   where the problem comes with pairs to train and pairs to test;
 * ``operator``, what the ``operator`` parameter of the estimators takes for this problem;
-* ``noise_level``, the standard deviation δ of the white Gaussian noise in the measurements;
+* ``noise_level``, the standard deviation δ of the Gaussian noise in the measurements, or one for
+  each, and ``noise_covariance`` where the noise is correlated;
 * ``DESCR``, a sentence that says where the signals come from and how they are measured;
 * ``image_shape``, where signals are flattened images or profiles;
 * what this problem alone has, such as its ``prior``; its docstring lists it.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 
 from ..numerics.types import RandomState
@@ -27,7 +28,8 @@ def make_bimodal(
     n_samples: int = 4000,
     *,
     operator: Any = None,
-    noise_level: float = 0.15,
+    noise_level: ArrayLike = 0.15,
+    noise_covariance: ArrayLike | None = None,
     random_state: RandomState = None,
 ) -> Bunch:
     """The two-dimensional problem with two modes, whose Bayesian estimators are known.
@@ -38,8 +40,11 @@ def make_bimodal(
         Number of pairs.
     operator : array-like of shape (n_measurements, 2), default=None
         The operator ``A``; the identity by default.
-    noise_level : float, default=0.15
-        Standard deviation δ of the white Gaussian noise.
+    noise_level : float or array-like of shape (n_measurements,), default=0.15
+        Standard deviation δ of the Gaussian noise, one for all measurements or one for each.
+    noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
+        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
     random_state : int, RandomState instance or None, default=None
         Source of signals and noise.
 
@@ -63,6 +68,7 @@ def make_bimodal(
         {"": (X, forward_of(operator))},
         noise_level,
         rng,
+        noise_covariance=noise_covariance,
         operator=operator,
         prior=prior,
         DESCR="Simulated: " + str(bimodal_prior.__doc__).splitlines()[0],

@@ -1,6 +1,7 @@
 """Handwritten digits, blurred and noisy."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.ndimage import gaussian_filter
 from sklearn.datasets import load_digits
 from sklearn.utils import Bunch, check_random_state
@@ -13,13 +14,22 @@ __all__ = ["load_deblurring_digits"]
 _N_TRAIN = 1400
 
 
-def load_deblurring_digits(*, noise_level: float = 0.15, random_state: RandomState = 0) -> Bunch:
+def load_deblurring_digits(
+    *,
+    noise_level: ArrayLike = 0.15,
+    noise_covariance: ArrayLike | None = None,
+    random_state: RandomState = 0,
+) -> Bunch:
     """Blurred, noisy handwritten digits of 8×8 pixels: 1,400 to train, 397 to test.
 
     Parameters
     ----------
-    noise_level : float, default=0.15
-        Standard deviation δ of the noise, where white is 1 and black is 0.
+    noise_level : float or array-like of shape (n_measurements,), default=0.15
+        Standard deviation δ of the Gaussian noise, one for all measurements or one for each, where
+        white is 1 and black is 0.
+    noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
+        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
     random_state : int, RandomState instance or None, default=0
         Source of the noise. The split of the digits is always the same.
 
@@ -45,6 +55,7 @@ def load_deblurring_digits(*, noise_level: float = 0.15, random_state: RandomSta
         train_and_test((X[:_N_TRAIN], X[_N_TRAIN:]), forward_of(operator)),
         noise_level,
         check_random_state(random_state),
+        noise_covariance=noise_covariance,
         operator=operator,
         image_shape=(8, 8),
         DESCR="scikit-learn's load_digits / 16, blurred by a Gaussian of 0.7 pixels, with noise.",

@@ -4,6 +4,7 @@ from functools import cached_property, partial, reduce
 from math import prod
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import diags_array, identity, kronsum
 from scipy.sparse.linalg import LinearOperator, splu
 from sklearn.utils import Bunch, check_random_state
@@ -23,7 +24,8 @@ def make_backward_heat(
     *,
     shape: tuple[int, ...] = (64,),
     time: float = 2e-3,
-    noise_level: float = 0.02,
+    noise_level: ArrayLike = 0.02,
+    noise_covariance: ArrayLike | None = None,
     random_state: RandomState = 0,
 ) -> Bunch:
     """The temperature of an insulated rod or plate, from its temperature at a later time.
@@ -37,8 +39,12 @@ def make_backward_heat(
     time : float, default=2e-3
         Time between signal and measurement in units of L²/κ, with the length L of each side and
         the diffusivity κ. Heat spreads by √(2 time) L: by 4 of 64 cells with the default.
-    noise_level : float, default=0.02
-        Standard deviation δ of the white Gaussian noise; temperatures are between 0 and 4.
+    noise_level : float or array-like of shape (n_measurements,), default=0.02
+        Standard deviation δ of the Gaussian noise, one for all measurements or one for each;
+        temperatures are between 0 and 4.
+    noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
+        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
     random_state : int, RandomState instance or None, default=0
         Source of temperatures and noise.
 
@@ -66,6 +72,7 @@ def make_backward_heat(
         *(sample, n_train, n_test, rng),
         operator=operator,
         noise_level=noise_level,
+        noise_covariance=noise_covariance,
         image_shape=operator.grid_shape,
         DESCR=(
             "Simulated: random boxes and bumps of temperature, after conduction of heat for "

@@ -6,10 +6,10 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import Bunch
 
+from ..noise.model import NoiseModel
 from ..operators import as_operator
 
 __all__ = [
-    "add_noise",
     "check_integer",
     "check_number",
     "check_option",
@@ -28,7 +28,9 @@ def draw_signals(sample, n_train, n_test):
     return np.split(sample(n_train + n_test), [n_train])
 
 
-def make_problem(samples, noise_level, rng, /, *, operator, DESCR, **contents):
+def make_problem(
+    samples, noise_level, rng, /, *, operator, DESCR, noise_covariance=None, **contents
+):
     """Measure signals, and collect what every public problem returns.
 
     Parameters
@@ -36,10 +38,12 @@ def make_problem(samples, noise_level, rng, /, *, operator, DESCR, **contents):
     samples : dict of str to tuple of (ndarray, callable)
         Signals X and the map that measures them without noise, by the ending of their names:
         ``""`` for a single set of pairs, ``"_train"`` and ``"_test"`` for two sets.
-    noise_level : float
-        Standard deviation δ of the white Gaussian noise.
+    noise_level : float or array-like of shape (n_measurements,)
+        Standard deviation δ of the Gaussian noise, one for all measurements or one for each.
     rng : RandomState instance
         Source of the noise, drawn for one set after the other.
+    noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+        Covariance of the noise, in place of ``noise_level``.
     operator : array, sparse array, LinearOperator or None
         What the ``operator`` parameter of an estimator takes for this problem.
     DESCR : str
@@ -55,8 +59,19 @@ def make_problem(samples, noise_level, rng, /, *, operator, DESCR, **contents):
     pairs = {}
     for ending, (X, forward) in samples.items():
         pairs["X" + ending] = X
-        pairs["Y" + ending] = add_noise(forward(X), noise_level, rng)
+        clean = forward(X)
+        noise = _noise(noise_level, noise_covariance, clean.shape[1])
+        pairs["Y" + ending] = clean + noise.drawn(len(clean), rng)
+    if noise_covariance is not None:
+        contents = {"noise_covariance": noise.covariance} | contents
+        noise_level = noise.level
     return Bunch(**pairs, operator=operator, noise_level=noise_level, **contents, DESCR=DESCR)
+
+
+def _noise(noise_level, noise_covariance, n_measurements):
+    """The noise, checked."""
+    level = noise_level if noise_covariance is None else None
+    return NoiseModel.given(level, noise_covariance, n_measurements=n_measurements)
 
 
 def make_linear_problem(sample, n_train, n_test, rng, /, *, operator, noise_level, **contents):
@@ -77,12 +92,6 @@ def train_and_test(signals, forward, forward_test=None):
 def forward_of(operator):
     """The map ``x ↦ A x`` of rows; without an operator, the identity."""
     return (lambda X: X) if operator is None else as_operator(operator).forward
-
-
-def add_noise(clean, noise_level, rng):
-    """Measurements with white Gaussian noise of standard deviation ``noise_level``."""
-    check_number("noise_level", noise_level)
-    return clean + noise_level * rng.standard_normal(clean.shape)
 
 
 def check_number(name, value, *, positive=False):

@@ -74,6 +74,7 @@ def load_photos(
     ((10, 1024), (5, 256, 256))
     """
     check_number("blur", blur)
+    check_number("noise_level", noise_level)
     rng = check_random_state(random_state)
     patches = _training_patches(n_patches, patch_size, rng)
     return _problem(patches, _test_photos(test_size), 2 * (patch_size,), blur, noise_level, rng)

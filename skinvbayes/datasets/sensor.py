@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 
 from ..numerics.types import RandomState
@@ -34,7 +35,8 @@ def make_saturating_sensor(
     n_pixels: int = 64,
     blur: float = 0.6,
     saturation: float = 0.5,
-    noise_level: float = 0.02,
+    noise_level: ArrayLike = 0.02,
+    noise_covariance: ArrayLike | None = None,
     random_state: RandomState = 0,
 ) -> Bunch:
     """Light on a line of pixels, measured by a saturating sensor: a nonlinear problem.
@@ -56,8 +58,11 @@ def make_saturating_sensor(
         Standard deviation of each blur in pixels; 0 for none.
     saturation : float, default=0.5
         The saturation σ in units of light; signals are between 0 and 4.
-    noise_level : float, default=0.02
-        Standard deviation δ of the white Gaussian noise.
+    noise_level : float or array-like of shape (n_measurements,), default=0.02
+        Standard deviation δ of the Gaussian noise, one for all measurements or one for each.
+    noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
+        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
     random_state : int, RandomState instance or None, default=0
         Source of signals and noise.
 
@@ -82,6 +87,7 @@ def make_saturating_sensor(
     return make_problem(
         train_and_test(draw_signals(sample, n_train, n_test), forward),
         *(noise_level, rng),
+        noise_covariance=noise_covariance,
         operator=None,
         forward=forward,
         image_shape=(n_pixels,),

@@ -4,6 +4,7 @@ from functools import partial
 from itertools import product
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.sparse import coo_array
 from sklearn.utils import Bunch, check_random_state
 
@@ -28,7 +29,8 @@ def make_tomography(
     *,
     image_size: int = 64,
     n_angles: int = 30,
-    noise_level: float = 0.01,
+    noise_level: ArrayLike = 0.01,
+    noise_covariance: ArrayLike | None = None,
     random_state: RandomState = 0,
 ) -> Bunch:
     """Random phantoms of ellipses, seen by parallel beams from a few angles.
@@ -44,8 +46,12 @@ def make_tomography(
         Pixels along each side of a phantom, and in the row of detectors.
     n_angles : int, default=30
         Number of angles, evenly spread over the half circle.
-    noise_level : float, default=0.01
-        Standard deviation δ of the white Gaussian noise on measurements from 0 to about 1.
+    noise_level : float or array-like of shape (n_measurements,), default=0.01
+        Standard deviation δ of the Gaussian noise, one for all measurements or one for each; clean
+        measurements are from 0 to about 1.
+    noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
+        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
+        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
     random_state : int, RandomState instance or None, default=0
         Source of phantoms and noise.
 
@@ -74,6 +80,7 @@ def make_tomography(
     return make_problem(
         train_and_test(draw_signals(sample, n_train, n_test), forward_of(operator)),
         *(noise_level, rng),
+        noise_covariance=noise_covariance,
         operator=operator,
         scale=scale,
         angles=angles,
