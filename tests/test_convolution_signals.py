@@ -92,6 +92,36 @@ def test_steps_are_restored_better_than_by_the_best_linear_estimator(fitted, n):
     assert error < 0.9 * np.mean((linear - X) ** 2)
 
 
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+@pytest.mark.parametrize("n", [48, 75])
+def test_intervals_are_as_long_as_errors_say(fitted, n, coverage):
+    """Of other signals and lengths too; Gaussian ones are wrong by more for some coverage."""
+    X, Y = make_steps(300, n, np.random.default_rng(1))
+    if n != 48:
+        fitted = fitted.adapt(image_shape=(n,), operator=eye_array(n, format="csr"))
+    lower, upper = fitted.posterior_interval(Y, coverage=coverage)
+    assert ((lower <= X) & (X <= upper)).mean() == pytest.approx(coverage, abs=0.03)
+
+
+def test_intervals_of_the_divergence_loss_too():
+    """Its standard deviations are those of a narrow maximum. Other noise is judged by nothing."""
+    X, Y = make_steps(200, 48, np.random.default_rng(0))
+    operator = eye_array(48, format="csr")
+    options = {"residual": "conv", "image_shape": (48,), "max_iter": 10, "random_state": 0}
+    estimator = DivergenceRegularizedINN(operator=operator, noise_level=0.2, **options).fit(X, Y)
+    X, Y = make_steps(300, 48, np.random.default_rng(1))
+    lower, upper = estimator.posterior_interval(Y)
+    found = ((lower <= X) & (X <= upper)).mean()
+    assert found == pytest.approx(0.9, abs=0.03)
+    gaussian = (np.abs(X - estimator.predict(Y)) <= 1.645 * estimator.posterior_std(Y)).mean()
+    assert abs(gaussian - 0.9) > abs(found - 0.9)
+    other = estimator.adapt(noise_level=0.2)
+    lower, upper = other.posterior_interval(Y)
+    assert ((lower <= X) & (X <= upper)).mean() == pytest.approx(gaussian, abs=1e-3)
+    tempered = DivergenceRegularizedINN(0.1, operator=operator, noise_level=0.2, **options)
+    assert tempered.set_params(max_iter=2).fit(X, Y).problem_.error_quantiles is None
+
+
 @pytest.mark.parametrize("n", [40, 61])
 def test_certificate_holds_on_pairs_of_any_length(fitted, n):
     other = fitted.adapt(image_shape=(n,), operator=eye_array(n, format="csr"))

@@ -24,8 +24,8 @@ from skinvbayes.networks.scale_units import ScaleLayer, ScaleUnits
 from skinvbayes.numerics import jacobians
 from skinvbayes.oracles import posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
+from skinvbayes.problem.error_quantiles import ERROR_LEVELS
 from skinvbayes.problem.gaussian import linear_estimator
-from skinvbayes.problem.inverse_problem import ERROR_LEVELS
 from skinvbayes.training import stages, trial
 from skinvbayes.training.held_out_errors import error_quantiles
 from skinvbayes.training.stages import train

@@ -24,6 +24,7 @@ from ..training.progress import FitTask
 from .adapt_method import AdaptMethod
 from .all_or_nothing import all_or_nothing
 from .architecture import CONSTRAINTS, training_specification
+from .calibrated import calibrated_problem
 from .doc_link import DocLink
 from .early_stopping import set_aside_for
 from .fitted import fitted_attributes, trained_of
@@ -299,6 +300,7 @@ class BaseINN(
         with single_thread():
             trained = fit(training_specification(self), pairs, **known)
         self._take(trained)
+        self.problem_ = calibrated_problem(self, pairs.X)
         task.end()
         return self
 
@@ -359,7 +361,7 @@ class BaseINN(
             *(Y, map_, error_model, problem.targets, problem.signal_std, problem.is_outside),
             caveat=self._caveat(noise_level),
             grid_shape=network["block_options"].get("image_shape"),
-            error_quantiles=problem.error_quantiles,
+            error_quantiles=problem.error_quantiles if noise_level is None else None,
         )
 
     def _predict(self, Y, return_std, noise_level):

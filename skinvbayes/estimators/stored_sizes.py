@@ -4,7 +4,7 @@ import numbers
 
 import numpy as np
 
-from ..problem.inverse_problem import ERROR_LEVELS
+from ..problem.error_quantiles import ERROR_LEVELS
 
 __all__ = ["check_network_sizes", "check_problem_shapes"]
 

@@ -70,6 +70,7 @@ class ResidualBlock(InvertibleMap):
     bandwidth_rule = staticmethod(signal_bandwidth)  # the meaning of prior_bandwidth="auto"
     reconstruction_smoothing = 0.5  # share of the bandwidth for the reconstruction loss
     learns_smoothed_prior = True  # so that covariances can be corrected for the smoothing
+    learns_by_heart = True  # so that errors on training signals say nothing of others
 
     @classmethod
     def default_hidden_layer_sizes(cls, architecture: Architecture) -> tuple[int, ...]:

@@ -76,6 +76,7 @@ class ConvBlock(MonotoneBlock):
     common_mean = True
     bandwidth_rule = staticmethod(noise_bandwidth)
     reconstruction_smoothing = 0.0  # the few parameters of filters need none
+    learns_by_heart = False
     learns_smoothed_prior = False  # a few filters are steeper than a smoothed prior can be
 
     @classmethod

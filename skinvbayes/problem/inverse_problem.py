@@ -47,9 +47,6 @@ class Policy(NamedTuple):
     max_condition: float
 
 
-ERROR_LEVELS = 201  # of the quantiles of errors
-
-
 @dataclass
 class InverseProblem:
     """An inverse problem in signal space: z = G x + noise, with z = Aᵀy, or z = y without A.
@@ -254,6 +251,7 @@ class InverseProblem:
             forward=measurement.whitened.normal(),
             coordinates=replace(self.coordinates, target_mean=mean),
             is_adapted=True,
+            error_quantiles=None,
         )
 
     def is_outside(self, X):

@@ -7,7 +7,7 @@ much smaller than that and a few are larger, so that Gaussian quantiles make int
 import numpy as np
 
 from ..numerics.tensors import as_tensor
-from ..problem.inverse_problem import ERROR_LEVELS
+from ..problem.error_quantiles import quantiles_of
 
 __all__ = ["error_quantiles"]
 
@@ -32,8 +32,7 @@ def error_quantiles(network, problem, X, Z):
     Returns
     -------
     quantiles : ndarray of shape (ERROR_LEVELS,)
-        At equally spaced levels from 0 to 1. Each is that of a level higher by its 1/n-th part, as
-        in conformal prediction, so that few signals make intervals longer.
+        See :func:`skinvbayes.problem.error_quantiles.quantiles_of`.
     """
     n_rows = min(_MOST_ROWS, max(_MOST_ENTRIES // X.shape[1] ** 2, 1))
     signals = np.concatenate([X] * len(Z))[:n_rows]
@@ -45,6 +44,4 @@ def error_quantiles(network, problem, X, Z):
     slopes = basis @ inverse.jacobian(w).detach().cpu().numpy()
     variance = problem.unit_epsilon * np.einsum("nij,ij->ni", slopes, basis)
     varies = variance > 0
-    levels = np.linspace(0, 1, ERROR_LEVELS) * (1 + 1 / len(X))
-    ratios = np.abs(error[varies]) / np.sqrt(variance[varies])
-    return np.quantile(ratios, levels.clip(max=1))
+    return quantiles_of(np.abs(error[varies]) / np.sqrt(variance[varies]), len(X))

@@ -1,0 +1,47 @@
+"""How long the intervals of filters have to be: what errors on signals of the training say.
+
+A few filters hardly learn signals by heart, so that errors on those are like errors on others. The
+posterior is not quite that of the signals, and its standard deviations are too small or too large.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..networks.iresnet import branch_of
+from ..problem.error_quantiles import quantiles_of
+
+__all__ = ["calibrated_problem"]
+
+_FEATURES = 2**14  # of all signals, whose errors are looked at
+_FEWEST = 4  # of them
+
+
+def calibrated_problem(estimator, X):
+    """The problem of a fitted estimator, with the quantiles of its errors.
+
+    Parameters
+    ----------
+    estimator : BaseINN
+        The estimator.
+    X : ndarray of shape (n_samples, n_features)
+        Signals of its training; the measurements are drawn.
+
+    Returns
+    -------
+    problem : InverseProblem
+        The problem as it is where nothing is to be gained: where a branch may have learned signals
+        by heart, or epsilon is not the variance of the noise.
+    """
+    problem = estimator.problem_
+    by_heart = branch_of(estimator.network_.config["residual"]).learns_by_heart
+    if by_heart or problem.noise_level == 0 or estimator._caveat(None):
+        return problem
+    n = max(_FEATURES // X.shape[1], _FEWEST)
+    X = X[:: -(-len(X) // n)]
+    posterior = estimator._checked_posterior(problem.measurement.drawn(X, np.random.RandomState(0)))
+    posterior.signal_std = np.inf  # no warning: these are no measurements of the user's
+    std = posterior.std()[0]
+    varies = std > 0
+    error = np.abs(posterior.mean - X)
+    return replace(problem, error_quantiles=quantiles_of(error[varies] / std[varies], len(X)))
