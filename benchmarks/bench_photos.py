@@ -102,11 +102,11 @@ def tell_uncertainty(report, comparison, name, estimators):
         reconstruct, deviations, inside = [], [], []
         for x, y in zip(comparison.X, comparison.Y[:, None], strict=True):
             start = perf_counter()
-            (mean,) = estimator.predict(y)
+            estimator.predict(y)
             reconstruct.append(perf_counter() - start)
-            (std,) = estimator.posterior_std(y)
+            ((lower, upper),) = zip(*estimator.posterior_interval(y), strict=True)
             deviations.append(perf_counter() - start - 2 * reconstruct[-1])
-            inside.append((np.abs(x - mean) <= 1.645 * std).mean())
+            inside.append(((lower <= x) & (upper >= x)).mean())
         ratio, coverage = np.sum(deviations) / np.sum(reconstruct), 100 * np.mean(inside)
         others.add(method, np.mean(reconstruct), np.mean(deviations), ratio, coverage)
         report.require(f"seconds of std over reconstruction, {method}", ratio, STD_SECONDS)

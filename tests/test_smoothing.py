@@ -5,6 +5,7 @@ import pytest
 
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
+from skinvbayes.networks.conv import ConvBlock
 from skinvbayes.operators import as_operator
 from skinvbayes.oracles import posterior_mean
 from skinvbayes.priors import EmpiricalPrior
@@ -129,11 +130,14 @@ def test_repeats(rng):
     assert not repeats(X, weight[::-1])
 
 
-def test_filters_take_half_of_the_noise_of_a_pixel():
+@pytest.mark.parametrize(
+    "rule, share",
+    [(ConvBlock.bandwidth_rule, 0.7), (ConvBlock.first_stage_bandwidth_rule, 0.5)],
+)
+def test_filters_take_a_share_of_the_noise_of_a_pixel(rule, share):
     for A in (np.eye(4), 5 * np.eye(4)):
-        information = as_operator(A.T @ A)
-        expected = 0.1 / A[0, 0]
-        assert noise_bandwidth(information=information, noise_level=0.2) == pytest.approx(expected)
+        known = {"information": as_operator(A.T @ A), "noise_level": 0.2}
+        assert rule(**known) == pytest.approx(share * 0.2 / A[0, 0])
     assert noise_bandwidth(information=as_operator(np.zeros((4, 4))), noise_level=0.2) == 0
 
 

@@ -1,6 +1,7 @@
 """The gradient branch for images: learned filters, the same at every pixel."""
 
 import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -75,6 +76,7 @@ class ConvBlock(MonotoneBlock):
 
     common_mean = True
     bandwidth_rule = staticmethod(noise_bandwidth)
+    first_stage_bandwidth_rule = staticmethod(partial(noise_bandwidth, share=0.5))
     reconstruction_smoothing = 0.0  # the few parameters of filters need none
     learns_by_heart = False
     learns_smoothed_prior = False  # a few filters are steeper than a smoothed prior can be

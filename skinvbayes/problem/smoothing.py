@@ -72,13 +72,14 @@ def signal_bandwidth(
     )
 
 
-def noise_bandwidth(*, information, noise_level, **_):
-    """Half of the noise of a feature.
+def noise_bandwidth(*, information, noise_level, share=0.7, **_):
+    """A share of the noise of a feature.
 
     This is for filters: few images determine them, but edges and flat parts make their score steep.
+    With the default, the divergence loss has the least error of photos, signals and tomography.
     """
     noise = _noise_of_a_feature(information, noise_level)
-    return _NOISE_SHARE * noise if np.isfinite(noise) else 0.0
+    return share * noise if np.isfinite(noise) else 0.0
 
 
 def _noise_of_a_feature(information, noise_level):

@@ -89,8 +89,9 @@ class TrainingSpecification:
             )
         pairs = Pairs(X, Y, weight)
         branch = self.branch
+        first_rule = branch.first_stage_bandwidth_rule if self.loss.inverts else None
         policy = Policy(
-            bandwidth_rule=branch.bandwidth_rule,
+            bandwidth_rule=first_rule or branch.bandwidth_rule,
             smoothing=branch.reconstruction_smoothing if self.explicit_inverse else 1.0,
             common_mean=branch.common_mean,
             natural=self.is_natural,
