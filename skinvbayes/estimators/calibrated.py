@@ -42,6 +42,7 @@ def calibrated_problem(estimator, X):
     posterior = estimator._checked_posterior(problem.measurement.drawn(X, np.random.RandomState(0)))
     posterior.signal_std = np.inf  # no warning: these are no measurements of the user's
     std = posterior.std()[0]
-    varies = std > 0
-    error = np.abs(posterior.mean - X)
-    return replace(problem, error_quantiles=quantiles_of(error[varies] / std[varies], len(X)))
+    ratios = np.abs(posterior.mean - X)[std > 0] / std[std > 0]
+    if not ratios.size or not np.isfinite(ratios).all():  # of a training that went wrong
+        return problem
+    return replace(problem, error_quantiles=quantiles_of(ratios, len(X)))

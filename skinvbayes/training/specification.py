@@ -232,11 +232,12 @@ class TrainingSpecification:
         problem = replace(
             problem, coordinates=before.coordinates, error_quantiles=before.error_quantiles
         )
-        drawn, alone = self.with_draws(), self._with_scales_alone
-        if not self.explicit_inverse:
-            same = previous.network.config == drawn.network_config(problem)
-            return drawn if same else self, problem
-        if previous.network.config != alone.network_config(problem):
+        config, drawn, alone = previous.network.config, self.with_draws(), self._with_scales_alone
+        if config == self.network_config(problem):
+            return self, problem
+        if config == drawn.network_config(problem):
+            return drawn, problem
+        if not self.explicit_inverse or config != alone.network_config(problem):
             return self, problem
         return alone, replace(problem, bandwidth=0.0) if self._has_automatic_bandwidth else problem
 
