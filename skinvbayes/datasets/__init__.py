@@ -7,7 +7,7 @@ Every problem is a :class:`sklearn.utils.Bunch` with these keys:
   where the problem comes with pairs to train and pairs to test;
 * ``operator``, what the ``operator`` parameter of the estimators takes for this problem;
 * ``noise_level``, the standard deviation δ of the Gaussian noise in the measurements, or one for
-  each, and ``noise_covariance`` where the noise is correlated;
+  each; where a ``noise_covariance`` was given, that, and the root mean square of the deviations;
 * ``DESCR``, a sentence that says where the signals come from and how they are measured;
 * ``image_shape``, where signals are flattened images or profiles;
 * what this problem alone has, such as its ``prior``; its docstring lists it.

@@ -43,8 +43,7 @@ def make_bimodal(
     noise_level : float or array-like of shape (n_measurements,), default=0.15
         Standard deviation δ of the Gaussian noise, one for all measurements or one for each.
     noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
-        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
-        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
+        Covariance of the noise, in place of ``noise_level``.
     random_state : int, RandomState instance or None, default=None
         Source of signals and noise.
 
@@ -66,9 +65,7 @@ def make_bimodal(
     X = prior.sample(n_samples, rng)
     return make_problem(
         {"": (X, forward_of(operator))},
-        noise_level,
-        rng,
-        noise_covariance=noise_covariance,
+        *(noise_level, rng, noise_covariance),
         operator=operator,
         prior=prior,
         DESCR="Simulated: " + str(bimodal_prior.__doc__).splitlines()[0],

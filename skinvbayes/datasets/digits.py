@@ -28,8 +28,7 @@ def load_deblurring_digits(
         Standard deviation δ of the Gaussian noise, one for all measurements or one for each, where
         white is 1 and black is 0.
     noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
-        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
-        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
+        Covariance of the noise, in place of ``noise_level``.
     random_state : int, RandomState instance or None, default=0
         Source of the noise. The split of the digits is always the same.
 
@@ -53,9 +52,7 @@ def load_deblurring_digits(
     operator /= np.linalg.norm(operator, 2)
     return make_problem(
         train_and_test((X[:_N_TRAIN], X[_N_TRAIN:]), forward_of(operator)),
-        noise_level,
-        check_random_state(random_state),
-        noise_covariance=noise_covariance,
+        *(noise_level, check_random_state(random_state), noise_covariance),
         operator=operator,
         image_shape=(8, 8),
         DESCR="scikit-learn's load_digits / 16, blurred by a Gaussian of 0.7 pixels, with noise.",

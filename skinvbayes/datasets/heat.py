@@ -43,8 +43,7 @@ def make_backward_heat(
         Standard deviation δ of the Gaussian noise, one for all measurements or one for each;
         temperatures are between 0 and 4.
     noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
-        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
-        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
+        Covariance of the noise, in place of ``noise_level``.
     random_state : int, RandomState instance or None, default=0
         Source of temperatures and noise.
 

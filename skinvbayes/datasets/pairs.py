@@ -29,7 +29,7 @@ def draw_signals(sample, n_train, n_test):
 
 
 def make_problem(
-    samples, noise_level, rng, /, *, operator, DESCR, noise_covariance=None, **contents
+    samples, noise_level, rng, noise_covariance=None, /, *, operator, DESCR, **contents
 ):
     """Measure signals, and collect what every public problem returns.
 
@@ -74,13 +74,15 @@ def _noise(noise_level, noise_covariance, n_measurements):
     return NoiseModel.given(level, noise_covariance, n_measurements=n_measurements)
 
 
-def make_linear_problem(sample, n_train, n_test, rng, /, *, operator, noise_level, **contents):
+def make_linear_problem(
+    sample, n_train, n_test, rng, /, *, operator, noise_level, noise_covariance=None, **contents
+):
     """The problem of :func:`make_problem` with pairs to train and to test, ``y = A x + noise``.
 
     Signals are drawn with ``sample(n_samples)``.
     """
     samples = train_and_test(draw_signals(sample, n_train, n_test), forward_of(operator))
-    return make_problem(samples, noise_level, rng, operator=operator, **contents)
+    return make_problem(samples, noise_level, rng, noise_covariance, operator=operator, **contents)
 
 
 def train_and_test(signals, forward, forward_test=None):

@@ -41,11 +41,10 @@ def make_saturating_sensor(
 ) -> Bunch:
     """Light on a line of pixels, measured by a saturating sensor: a nonlinear problem.
 
-    The optics blur the light, the pixels respond, and crosstalk between neighbours blurs their
-    response: ``y = K s(K x) + noise`` with the Gaussian blur K (periodic, norm one) and
-    ``s(t) = σ asinh(t / σ)``, linear below the saturation σ and logarithmic above. The paper's
-    theory, for linear forward maps, does not cover this problem. Its forward map is strictly
-    monotone with Lipschitz constant one, so that the estimators can learn it without an operator.
+    Optics blur the light, pixels respond, and crosstalk blurs their response: ``y = K s(K x) +
+    noise`` with the Gaussian blur K (periodic, norm one) and ``s(t) = σ asinh(t / σ)``, linear
+    below the saturation σ and logarithmic above. The paper's theory is for linear maps. This one is
+    strictly monotone with Lipschitz constant one, so that estimators can learn it;
     DivergenceRegularizedINN takes it, as ``operator=problem.forward``.
 
     Parameters
@@ -54,15 +53,12 @@ def make_saturating_sensor(
         Number of pairs to train and to test.
     n_pixels : int, default=64
         Number of pixels.
-    blur : float, default=0.6
-        Standard deviation of each blur in pixels; 0 for none.
-    saturation : float, default=0.5
-        The saturation σ in units of light; signals are between 0 and 4.
+    blur, saturation : float, default=0.6 and 0.5
+        Standard deviation of each blur in pixels; σ in units of light, which is between 0 and 4.
     noise_level : float or array-like of shape (n_measurements,), default=0.02
-        Standard deviation δ of the Gaussian noise, one for all measurements or one for each.
+        Standard deviation δ of the noise, one for all measurements or one for each.
     noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
-        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
-        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
+        Covariance of the noise, in place of ``noise_level``.
     random_state : int, RandomState instance or None, default=0
         Source of signals and noise.
 
@@ -86,8 +82,7 @@ def make_saturating_sensor(
     sample = partial(random_profiles, shape=(n_pixels,), rng=rng)
     return make_problem(
         train_and_test(draw_signals(sample, n_train, n_test), forward),
-        *(noise_level, rng),
-        noise_covariance=noise_covariance,
+        *(noise_level, rng, noise_covariance),
         operator=None,
         forward=forward,
         image_shape=(n_pixels,),

@@ -35,23 +35,19 @@ def make_tomography(
 ) -> Bunch:
     """Random phantoms of ellipses, seen by parallel beams from a few angles.
 
-    ``scale * y.reshape(sinogram_shape)`` is a sinogram in the conventions of scikit-image: its
-    ``iradon(sinogram, theta=angles)`` is the filtered back-projection.
+    ``scale * y.reshape(sinogram_shape)`` is a sinogram for ``iradon(sinogram, theta=angles)`` of
+    scikit-image.
 
     Parameters
     ----------
     n_train, n_test : int, default=2000 and 100
         Number of pairs to train and to test.
-    image_size : int, default=64
-        Pixels along each side of a phantom, and in the row of detectors.
-    n_angles : int, default=30
-        Number of angles, evenly spread over the half circle.
+    image_size, n_angles : int, default=64 and 30
+        Pixels along each side of a phantom and detectors; angles, evenly over the half circle.
     noise_level : float or array-like of shape (n_measurements,), default=0.01
-        Standard deviation δ of the Gaussian noise, one for all measurements or one for each; clean
-        measurements are from 0 to about 1.
+        Standard deviation δ of the noise of measurements from 0 to about 1; one for all or each.
     noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
-        Covariance of the noise, in place of ``noise_level``; ``problem.noise_level`` is then the
-        root mean square of the standard deviations, and ``problem.noise_covariance`` the matrix.
+        Covariance of the noise, in place of ``noise_level``.
     random_state : int, RandomState instance or None, default=0
         Source of phantoms and noise.
 
@@ -61,8 +57,8 @@ def make_tomography(
         ``X_train`` (n_train, image_size²) with values in [0, 1] and zero outside the disc,
         ``Y_train`` (n_train, image_size · n_angles), ``X_test``, ``Y_test``, ``operator``, a CSR
         array of spectral norm one, ``scale`` (the norm of the line integrals, in pixels, that it
-        was divided by), ``angles`` in degrees, ``sinogram_shape`` (image_size, n_angles),
-        ``image_shape``, ``noise_level`` and ``DESCR``.
+        was divided by), ``angles`` in degrees, ``sinogram_shape``, ``image_shape``,
+        ``noise_level`` and ``DESCR``.
 
     Examples
     --------
@@ -79,8 +75,7 @@ def make_tomography(
     sample = partial(random_phantoms, image_size=image_size, rng=rng)
     return make_problem(
         train_and_test(draw_signals(sample, n_train, n_test), forward_of(operator)),
-        *(noise_level, rng),
-        noise_covariance=noise_covariance,
+        *(noise_level, rng, noise_covariance),
         operator=operator,
         scale=scale,
         angles=angles,
