@@ -178,6 +178,18 @@ def test_the_divergence_loss_learns_the_score_of_a_smoothed_prior():
     assert losses["auto"] == pytest.approx(losses[0.0], rel=0.1)
 
 
+def test_few_signals_with_heavy_tails_are_not_drawn():
+    """No Gaussians that are fitted to a hundred of them have their tails."""
+    rng = np.random.RandomState(2)
+    A = rng.standard_normal((2, 2)) / np.sqrt(2)
+    X, X_test = rng.standard_t(2.2, (100, 2)), rng.standard_t(2.2, (2000, 2))
+    Y, Y_test = (x @ A.T + 0.3 * rng.standard_normal(x.shape) for x in (X, X_test))
+    estimator = DivergenceRegularizedINN(operator=A, random_state=2).fit(X, Y)
+    linear = linear_estimator(X.mean(axis=0), np.cov(X.T, bias=True), A, 0.3)
+    errors = [rmse(found, X_test) for found in (estimator.predict(Y_test), linear(Y_test))]
+    assert errors[0] < 1.02 * errors[1]
+
+
 def test_a_penalty_of_ones_own_is_not_integrated():
     class Doubled(DivergenceLoss):
         def __call__(self, network, x, z):

@@ -145,7 +145,8 @@ class GradientBlock(MonotoneBlock):
     @classmethod
     def default_batch_size(cls, architecture):
         """Pairs in each step of Adam."""
-        return 256 if architecture.explicit_inverse or architecture.draws_signals else 128
+        draws = architecture.draws_signals and not architecture.has_many_features
+        return 256 if architecture.explicit_inverse or draws else 128
 
     @classmethod
     def default_learning_rate(cls, architecture):

@@ -11,6 +11,7 @@ __all__ = ["FRESH_STEPS", "Objective", "add_gradient", "assign", "flat_gradient"
 
 FRESH_STEPS = 15  # of one iteration of Adam with fresh noise
 _REPLICATED = 20_000  # samples with their own noise that full batches are made of
+_DRAWN = 4000  # samples of a prior, of whose targets there is no noise
 
 
 @dataclass
@@ -89,7 +90,8 @@ class Objective:
 
     def fixed(self, generator):
         """What full batches minimise: all that is random drawn once, noise for many samples."""
-        n_copies = max(1, _REPLICATED // len(self.x)) if self.is_endless else 1
+        n_samples = _REPLICATED if self.noise is not None else _DRAWN if self.kernels else 0
+        n_copies = max(1, n_samples // len(self.x))
         return self.replicated(n_copies).drawn(generator)
 
     def replicated(self, n_copies):

@@ -118,14 +118,14 @@ def judge(specification, problem, pairs, set_aside, rng):
             if smoothed.interrupted:
                 return smoothed
             best = smoothed if surely_positive(best.errors - smoothed.errors) else best
-        if best.prior is not None and best.errors.mean() <= _NEARLY * possible:
+        if trial.is_settled(best, possible):
             return best
     if smooths and not (best.has_clusters or trial.is_small):
         return best
     raw = trial.verdict(None)
     raw = raw._replace(gain=best.errors - raw.errors)
     if best.trained is not None:
-        return raw if raw.interrupted or surely_positive(raw.gain) else best
+        return raw if raw.interrupted or trial.prefers_pairs(raw.gain) else best
     for _ in range(_MOST_TRIALS - 1):
         if raw.interrupted or not raw.is_chance:
             break
@@ -163,6 +163,16 @@ class _Trial(NamedTuple):
         problem = specification.renewed(problem, few)
         short = replace(_shortened(specification), title=f"{specification.title}, trial")
         return cls(short, problem, few, rng, X, targets, linear, specification.max_iter)
+
+    def is_settled(self, best, possible):
+        """Whether a prior has done what it can; few signals may have tails that it has not."""
+        trusted = self.specification.explicit_inverse or not self.is_small
+        return trusted and best.prior is not None and best.errors.mean() <= _NEARLY * possible
+
+    def prefers_pairs(self, gain):
+        """Whether pairs are better than draws: surely, or where few signals have unknown tails."""
+        doubtful = self.is_small and not self.specification.explicit_inverse
+        return surely_positive(gain) or (doubtful and gain.mean() > 0)
 
     def without_clusters(self):
         """The same trial of a network with units for scales alone; of few pairs, a whole training.
