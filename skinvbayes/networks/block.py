@@ -68,7 +68,7 @@ class ResidualBlock(InvertibleMap):
     # What the branch decides where the user does not.
     common_mean = False  # whether all features share one mean, as pixels do
     bandwidth_rule = staticmethod(signal_bandwidth)  # the meaning of prior_bandwidth="auto"
-    first_stage_bandwidth_rule = None  # of the reconstruction loss; None for the same
+    first_stage_bandwidth_rule: Callable[..., float] | None = None  # of the reconstruction loss
     reconstruction_smoothing = 0.5  # share of the bandwidth for the reconstruction loss
     learns_smoothed_prior = True  # so that covariances can be corrected for the smoothing
     learns_by_heart = True  # so that errors on training signals say nothing of others
