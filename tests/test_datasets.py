@@ -113,9 +113,12 @@ def test_bimodal_leaves_the_operator_alone():
 
 
 @pytest.mark.parametrize("make", [make_bimodal, load_deblurring_digits])
-@pytest.mark.parametrize("noise_level", [-0.1, np.nan])
-def test_noise_level_must_not_be_negative(make, noise_level):
-    with pytest.raises(ValueError, match="noise_level must"):
+@pytest.mark.parametrize(
+    "noise_level, told",
+    [(-0.1, r"not be negative; got -0\.1"), (np.nan, "be finite; got 1 NaN or infinite of 1")],
+)
+def test_noise_level_must_not_be_negative(make, noise_level, told):
+    with pytest.raises(ValueError, match=f"noise_level must {told}"):
         make(noise_level=noise_level)
 
 
