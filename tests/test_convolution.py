@@ -20,10 +20,9 @@ from skinvbayes import (
     ReconstructionINN,
 )
 from skinvbayes.datasets.blur import GaussianBlur
-from skinvbayes.inversion import implicit, implicit_inverse, invert
+from skinvbayes.inversion import implicit, implicit_inverse, invert, invertible
 from skinvbayes.inversion.settings import SETTINGS
 from skinvbayes.networks.conv import ConvBlock
-from skinvbayes.numerics import chunks
 
 CASES = {
     "3×3": dict(image_shape=(6, 5), kernel_size=3, n_filters=4),
@@ -304,7 +303,7 @@ def test_std_and_other_noise_levels(trained):
 def test_probes_of_an_image_share_its_slopes(trained, n_images, monkeypatch):
     """In single precision where it is large; they agree with matrices up to standard errors."""
     if n_images == 1:
-        monkeypatch.setattr(chunks, "MOST_ENTRIES", 1)
+        monkeypatch.setattr(invertible, "LARGE_ROW", 1)
     estimator, seen = trained["reconstruction"], []
     _, Y = blocks_of_grey(n_images, (12, 12), np.random.RandomState(3))
     dense = estimator.posterior_std(Y, method="dense")

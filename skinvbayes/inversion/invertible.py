@@ -7,12 +7,13 @@ from torch import Tensor, nn
 from torch.func import vjp
 
 from ..numerics import jacobians
-from ..numerics.chunks import chunk_size
 from ..numerics.tensors import INITIAL, identity_like
 from .hidden_units import HiddenUnits
 from .settings import SETTINGS
 
 __all__ = ["InvertibleMap", "reference_sample", "sample_stride", "working_dtype"]
+
+LARGE_ROW = 2**16  # numbers that are kept for a row
 
 Product = Callable[[Tensor], Tensor]
 
@@ -198,13 +199,13 @@ class InvertibleMap(nn.Module):
 
 
 def working_dtype(network: InvertibleMap, n_features: int) -> torch.dtype:
-    """Single precision for rows so large that each is worked on by itself, if φ allows it.
+    """Single precision for large rows, where it saves most, if φ allows it.
 
-    There it saves most, and its rounding, which depends on how many rows are worked on at once,
-    makes no row depend on the others.
+    Its rounding may depend on the rows beside, where products with a matrix do; that is far below
+    the tolerances of such maps.
     """
-    alone = chunk_size(network.row_entries(n_features)) == 1
-    return torch.float32 if alone and network.any_precision else torch.float64
+    large = network.row_entries(n_features) >= LARGE_ROW
+    return torch.float32 if large and network.any_precision else torch.float64
 
 
 def sample_stride(rows: Tensor) -> int:

@@ -1,8 +1,8 @@
 """The limited-memory quasi-Newton method (L-BFGS) for all rows at once, from values of φ alone.
 
 φ is the gradient of a strongly convex function, so that the method needs no products with
-Jacobians. It takes full steps: every row has its own memory, and goes on by the robust method if
-its residual does not fall.
+Jacobians. Steps are full ones, but halved where the function rises too much at their ends. Every
+row has its own memory, and goes on by the robust method if its residual does not fall.
 
 References
 ----------
@@ -28,7 +28,7 @@ def descend(equation, max_iter):
     equation : Equation
         The equation, of a map that computes in the precision of its argument.
     max_iter : int
-        Largest number of steps, half of them in each precision where there are two.
+        Largest number of steps; where there are two precisions, the last few in that of z.
 
     Returns
     -------
@@ -43,18 +43,20 @@ def descend(equation, max_iter):
     x = z if equation.start is None else equation.start
     function = without_slopes(block)
     solver = limited_memory(1 / block.magnitude())
-    options = {"patience": SETTINGS.quasi_newton_patience}
+    patience = SETTINGS.quasi_newton_patience
     total = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     dtype = working_dtype(block, z.shape[1])
-    if max_iter > 0 and dtype not in (z.dtype, torch.float64):
-        max_iter //= 2
+    if max_iter > patience and dtype not in (z.dtype, torch.float64):
+        n_single, max_iter = max_iter - patience, patience
         # in the other precision the residual differs by rounding
         threshold = SETTINGS.safety_factor * equation.threshold
         target, start, threshold = (part.to(dtype) for part in (z, x, threshold))
-        found = iterate_rows(function, target, solver, start, threshold, max_iter, **options)
+        found = iterate_rows(
+            function, target, solver, start, threshold, n_single, patience=patience
+        )
         x, total = found[0].to(z), found[1]
     x, n_iter, residual = iterate_rows(
-        function, z, solver, x, equation.threshold, max_iter, **options
+        function, z, solver, x, equation.threshold, max_iter, patience=patience
     )
     return x, total + n_iter, residual
 
@@ -71,17 +73,29 @@ def limited_memory(first_length):
     def solver(residual, slopes, last):
         if last is None:
             steps = changes = residual[:, None, :][:, :0]
+            step = before = residual
+            back = torch.zeros_like(residual[:, :1], dtype=torch.bool)
         else:
             *memory, step, before = last
+            back = _leads_too_far(step, before, residual)[:, None]
             latest = step, residual - before
             steps, changes = (
-                torch.cat([old, new[:, None]], dim=1)[:, -SETTINGS.quasi_newton_memory :]
+                torch.cat([old, torch.where(back, 0, new)[:, None]], dim=1)[
+                    :, -SETTINGS.quasi_newton_memory :
+                ]
                 for old, new in zip(memory, latest, strict=True)
             )
-        step = -_inverse_hessian_product(residual, steps, changes, first_length.to(residual))
-        return step, (steps, changes, step, residual)
+        following = -_inverse_hessian_product(residual, steps, changes, first_length.to(residual))
+        move = torch.where(back, -step / 2, following)
+        step = torch.where(back, step / 2, following)
+        return move, (steps, changes, step, torch.where(back, before, residual))
 
     return solver
+
+
+def _leads_too_far(step, before, residual):
+    """Whether the function rises at the end of a step nearly as much as it fell at its start."""
+    return vecdot(residual, step) > -SETTINGS.overshoot * vecdot(before, step)
 
 
 def _inverse_hessian_product(residual, steps, changes, length):

@@ -31,7 +31,7 @@ def iterate_rows(
 ):
     """Solve F(v) = function(v) − target = 0 for each row by itself.
 
-    A row ends where its ‖F‖ reaches its threshold, or has not fallen by ``gain`` within some steps.
+    A row ends where its ‖F‖ reaches its threshold, or did not fall by ``gain`` within some steps.
     A row that came no closer to a solution is returned as it was. Rows that have ended leave the
     batch when they are a quarter of it.
 
@@ -100,7 +100,8 @@ class _Batch:
     def going(self, gain):
         """Which rows go on: those that have neither converged nor got stuck."""
         if len(self.sizes) > self.patience:
-            self.stuck = self.stuck | ~(self.size <= gain * self.sizes[-1 - self.patience])
+            least = torch.stack(self.sizes[-self.patience :]).amin(0)
+            self.stuck = self.stuck | ~(least <= gain * self.sizes[-1 - self.patience])
         return ~((self.size <= self.threshold) | self.stuck)
 
     def move(self, function, step, going):

@@ -27,6 +27,9 @@ class Settings:
         That factor where the robust method is expensive, and where it is cheap.
     quasi_newton_memory, quasi_newton_patience : int
         Of the fast method from values alone: the steps that it remembers, and its ``patience``.
+    overshoot : float
+        Its step is halved if the function that it minimises rises at the end as steeply as this
+        share of its fall at the start.
     forcing, matrix_free_forcing : float
         Relative residual of Newton's equations solved by conjugate gradients, and of those solved
         by products alone.
@@ -59,8 +62,9 @@ class Settings:
     patience: int = 4
     gain: float = 0.5
     gain_before_cheap: float = 0.05
-    quasi_newton_memory: int = 4
-    quasi_newton_patience: int = 10
+    quasi_newton_memory: int = 6
+    quasi_newton_patience: int = 20
+    overshoot: float = 0.9
     forcing: float = 0.05
     matrix_free_forcing: float = 0.3
     tolerance: tuple[float, float] = (8, 100)
