@@ -20,7 +20,7 @@ from .prior import refitted_prior
 from .set_aside import ALL
 from .stages import in_user_units, new_generator, new_network, start, train
 from .trained import copied, rebuilt
-from .trial import UNTRIED, judge, share_of_linear, shortened
+from .trial import UNTRIED, judge, share_of_linear
 
 __all__ = ["fit", "resized"]
 
@@ -76,13 +76,9 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if verdict.share == 1:
         return _linear(specification, problem, pairs, rng, moments)
     specification, problem = verdict.specified(specification, problem, pairs, moments)
-    share, prior = verdict.share, verdict.prior
-    solver = specification.solver_for(problem, few.X)
-    is_short = verdict.is_doubtful(solver)
-    if is_short:
-        specification = shortened(specification)
-    elif solver == "adam":
-        share = 0.0  # a short trial has not learned enough to judge more than the linear estimator
+    share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
+    if prior is not None and specification.solver_for(problem, few.X) == "adam":
+        share = 0.0  # nobody learns draws by heart, and a trial has not learned enough of them
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)

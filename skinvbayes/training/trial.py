@@ -25,7 +25,7 @@ from .prior import chosen_prior
 from .stages import train
 from .trained import Trained
 
-__all__ = ["UNTRIED", "Verdict", "judge", "share_of_linear", "shortened"]
+__all__ = ["UNTRIED", "Verdict", "judge", "share_of_linear"]
 
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
@@ -50,11 +50,10 @@ class Verdict(NamedTuple):
         """Whether the training was."""
         return self.trained is not None and self.trained.history.interrupted
 
-    def is_doubtful(self, solver):
+    @property
+    def is_doubtful(self):
         """Whether longer training may well be worse, and nothing would tell."""
-        if self._is_unguarded:
-            return self.share > 0 or not surely_positive(self.gain)
-        return self.gain is not None and self.share > 0 and solver == "adam"
+        return self._is_unguarded and (self.share > 0 or not surely_positive(self.gain))
 
     @property
     def is_chance(self):
@@ -67,7 +66,7 @@ class Verdict(NamedTuple):
             specification, problem = specification.without_clusters(problem, pairs, moments)
         if self.prior is not None:
             specification = specification.with_draws()
-        return specification, problem
+        return _shortened(specification) if self.is_doubtful else specification, problem
 
     @property
     def _is_unguarded(self):
@@ -162,7 +161,7 @@ class _Trial(NamedTuple):
         plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
         linear = linear_errors(specification.renewed(plain, few), X, targets)
         problem = specification.renewed(problem, few)
-        short = replace(shortened(specification), title=f"{specification.title}, trial")
+        short = replace(_shortened(specification), title=f"{specification.title}, trial")
         return cls(short, problem, few, rng, X, targets, linear, specification.max_iter)
 
     def is_settled(self, best, possible):
@@ -208,7 +207,7 @@ class _Trial(NamedTuple):
         return Verdict(errors, trained, share, prior, **found)
 
 
-def shortened(specification):
+def _shortened(specification):
     """The specification of a training that is as long as a trial."""
     return replace(specification, max_iter=math.ceil(specification.max_iter * _TRIAL))
 
