@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from skinvbayes.problem.measurement import residuals_are_white
 from skinvbayes.problem.smoothed_prior import SmoothedPrior
 from skinvbayes.training.adam import Adam, Annealing
 from skinvbayes.training.guard import best_share, blend, linear_errors
-from skinvbayes.training.mean_loss import Objective
+from skinvbayes.training.mean_loss import FRESH_STEPS, Objective
 from skinvbayes.training.objective import drawn_from, objective_of
 from skinvbayes.training.optimize import History
 from skinvbayes.training.specification import Pairs
@@ -243,7 +244,8 @@ def test_integrated_losses_have_the_mean_of_the_loss(operator):
         epsilon=epsilon, random_state=0,
     )  # fmt: skip
     generator = torch.Generator().manual_seed(0)
-    drawn = drawn_from(objective, prior, problem).random_samples(200_000, generator)
+    objective = drawn_from(objective, prior, problem)
+    drawn = objective.random_samples(200_000, generator)
     targets = drawn.x @ torch.from_numpy(forward.T)
     if operator is None:
         white = torch.randn(targets.shape, generator=generator, dtype=torch.float64)
@@ -252,6 +254,30 @@ def test_integrated_losses_have_the_mean_of_the_loss(operator):
         expected = float(DivergenceLoss(epsilon)(trained.network, drawn.x, targets).mean())
         found = float(drawn.mean_loss(trained.network))
     assert found == pytest.approx(expected, abs=0.006)  # the constant is of a few draws
+
+
+def test_dear_draws_are_seen_twice_in_other_company():
+    draws = MagicMock(uses=2, draw=lambda rows, generator: (rows, rows))
+    draws.rows = lambda n, generator: torch.randn(n, 1, generator=generator)
+    x = torch.zeros(100, 1)
+    objective = Objective(None, x, x, x[:, 0], kernels=draws)
+    n_batches, batches = objective.iteration(32, torch.Generator().manual_seed(0))
+    first, *others = (batch.x for batch in batches)
+    assert n_batches == FRESH_STEPS == 1 + len(others)
+    assert (torch.cat([first, *others]).unique(return_counts=True)[1] == 2).all()
+    assert not any((first == other).all() for other in others)
+
+
+def test_signals_that_judge_a_training_are_no_end_of_a_sorted_row(monkeypatch):
+    seen = []
+    module = "skinvbayes.training.fit.share_of_linear"
+    monkeypatch.setattr(module, lambda specification, trained, X, Z: seen.append(X) or 0.0)
+    data = make_mixture(20_000, 1, n_features=2, operator="identity", random_state=0)
+    estimator = DivergenceRegularizedINN(operator=np.eye(2), max_iter=1, random_state=0)
+    estimator.fit(data.X_train, data.Y_train)
+    (X,) = seen
+    assert 8000 < len(X) < 20_000
+    np.testing.assert_allclose(X.mean(axis=0), data.X_train.mean(axis=0), atol=0.05)
 
 
 def test_best_share_is_that_of_the_least_error():

@@ -156,8 +156,8 @@ def test_one_very_precise_measurement_spoils_nothing(cls, signals, A):
         measured(X, A, np.diag(levels**2), s)
         for s, X in enumerate((signals.X_train, signals.X_test))
     )
-    white = cls(operator=A, noise_level=0.2, random_state=0).fit(signals.X_train, Y)
-    ours = cls(operator=A, noise_level=levels, random_state=0).fit(signals.X_train, Y)
+    white = cls(operator=A, noise_level=0.2, max_iter=60, random_state=0).fit(signals.X_train, Y)
+    ours = cls(operator=A, noise_level=levels, max_iter=60, random_state=0).fit(signals.X_train, Y)
     error = rmse(ours.predict(T), signals.X_test)
     assert error < 1.05 * rmse(white.predict(T), signals.X_test)
 

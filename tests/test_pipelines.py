@@ -31,7 +31,10 @@ def scaled():
 
 @pytest.fixture(scope="module")
 def pipeline(scaled):
-    steps = [("scaler", StandardScaler()), ("inn", DivergenceRegularizedINN(random_state=0))]
+    steps = [
+        ("scaler", StandardScaler()),
+        ("inn", DivergenceRegularizedINN(max_iter=40, random_state=0)),
+    ]
     return Pipeline(steps).fit(*scaled)
 
 

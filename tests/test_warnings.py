@@ -70,7 +70,9 @@ def test_through_a_reconstructor(pairs, hasty):
     X, Y = pairs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        regressor = Reconstructor(DivergenceRegularizedINN(noise_level=0.1, random_state=0))
+        regressor = Reconstructor(
+            DivergenceRegularizedINN(noise_level=0.1, max_iter=40, random_state=0)
+        )
         regressor.fit(Y, X)
     for call in (
         lambda: regressor.predict(3 * Y),

@@ -58,7 +58,7 @@ def optimal_prior_term(estimator: Any, X: ArrayLike, prior: Any) -> Array:
     >>> from skinvbayes.datasets import make_bimodal
     >>> from skinvbayes.diagnostics import optimal_prior_term
     >>> data = make_bimodal(4000, noise_level=0.15, random_state=0)
-    >>> estimator = DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+    >>> estimator = DivergenceRegularizedINN(max_iter=60, random_state=0).fit(data.X, data.Y)
     >>> theory = optimal_prior_term(estimator, data.X, data.prior)
     >>> bool(abs(estimator.prior_term(data.X) - theory).mean() < 0.15 * abs(theory).mean())
     True
@@ -100,7 +100,7 @@ def stationarity(estimator: Any, Y: ArrayLike, prior: Any) -> Array:
     >>> from skinvbayes.datasets import make_bimodal
     >>> from skinvbayes.diagnostics import stationarity
     >>> data = make_bimodal(2000, noise_level=0.3, random_state=0)
-    >>> estimator = DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+    >>> estimator = DivergenceRegularizedINN(max_iter=60, random_state=0).fit(data.X, data.Y)
     >>> bool(np.median(stationarity(estimator, data.Y, data.prior)) < 0.05)
     True
     """
@@ -178,7 +178,7 @@ def score_error(estimator: Any, X: ArrayLike, prior: Any) -> float:
     >>> from skinvbayes.datasets import make_bimodal
     >>> from skinvbayes.diagnostics import score_error
     >>> data = make_bimodal(2000, noise_level=0.15, random_state=0)
-    >>> estimator = DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+    >>> estimator = DivergenceRegularizedINN(max_iter=60, random_state=0).fit(data.X, data.Y)
     >>> score_error(estimator, data.X, data.prior) < 0.3
     True
     """

@@ -261,7 +261,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         >>> from skinvbayes import DivergenceRegularizedINN
         >>> from skinvbayes.datasets import make_bimodal
         >>> data = make_bimodal(2000, noise_level=0.2, random_state=0)
-        >>> estimator = DivergenceRegularizedINN(random_state=0).fit(data.X, data.Y)
+        >>> estimator = DivergenceRegularizedINN(max_iter=60, random_state=0).fit(data.X, data.Y)
         >>> less, more = (estimator.predict([[0.0, 1.5]], noise_level=d) for d in (0.1, 0.25))
         >>> bool(less[0, 1] > more[0, 1])  # more noise draws more to the prior's peak
         True
@@ -293,7 +293,8 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         >>> from skinvbayes import DivergenceRegularizedINN
         >>> from skinvbayes.datasets import make_bimodal
         >>> problem = make_bimodal(2000, noise_level=0.3, random_state=0)
-        >>> estimator = DivergenceRegularizedINN(random_state=0).fit(problem.X, problem.Y)
+        >>> estimator = DivergenceRegularizedINN(max_iter=60, random_state=0)
+        >>> estimator = estimator.fit(problem.X, problem.Y)
         >>> error = estimator.prior_score(problem.X) - problem.prior.score(problem.X)
         >>> float(abs(error).mean()) < 0.3
         True

@@ -69,8 +69,8 @@ class Settings:
     matrix_free_forcing: float = 0.3
     tolerance: tuple[float, float] = (8, 100)
     training_tolerance: tuple[float, float] = (50, 100)
-    matrix_free_training: float = 1e-2
-    matrix_free_adjoint: float = 5e-2
+    matrix_free_training: float = 5e-2
+    matrix_free_adjoint: float = 0.2
     adjoint_power: float = 0.5
     safety_factor: float = 0.9
     shortest_step: float = 2.0**-20

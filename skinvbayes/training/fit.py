@@ -25,6 +25,7 @@ from .trial import UNTRIED, judge, share_of_linear
 __all__ = ["fit", "resized"]
 
 _TRIAL_SAMPLE = 20_000  # pairs of a sample that a trial is made with
+_JUDGING_ENTRIES, _FEWEST_JUDGES = 2**15, 500  # of signals, and signals, that judge a training
 
 
 def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, report=None):
@@ -115,6 +116,8 @@ def _share_after(specification, trained, pairs):
     An explicit inverse has: its loss is the error itself. Only pairs set aside can judge it.
     """
     pairs = pairs if trained.judges is None else trained.judges
+    most = max(_JUDGING_ENTRIES // pairs.X.shape[1], _FEWEST_JUDGES)
+    pairs = pairs.rows(slice(None, None, -(-len(pairs.X) // most)))  # they may be sorted
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 

@@ -33,7 +33,14 @@ class KernelDraws:
         Precision of the draws.
     device : torch.device or None
         Where they are made.
+
+    Attributes
+    ----------
+    uses : int
+        How often Adam sees a draw before others take its place.
     """
+
+    uses = 1
 
     def __init__(self, prior, roots, means, dtype, device):
         self.dtype, self.device = dtype, device
@@ -157,6 +164,8 @@ class SignalDraws(KernelDraws):
 
     def __init__(self, prior, epsilon, dtype=torch.float32, device=None):
         super().__init__(prior, prior.covariance_roots, prior.means, dtype, device)
+        if not prior.is_mixture:  # the score of so many kernels costs as much as a step
+            self.uses = 2
         self.epsilon, self.forward = epsilon, self._tensor(prior.forward.T)
         precisions = prior.precisions
         self.precisions = self._tensor(precisions.transpose(1, 0, 2).reshape(self.n_features, -1))

@@ -117,8 +117,8 @@ class Objective:
     def iteration(self, batch_size, generator):
         """The mini-batches of one iteration: a pass over the pairs, or steps of fresh noise.
 
-        With fresh noise a pair is never seen twice, and neither few nor many of them decide how
-        long training has to last.
+        With fresh noise a pair is never seen twice, or, where draws are dear, twice in other
+        company; neither few nor many of them decide how long training has to last.
 
         Returns
         -------
@@ -127,7 +127,9 @@ class Objective:
             With all that is random drawn.
         """
         if self.is_endless:
-            return self.random_samples(FRESH_STEPS * batch_size, generator).in_order(batch_size)
+            uses = 1 if self.kernels is None else self.kernels.uses
+            samples = self.random_samples(FRESH_STEPS * batch_size // uses, generator)
+            return samples.in_order(batch_size, uses, generator)
         n = len(self.x)
         order = torch.randperm(n, generator=generator, device="cpu")
         batches = order.tensor_split(max(1, n // batch_size))
@@ -145,9 +147,13 @@ class Objective:
         x, z, weight = map(torch.cat, arrays)
         return replace(objectives[0], x=x, z=z, weight=weight)
 
-    def in_order(self, batch_size):
-        """Mini-batches of samples as they come, as of :meth:`iteration`."""
-        batches = torch.arange(len(self.x), device="cpu").split(batch_size)
+    def in_order(self, batch_size, uses=1, generator=None):
+        """Mini-batches of samples as they come, as of :meth:`iteration`; then in other orders."""
+        n = len(self.x)
+        orders = [torch.arange(n, device="cpu")]
+        for _ in range(uses - 1):
+            orders.append(torch.randperm(n, generator=generator, device="cpu"))
+        batches = torch.cat(orders).split(batch_size)
         return len(batches), (self.split(rows) for rows in batches)
 
 
