@@ -21,7 +21,7 @@ CONV = {
     "lipschitz": 0.9999,  # so few projections: there are directions that they hardly see
     "max_iter": 3,
 }
-SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV}
+SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV | {"max_iter": 4}}
 QUICK = {"max_iter": 2}
 ABOVE = 2.0  # dB
 TV_WEIGHTS = [0.0001, 0.0003, 0.001, 0.003]

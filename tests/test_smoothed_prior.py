@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from skinvbayes.datasets import make_mixture
 from skinvbayes.oracles import posterior_covariance, posterior_mean
 from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior
 from skinvbayes.problem.gaussian import linear_estimator
@@ -218,6 +219,30 @@ def test_mixture_of_scikit_learn(rng):
     order, other = np.argsort(ours.means[:, 0]), np.argsort(theirs.means_[:, 0])
     np.testing.assert_allclose(ours.means[order], theirs.means_[other], atol=2e-3)
     np.testing.assert_allclose(ours.covariances[order], theirs.covariances_[other], atol=5e-3)
+
+
+def test_information_criterion_of_scikit_learn(rng):
+    """Up to a constant."""
+    from sklearn.mixture import GaussianMixture
+
+    u, differences = mixture_signals(300, rng), []
+    for n in (2, 3):
+        theirs = GaussianMixture(n, random_state=0).fit(u)
+        ours = WeightedMixture(theirs.weights_, theirs.means_, theirs.covariances_)
+        differences.append(ours.bic(u, np.ones(300)) - theirs.bic(u))
+        repeated = ours.bic(np.repeat(u, 2, axis=0), np.ones(600))
+        assert ours.bic(u, np.full(300, 2.0)) == pytest.approx(repeated)
+    assert differences[0] == pytest.approx(differences[1])
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_clusters_that_overlap_are_counted(seed):
+    """The noise hides them: errors on held-out signals hardly tell four of them from five."""
+    data = make_mixture(1500, 1, n_features=2, operator="identity", random_state=seed)
+    assert len(data.prior.weights) == 5
+    prior = chosen(data.X_train, np.eye(2), epsilon=0.36)
+    assert len(prior.covariances) == 5
+    assert prior.is_mixture
 
 
 # ------------------------------------------------------------------------------ draws

@@ -43,8 +43,9 @@ def choose(prior_class, u, weight, measurement, random_state):
     Returns
     -------
     mixture : WeightedMixture
-        Clusters of some of the signals. Their number is chosen first, with the bandwidth one; a
-        larger number must be better by a standard error.
+        Clusters of some of the signals. Their number is chosen first, with the bandwidth one. A
+        larger number must be better by a standard error, or more likely by the Bayesian information
+        criterion and not surely worse: of clusters that overlap the likelihood tells more.
     bandwidth : float
         The largest, unless a smaller one is better by a standard error; then the next smaller
         one, since a network that is trained on the draws smooths once more.
@@ -58,6 +59,8 @@ def choose(prior_class, u, weight, measurement, random_state):
     most = min(len(rows) // _FEWEST_SIGNALS, _MOST_WORK // (len(rows) * u.shape[1] ** 2))
     clusters = [(n, 1.0) for n in _CLUSTERS[1:] if n <= most]
     n, _ = comparison.winner((1, 1.0), clusters, _CLUSTER_FAILURES)
+    if n > 1:  # else the linear estimator is good enough
+        n = comparison.likeliest(n, [other for other, _ in clusters if other > n])
     smaller = [(n, h) for h in _BANDWIDTHS]
     _, bandwidth = comparison.winner((n, 1.0), smaller, _BANDWIDTH_FAILURES)
     if bandwidth < 1:
@@ -101,13 +104,31 @@ class _Comparison:
                 break
         return best
 
+    def likeliest(self, n, larger):
+        """The last of ascending numbers of clusters that is more likely, and not surely worse."""
+        for other in larger:
+            loss = self.errors(other, 1.0) - self.errors(n, 1.0)
+            likelier = self.information_criterion(other) < self.information_criterion(n)
+            if not likelier or self._is_surely_positive(loss):
+                break
+            n = other
+        return n
+
     def is_better(self, candidate, best):
         """Whether the mean error falls by more than its standard error, and enough to count."""
         errors = self.errors(*best)
         gain = errors - self.errors(*candidate)
-        mean, error = np.average([gain, errors], axis=1, weights=self.weight)
-        deviation = np.linalg.norm(self.weight * (gain - mean)) / self.weight.sum()
-        return mean > max(deviation, _WORTHWHILE * error)
+        worthwhile = gain @ self.weight > _WORTHWHILE * (errors @ self.weight)
+        return worthwhile and self._is_surely_positive(gain)
+
+    def _is_surely_positive(self, gain):
+        mean = np.average(gain, weights=self.weight)
+        return mean > np.linalg.norm(self.weight * (gain - mean)) / self.weight.sum()
+
+    def information_criterion(self, n_clusters):
+        """The Bayesian information criterion of the mixture that is fitted to the first fold."""
+        fold = self.folds[0]
+        return fold.mixture(n_clusters, self.random_state).bic(fold.u, fold.weight)
 
     def errors(self, n_clusters, bandwidth):
         """The mean squared error of each held-out signal."""

@@ -97,6 +97,14 @@ class WeightedMixture(NamedTuple):
         log_density = logsumexp(joint, axis=1)
         return np.exp(joint - log_density[:, None]), log_density
 
+    def bic(self, u, weight):
+        """The Bayesian information criterion, up to a constant: the lower, the better."""
+        n_features = u.shape[1]
+        n_parameters = len(self.shares) * (1 + n_features + n_features * (n_features + 1) / 2)
+        n = weight.sum()
+        likelihood = weight @ self.responsibilities(u)[1]
+        return n_parameters * np.log(n) - 2 * likelihood
+
     def drawn_labels(self, u, rng):
         """One cluster for each signal, drawn from the posterior probabilities of the clusters."""
         if len(self.shares) == 1:
