@@ -49,6 +49,21 @@ def test_never_worse_than_the_linear_estimator(cls, kind):
     assert 0.85 < ((lower <= data.X_test) & (data.X_test <= upper)).mean() < 0.95
 
 
+@pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
+@pytest.mark.parametrize("exponents", [(-4, 4), (-8, 6)])
+def test_features_may_have_very_different_units(cls, exponents):
+    """Each is reconstructed as well as by the linear estimator in equal units, or better."""
+    data = make_mixture(600, 500, n_features=4, operator="tall", random_state=0)
+    units = np.logspace(*exponents, 4)
+    estimator = cls(operator=data.operator / units, max_iter=40, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = estimator.fit(data.X_train * units, data.Y_train).predict(data.Y_test) / units
+    linear = lmmse(data, data.noise_level)(data.Y_test)
+    errors = (np.mean((estimate - data.X_test) ** 2, axis=0) for estimate in (found, linear))
+    assert (np.divide(*errors) < 1.1).all()
+
+
 def test_what_cannot_beat_the_linear_estimator_is_that_estimator(rng):
     X = rng.standard_normal((300, 6)) @ rng.standard_normal((6, 6))
     A = rng.standard_normal((4, 6))

@@ -25,6 +25,7 @@ __all__ = [
 
 _FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
 _FLATTEST = 1e-10  # variance, relative to the largest, that coordinates are made for at least
+_SMALLEST_UNIT = 1e-15  # standard deviation, relative to the largest, of a constant feature
 _LEAST_PRECISION = 1e-13  # eigenvalue of a precision, relative to the largest
 _LEAST_EPSILON = 1e-8  # relative to the mean variance of a clean measurement's feature
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
@@ -68,10 +69,13 @@ def gaussian_precision(covariance, forward, epsilon, bandwidth):
     precision : ndarray of shape (n_features, n_features)
         Symmetric positive definite.
     """
-    variances, axes = _smoothed(covariance, bandwidth)
+    units = _units(covariance, bandwidth)
+    variances, axes = _smoothed(covariance / units / units[:, None], bandwidth / units)
+    forward = forward * units * units[:, None]
     energy = abs(np.sum((axes.T @ forward @ axes).diagonal() * variances)) / len(forward)
     epsilon = max(epsilon, _LEAST_EPSILON * energy)
-    return _kept_positive(gaussian_optimum(forward, (axes / variances) @ axes.T, epsilon))
+    precision = gaussian_optimum(forward, (axes / variances) @ axes.T, epsilon)
+    return _kept_positive(precision) / units / units[:, None]
 
 
 def linear_precision(covariance, forward, epsilon, bandwidth):
@@ -80,7 +84,7 @@ def linear_precision(covariance, forward, epsilon, bandwidth):
     Parameters and result are as in :func:`gaussian_precision`. The gain is
     ``C Gᵀ (G C Gᵀ + ε I)⁻¹``, of which the symmetric part is taken.
     """
-    variances, axes = _smoothed(covariance, bandwidth)
+    variances, axes = _smoothed(covariance, np.full(len(covariance), bandwidth))
     image = forward @ (axes * variances) @ axes.T
     square = image @ forward.T
     ridge = max(epsilon, _LEAST_EPSILON * square.trace() / len(square)) or 1.0
@@ -90,10 +94,20 @@ def linear_precision(covariance, forward, epsilon, bandwidth):
     return _kept_positive((axes / spectrum.clip(_FLATTEST * largest)) @ axes.T)
 
 
-def _smoothed(covariance, bandwidth):
-    """Eigenvalues and eigenvectors of C + b² I; the eigenvalues are kept positive."""
-    variances, axes = np.linalg.eigh(covariance)
-    return (variances.clip(0) + bandwidth**2).clip(_FLATTEST * variances[-1]), axes
+def _units(covariance, bandwidth):
+    """The standard deviations of the smoothed features, that of the largest for constant ones.
+
+    In these units no feature is too small to be told from rounding beside another one.
+    """
+    deviations = np.sqrt(np.diagonal(covariance) + bandwidth**2)
+    largest = deviations.max() or 1.0
+    return np.where(deviations > _SMALLEST_UNIT * largest, deviations, largest)
+
+
+def _smoothed(covariance, bandwidths):
+    """Eigenvalues and eigenvectors of C + diag(b²); the eigenvalues are kept positive."""
+    variances, axes = np.linalg.eigh(covariance + np.diag(bandwidths**2))
+    return variances.clip(_FLATTEST * variances[-1]), axes
 
 
 def _kept_positive(precision):
