@@ -64,6 +64,20 @@ def test_features_may_have_very_different_units(cls, exponents):
     assert (np.divide(*errors) < 1.1).all()
 
 
+@pytest.mark.parametrize("factor", [100.0, 1e4])
+def test_measured_features_may_have_very_different_units(factor):
+    """Each with its own noise, and without an operator."""
+    data = make_mixture(600, 500, n_features=3, operator="identity", random_state=0)
+    units = np.array([1 / factor, 1.0, factor])
+    estimator = DivergenceRegularizedINN(max_iter=30, random_state=0)
+    with pytest.warns(UserWarning, match="noise of the measurements is unequal"):
+        estimator.fit(data.X_train * units, data.Y_train * units)
+    found = estimator.predict(data.Y_test * units) / units
+    linear = lmmse(data, data.noise_level)(data.Y_test)
+    errors = (np.mean((estimate - data.X_test) ** 2, axis=0) for estimate in (found, linear))
+    assert (np.divide(*errors) < 1.0).all()
+
+
 def test_what_cannot_beat_the_linear_estimator_is_that_estimator(rng):
     X = rng.standard_normal((300, 6)) @ rng.standard_normal((6, 6))
     A = rng.standard_normal((4, 6))

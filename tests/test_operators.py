@@ -184,9 +184,9 @@ def test_norm_of_a_large_operator_never_forms_its_matrix(monkeypatch):
 # ------------------------------------------------------------------------------------ estimation
 
 
-def ridge(X, alpha):
-    """``n α v`` of the docstring."""
-    return len(X) * alpha * X.var(axis=0).mean()
+def largest_ridge(X):
+    """The largest of the n α D² of the docstring."""
+    return len(X) * 1e-8 * X.var(axis=0).max()
 
 
 @every_shape
@@ -195,7 +195,7 @@ def test_noise_free_pairs_give_the_operator(A, rng):
     Y = X @ A.T - 3.0
     estimate = estimate_operator(X, Y)
     smallest = np.linalg.eigvalsh(len(X) * np.cov(X.T, bias=True))[0]
-    bias = np.linalg.norm(A, 2) * ridge(X, 1e-8) / smallest  # of the ridge, an upper bound
+    bias = np.linalg.norm(A, 2) * largest_ridge(X) / smallest  # of the ridge, an upper bound
     assert isinstance(estimate, Operator)
     assert estimate.shape == A.shape
     assert np.linalg.norm(estimate.to_dense() - A, 2) <= bias + ROUNDING
@@ -206,7 +206,7 @@ def test_noise_free_pairs_give_the_operator(A, rng):
 def test_estimate_is_the_ridge_minimiser(alpha, rng):
     X = rng.standard_normal((30, 4)) @ rng.standard_normal((4, 4)) + 2.0
     Y = rng.standard_normal((30, 3)) - 1.0
-    penalty = np.sqrt(ridge(X, alpha)) * np.eye(4)
+    penalty = np.sqrt(len(X) * alpha) * np.diag(X.std(axis=0))
     rows = np.vstack([X - X.mean(axis=0), penalty])
     targets = np.vstack([Y - Y.mean(axis=0), np.zeros((4, 3))])
     expected, _, _, singular = np.linalg.lstsq(rows, targets, rcond=None)
@@ -218,10 +218,12 @@ def test_estimate_is_the_ridge_minimiser(alpha, rng):
 
 
 def test_estimate_follows_the_units(rng):
+    """Those of every feature and of every measurement."""
     X, Y = rng.standard_normal((50, 4)), rng.standard_normal((50, 3))
     expected = estimate_operator(X, Y, alpha=0.1).to_dense()
-    actual = estimate_operator(1e8 * X, 1e-4 * Y, alpha=0.1).to_dense()
-    np.testing.assert_allclose(actual, 1e-12 * expected, rtol=1e-11)
+    units, others = np.logspace(-8, 12, 4), np.logspace(-4, 4, 3)
+    actual = estimate_operator(units * X, others * Y, alpha=0.1).to_dense()
+    np.testing.assert_allclose(actual, others[:, None] * expected / units, rtol=1e-11)
 
 
 def test_constant_coordinates_get_no_weight(rng):
@@ -232,7 +234,7 @@ def test_constant_coordinates_get_no_weight(rng):
     expected = MATRIX * [1, 0, 1, 0, 1]
     varying = X[:, [0, 2, 4]]
     smallest = np.linalg.eigvalsh(len(X) * np.cov(varying.T, bias=True))[0]
-    bias = np.linalg.norm(MATRIX, 2) * ridge(X, 1e-8) / smallest
+    bias = np.linalg.norm(MATRIX, 2) * largest_ridge(X) / smallest
     assert np.linalg.norm(estimate - expected, 2) <= bias + ROUNDING
     assert bias < 1e-6
 
@@ -242,10 +244,12 @@ def test_fewer_pairs_than_features(n_samples, rng):
     X = rng.standard_normal((n_samples, 5))
     Y = X @ MATRIX.T + 1.0
     estimate = estimate_operator(X, Y).to_dense()
-    signals = X - X.mean(axis=0)
-    expected = MATRIX @ np.linalg.pinv(signals, rcond=1e-10) @ signals  # of smallest norm
+    signals = (X - X.mean(axis=0)) / X.std(axis=0)
+    unit = MATRIX * X.std(axis=0)
+    unit = unit @ np.linalg.pinv(signals, rcond=1e-10) @ signals  # of smallest norm
+    expected = unit / X.std(axis=0)
     smallest = np.linalg.svd(signals)[1][n_samples - 2] ** 2
-    bias = np.linalg.norm(MATRIX, 2) * ridge(X, 1e-8) / smallest
+    bias = np.linalg.norm(MATRIX, 2) * 1e-8 * len(X) / smallest / X.std(axis=0).min()
     # a condition number of about 1/α loses half of the digits
     assert np.linalg.norm(estimate - expected, 2) <= bias + 1e-6 * np.linalg.norm(MATRIX, 2)
     assert bias < 1e-5

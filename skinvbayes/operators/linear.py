@@ -29,6 +29,7 @@ _DENSE_FEATURES = 512  # AᵀA becomes a matrix for at most this many features
 _LANCZOS_STEPS = 50  # at most, for the lower bound of the spectrum of AᵀA
 _MARGIN = 1e-3  # subtracted from that bound, relative to the norm of AᵀA
 _DENSE_SIZE = 2**18  # the norm is exact for operators of at most this many entries
+_ROUNDING = 1e-12  # standard deviation of a constant feature, relative to its values
 
 
 class Operator(OwnModes):
@@ -259,13 +260,14 @@ def estimate_operator(
     sample_weight : array-like of shape (n_samples,), default=None
         How often each pair counts; once by default.
     alpha : float, default=1e-8
-        Ridge penalty for each pair, relative to the mean variance of the signals' coordinates. In
+        Ridge penalty for each pair, relative to the variances of the signals' coordinates. In
         directions in which the signals do not vary, it makes the estimated operator zero.
 
     Returns
     -------
     operator : Operator
-        The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α v ‖A‖²``, ``v`` the mean variance.
+        The minimiser of ``‖(Y − ȳ) − (X − x̄) Aᵀ‖² + n α ‖A D‖²``, ``D`` the diagonal matrix of the
+        standard deviations.
 
     Examples
     --------
@@ -281,14 +283,20 @@ def estimate_operator(
     check_tolerance(alpha, "alpha")
     X, Y = np.asarray(X, dtype=np.float64), np.asarray(Y, dtype=np.float64)
     Y = Y.reshape(len(Y), -1)
-    X = X * (np.ptp(X, axis=0) > 0)  # features that do not vary are zero, without rounding errors
     weight = check_sample_weight(sample_weight, X)
     if not weight.any():
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
     mean = np.average(X, axis=0, weights=weight)
-    penalty = alpha * (weight @ (X - mean) ** 2).mean() or 1.0  # constant signals: A = 0
-    ridge = Ridge(alpha=penalty, solver="cholesky").fit(X, Y, sample_weight=weight)
-    return Operator(ridge.coef_.reshape(Y.shape[1], X.shape[1]))
+    deviations = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
+    units = units_of_features(deviations, np.abs(X).max(axis=0))
+    ridge = Ridge(alpha=alpha * weight.sum() or 1.0, solver="cholesky")
+    ridge.fit((X - mean) / units, Y, sample_weight=weight)
+    return Operator(ridge.coef_.reshape(Y.shape[1], X.shape[1]) / units)
+
+
+def units_of_features(deviations, sizes):
+    """Standard deviations; infinite for what is constant but for rounding, and gets no weight."""
+    return np.where(deviations > _ROUNDING * sizes, deviations, np.inf)
 
 
 @own_modes()

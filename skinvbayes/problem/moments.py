@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solve
 
 from ..operators import Operator
-from ..operators.linear import LEAST_SQUARES_RIDGE
+from ..operators.linear import LEAST_SQUARES_RIDGE, units_of_features
 
 __all__ = ["Moments", "covariance_of", "moment_sums"]
 
@@ -48,10 +48,12 @@ class Moments:
 
     def least_squares(self):
         """The least-squares fit of y to x, as :func:`skinvbayes.operators.estimate_operator`."""
-        covariance = self.signal_covariance
-        penalty = LEAST_SQUARES_RIDGE * covariance.trace() / len(covariance) or 1.0
-        regularized = covariance + penalty * np.eye(len(covariance))
-        return Operator(solve(regularized, self.cross_covariance.T, assume_a="pos").T)
+        deviations = np.sqrt(self.signal_covariance.diagonal().clip(0))
+        units = units_of_features(deviations, np.abs(self.signal_mean))
+        unit = self.signal_covariance / units / units[:, None]
+        regularized = unit + LEAST_SQUARES_RIDGE * np.eye(len(unit))
+        fit = solve(regularized, (self.cross_covariance / units).T, assume_a="pos").T
+        return Operator(fit / units)
 
 
 def moment_sums(X, Y, weight, origin):
