@@ -120,6 +120,8 @@ def test_intervals_of_the_divergence_loss_too():
     assert ((lower <= X) & (upper >= X)).mean() == pytest.approx(gaussian, abs=0.01)
     tempered = DivergenceRegularizedINN(0.1, operator=operator, noise_level=0.2, **options)
     assert tempered.set_params(max_iter=2).fit(X, Y).problem_.error_quantiles is None
+    few = estimator.set_params(max_iter=2).fit(X[:99], Y[:99])  # do not tell
+    assert few.problem_.error_quantiles is None
 
 
 @pytest.mark.parametrize("n", [40, 61])
