@@ -55,10 +55,16 @@ def test_features_may_have_very_different_units(cls, exponents):
     """Each is reconstructed as well as by the linear estimator in equal units, or better."""
     data = make_mixture(600, 500, n_features=4, operator="tall", random_state=0)
     units = np.logspace(*exponents, 4)
-    estimator = cls(operator=data.operator / units, max_iter=40, random_state=0)
+    operator = np.column_stack([data.operator / units, data.operator[:, 0]])
+    X = np.column_stack([data.X_train * units, np.full(600, 0.1)])  # and one that is constant
+    estimator = cls(operator=operator, max_iter=40, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = estimator.fit(data.X_train * units, data.Y_train).predict(data.Y_test) / units
+        found = estimator.fit(X, data.Y_train + 0.1 * operator[:, 4]).predict(
+            data.Y_test + 0.1 * operator[:, 4]
+        )
+    assert np.abs(found[:, 4] - 0.1).max() < 0.01
+    found = found[:, :4] / units
     linear = lmmse(data, data.noise_level)(data.Y_test)
     errors = (np.mean((estimate - data.X_test) ** 2, axis=0) for estimate in (found, linear))
     assert (np.divide(*errors) < 1.1).all()
@@ -149,6 +155,18 @@ def test_the_share_of_a_trial_holds_for_signals_and_not_for_draws(
         warnings.simplefilter("ignore")
         estimator.fit(data.X_train, data.Y_train)
     assert shares == [0.5 if solver == "lbfgs" else share]
+
+
+def test_intervals_know_what_no_measurement_says():
+    """The trial that they are told by is calibrated like the training: without it, 98 %."""
+    data = make_mixture(1000, 1000, n_features=2, operator="wide", random_state=2)
+    options = {"prior_bandwidth": 0.0, "max_iter": 60, "random_state": 0}
+    estimator = ReconstructionINN(operator=data.operator, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        estimator.fit(data.X_train, data.Y_train)
+    lower, upper = estimator.posterior_interval(data.Y_test)
+    assert 0.85 < ((lower <= data.X_test) & (data.X_test <= upper)).mean() < 0.95
 
 
 @pytest.mark.parametrize("lipschitz", [0.2, 0.5, 0.9])

@@ -202,7 +202,7 @@ def test_noise_free_pairs_give_the_operator(A, rng):
     assert bias < 1e-6
 
 
-@pytest.mark.parametrize("alpha", [1e-8, 0.1, 3.0])
+@pytest.mark.parametrize("alpha", [0.0, 1e-8, 0.1, 3.0])
 def test_estimate_is_the_ridge_minimiser(alpha, rng):
     X = rng.standard_normal((30, 4)) @ rng.standard_normal((4, 4)) + 2.0
     Y = rng.standard_normal((30, 3)) - 1.0

@@ -289,7 +289,7 @@ def estimate_operator(
     mean = np.average(X, axis=0, weights=weight)
     deviations = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
     units = units_of_features(deviations, np.abs(X).max(axis=0))
-    ridge = Ridge(alpha=alpha * weight.sum() or 1.0, solver="cholesky")
+    ridge = Ridge(alpha=max(alpha * weight.sum(), np.finfo(float).tiny), solver="cholesky")
     ridge.fit((X - mean) / units, Y, sample_weight=weight)
     return Operator(ridge.coef_.reshape(Y.shape[1], X.shape[1]) / units)
 

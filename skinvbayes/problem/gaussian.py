@@ -95,13 +95,13 @@ def linear_precision(covariance, forward, epsilon, bandwidth):
 
 
 def _units(covariance, bandwidth):
-    """The standard deviations of the smoothed features, that of the largest for constant ones.
+    """The standard deviations of the smoothed features, the smallest of them for constant ones.
 
     In these units no feature is too small to be told from rounding beside another one.
     """
     deviations = np.sqrt(np.diagonal(covariance) + bandwidth**2)
-    largest = deviations.max() or 1.0
-    return np.where(deviations > _SMALLEST_UNIT * largest, deviations, largest)
+    varies = deviations > _SMALLEST_UNIT * deviations.max()
+    return np.where(varies, deviations, deviations[varies].min() if varies.any() else 1.0)
 
 
 def _smoothed(covariance, bandwidths):

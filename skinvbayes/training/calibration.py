@@ -7,10 +7,27 @@ there undetermined. On average it has to be E[r rᵀ]/ε, with the error r = u �
 
 import torch
 
-__all__ = ["calibrate_null_space"]
+from .objective import objective_of
+
+__all__ = ["calibrate", "calibrate_null_space"]
 
 _NULL = 1e-8  # entry of the diagonal G̃, between 0 and 1, that counts as zero
 _MOST_ROWS = 4000
+
+
+def calibrate(specification, trained, pairs, prior=None):
+    """Let the average errors of the training signals set what no measurement can; in place.
+
+    What has learned from draws of a mixture knows it already.
+    """
+    problem, network = trained.problem, trained.network
+    learned = prior is not None and prior.is_mixture
+    if learned or network.explicit_inverse is None or problem.operator is None:
+        return
+    drawn = objective_of(specification, trained, specification.loss, pairs, "lbfgs")
+    drawn = drawn.drawn(trained.continuation.generator)
+    forward = problem.unit_forward.matrix(drawn.x)
+    calibrate_null_space(network, drawn.x, drawn.z, forward, problem.unit_epsilon)
 
 
 def calibrate_null_space(network, u, w, forward, epsilon):

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 
 from ..numerics.devices import check_device
 from ..numerics.warn import warn_caller
-from .calibration import calibrate_null_space
+from .calibration import calibrate
 from .chunked_moments import moments_of
 from .guard import blend
 from .objective import objective_of
@@ -94,20 +94,7 @@ def _guard(specification, trained, pairs, share, prior):
     if trained.network.explicit_inverse is None or trained.judges is not None:
         share = max(share, _share_after(specification, trained, pairs))
     blend(trained.network, share)
-    if prior is None or not prior.is_mixture:
-        _calibrate(specification, trained, pairs)
-
-
-def _calibrate(specification, trained, pairs):
-    """Let the average errors of the training signals set what no measurement can."""
-    problem, network = trained.problem, trained.network
-    if network.explicit_inverse is None or problem.operator is None:
-        return
-    drawn = objective_of(specification, trained, specification.loss, pairs, "lbfgs")
-    drawn = drawn.drawn(trained.continuation.generator)
-    forward = problem.unit_forward.matrix(drawn.x)
-    epsilon = problem.unit_epsilon
-    calibrate_null_space(network, drawn.x, drawn.z, forward, epsilon)
+    calibrate(specification, trained, pairs, prior)
 
 
 def _share_after(specification, trained, pairs):

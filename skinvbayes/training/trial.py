@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..problem.smoothed_prior import SmoothedPrior
+from .calibration import calibrate
 from .guard import (
     best_share,
     blended,
@@ -96,9 +97,9 @@ def judge(specification, problem, pairs, set_aside, rng):
     -------
     verdict : Verdict
         On the best of them; scale units alone and a smoothed prior have to be better than what was
-        tried before by a standard error, and the pairs than them. Where the pairs of an explicit
-        inverse are better than the linear estimator by less, more trials decide. An interrupted
-        training is returned at once.
+        tried before by a standard error, and the pairs than them. Where nothing surely is, draws
+        for an explicit inverse may still be the best of all; if the pairs are, more trials decide.
+        An interrupted training is returned at once.
     """
     arguments = specification, problem, pairs, set_aside, rng
     trial = _Trial.of(*arguments)
@@ -109,7 +110,7 @@ def judge(specification, problem, pairs, set_aside, rng):
         if scales.interrupted:
             return scales
         best = scales if surely_positive(scales.gain) else best
-    smooths = specification.smooths(trial.problem)
+    smooths, smoothed = specification.smooths(trial.problem), None
     prior = chosen_prior(trial.problem, trial.few, rng) if smooths else None
     if prior is not None and specification.can_draw_from(prior, trial.problem):
         possible = prior_errors(prior, trial.problem, trial.X, trial.targets).mean()
@@ -126,6 +127,16 @@ def judge(specification, problem, pairs, set_aside, rng):
     raw = raw._replace(gain=best.errors - raw.errors)
     if best.trained is not None:
         return raw if raw.interrupted or trial.prefers_pairs(raw.gain) else best
+    if specification.explicit_inverse and smoothed is not None:
+        if smoothed.errors.mean() < best.errors.mean():
+            best = smoothed  # nobody learns draws by heart
+        if best is smoothed and smoothed.errors.mean() < raw.errors.mean():
+            return raw if raw.interrupted else smoothed
+    return _after_more_trials(raw, best, arguments)
+
+
+def _after_more_trials(raw, best, arguments):
+    """What the pairs give, if other held-out pairs like it too where chance may have decided."""
     for _ in range(_MOST_TRIALS - 1):
         if raw.interrupted or not raw.is_chance:
             break
@@ -201,7 +212,9 @@ class _Trial(NamedTuple):
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
         quantiles = None
         if trained.network.explicit_inverse is not None and problem.bandwidth == 0:
-            quantiles = error_quantiles(blended(trained.network, share), problem, X, targets)
+            whole = replace(trained, network=blended(trained.network, share))
+            calibrate(self.specification, whole, self.few, prior)
+            quantiles = error_quantiles(whole.network, problem, X, targets)
         clusters = self.specification.architecture.has_clusters
         found = {"has_clusters": clusters, "error_quantiles": quantiles}
         return Verdict(errors, trained, share, prior, **found)
