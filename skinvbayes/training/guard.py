@@ -73,7 +73,7 @@ def reconstruction_errors(network, problem, X, Z, shares):
     Parameters
     ----------
     network, problem, X, Z
-        As in :func:`best_share`; of many signals, the first ones.
+        As in :func:`best_share`; of many signals every k-th, since pairs may be sorted.
     shares : sequence of floats
         Some τ.
 
@@ -110,11 +110,12 @@ def surely_positive(gains):
 
 def _errors(reconstruct, problem, X, Z):
     """The squared errors of some reconstructions in the coordinates of a problem."""
-    coordinates, X = problem.coordinates, X[:_MOST_ROWS]
+    coordinates, step = problem.coordinates, -(-len(X) // _MOST_ROWS)
+    X = X[::step]
     errors = [
         [
             ((coordinates.to_signals(u) - X) ** 2).sum(axis=1)
-            for u in reconstruct(coordinates.from_targets(targets[:_MOST_ROWS]))
+            for u in reconstruct(coordinates.from_targets(targets[::step]))
         ]
         for targets in Z
     ]
