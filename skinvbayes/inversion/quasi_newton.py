@@ -72,19 +72,15 @@ def limited_memory(first_length):
 
     def solver(residual, slopes, last):
         if last is None:
-            steps = changes = residual[:, None, :][:, :0]
-            step = before = residual
-            back = torch.zeros_like(residual[:, :1], dtype=torch.bool)
-        else:
-            *memory, step, before = last
-            back = _leads_too_far(step, before, residual)[:, None]
-            latest = step, residual - before
-            steps, changes = (
-                torch.cat([old, torch.where(back, 0, new)[:, None]], dim=1)[
-                    :, -SETTINGS.quasi_newton_memory :
-                ]
-                for old, new in zip(memory, latest, strict=True)
-            )
+            none, step = residual[:, None, :][:, :0], -first_length.to(residual) * residual
+            return step, (none, none, step, residual)
+        *memory, step, before = last
+        back = _leads_too_far(step, before, residual)[:, None]
+        latest = (torch.where(back, 0, new)[:, None] for new in (step, residual - before))
+        steps, changes = (
+            torch.cat(pair, dim=1)[:, -SETTINGS.quasi_newton_memory :]
+            for pair in zip(memory, latest, strict=True)
+        )
         following = -_inverse_hessian_product(residual, steps, changes, first_length.to(residual))
         move = torch.where(back, -step / 2, following)
         step = torch.where(back, step / 2, following)
@@ -107,10 +103,8 @@ def _inverse_hessian_product(residual, steps, changes, length):
     for s, y, rho in _latest_first(steps, changes, inverse):
         shares.append(rho * vecdot(s, q)[:, None])
         q = q - shares[-1] * y
-    if steps.shape[1]:
-        newest = curvature[:, -1] / vector_norm(changes[:, -1], dim=1).square()
-        length = torch.where(known[:, -1], newest, length)[:, None]
-    q = length * q
+    newest = curvature[:, -1] / vector_norm(changes[:, -1], dim=1).square()
+    q = torch.where(known[:, -1], newest, length)[:, None] * q
     pairs = zip(_latest_first(steps, changes, inverse), shares, strict=True)
     for (s, y, rho), share in reversed(list(pairs)):
         q = q + (share - rho * vecdot(y, q)[:, None]) * s

@@ -69,8 +69,9 @@ def gaussian_precision(covariance, forward, epsilon, bandwidth):
     precision : ndarray of shape (n_features, n_features)
         Symmetric positive definite.
     """
-    units = _units(covariance, bandwidth)
-    variances, axes = _smoothed(covariance / units / units[:, None], bandwidth / units)
+    smoothed = covariance + bandwidth**2 * np.eye(len(covariance))
+    units = _units(smoothed)
+    variances, axes = _positive_axes(smoothed / units / units[:, None])
     forward = forward * units * units[:, None]
     energy = abs(np.sum((axes.T @ forward @ axes).diagonal() * variances)) / len(forward)
     epsilon = max(epsilon, _LEAST_EPSILON * energy)
@@ -84,7 +85,7 @@ def linear_precision(covariance, forward, epsilon, bandwidth):
     Parameters and result are as in :func:`gaussian_precision`. The gain is
     ``C Gᵀ (G C Gᵀ + ε I)⁻¹``, of which the symmetric part is taken.
     """
-    variances, axes = _smoothed(covariance, np.full(len(covariance), bandwidth))
+    variances, axes = _positive_axes(covariance + bandwidth**2 * np.eye(len(covariance)))
     image = forward @ (axes * variances) @ axes.T
     square = image @ forward.T
     ridge = max(epsilon, _LEAST_EPSILON * square.trace() / len(square)) or 1.0
@@ -94,19 +95,19 @@ def linear_precision(covariance, forward, epsilon, bandwidth):
     return _kept_positive((axes / spectrum.clip(_FLATTEST * largest)) @ axes.T)
 
 
-def _units(covariance, bandwidth):
-    """The standard deviations of the smoothed features, the smallest of them for constant ones.
+def _units(covariance):
+    """The standard deviations of the features, the smallest of them for constant ones.
 
     In these units no feature is too small to be told from rounding beside another one.
     """
-    deviations = np.sqrt(np.diagonal(covariance) + bandwidth**2)
+    deviations = np.sqrt(np.diagonal(covariance))
     varies = deviations > _SMALLEST_UNIT * deviations.max()
     return np.where(varies, deviations, deviations[varies].min() if varies.any() else 1.0)
 
 
-def _smoothed(covariance, bandwidths):
-    """Eigenvalues and eigenvectors of C + diag(b²); the eigenvalues are kept positive."""
-    variances, axes = np.linalg.eigh(covariance + np.diag(bandwidths**2))
+def _positive_axes(covariance):
+    """Eigenvalues and eigenvectors of a covariance; the eigenvalues are kept positive."""
+    variances, axes = np.linalg.eigh(covariance)
     return variances.clip(_FLATTEST * variances[-1]), axes
 
 

@@ -122,6 +122,7 @@ class _Comparison:
         return worthwhile and self._is_surely_positive(gain)
 
     def _is_surely_positive(self, gain):
+        """Whether the mean of a gain is positive by more than its standard error."""
         mean = np.average(gain, weights=self.weight)
         return mean > np.linalg.norm(self.weight * (gain - mean)) / self.weight.sum()
 
