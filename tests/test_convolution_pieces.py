@@ -11,7 +11,7 @@ from helpers import conv_network
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.inversion import invert, invertible, quasi_newton
 from skinvbayes.inversion.chord import Equation
-from skinvbayes.networks import filter_bank
+from skinvbayes.networks import conv, filter_bank
 from skinvbayes.numerics import chunks
 from skinvbayes.numerics.threads import in_threads, single_thread
 
@@ -59,6 +59,7 @@ def test_single_precision_does_most_of_an_inversion_of_large_images(options, lar
     """And double precision all of that of small ones."""
     if large:
         monkeypatch.setattr(invertible, "LARGE_ROW", 1)
+        monkeypatch.setattr(conv, "_SHORT", 0)
     network = conv_network(**options)
     x, block = white(2, network), type(network.blocks[0])
     z = network(x).detach()
@@ -101,7 +102,7 @@ def test_steps_that_lead_too_far_are_halved(monkeypatch):
         return int((residual > threshold).sum())
 
     assert n_left() == 0
-    monkeypatch.setattr(quasi_newton, "_leads_too_far", lambda step, *_: step[:, 0] > torch.inf)
+    monkeypatch.setattr(quasi_newton, "leads_too_far", lambda step, *_: step[:, 0] > torch.inf)
     assert n_left() == 5
 
 

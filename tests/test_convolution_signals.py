@@ -1,14 +1,20 @@
 """The convolutional branch on signals: values, bounds, lengths not trained on, and accuracy."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import correlate1d
+from scipy.ndimage import correlate1d, gaussian_filter1d
 from scipy.sparse import eye_array
 from sklearn.exceptions import ConvergenceWarning
 
-from helpers import conv_network
+from helpers import conv_network, rmse
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import make_ill_posed
+from skinvbayes.inversion import invert
+from skinvbayes.operators import as_operator
+from skinvbayes.problem.tensor_operator import TensorOperator
 
 CASES = {
     "one scale": dict(image_shape=(9,), kernel_size=5, n_filters=6),
@@ -58,6 +64,50 @@ def test_jacobian_is_symmetric_within_its_bounds_and_its_trace_the_divergence(ne
     assert (upper - lower) / (upper + lower) <= 0.95 + 1e-6
 
 
+def deconvolution(n):
+    """AᵀA of a Gaussian blur, of norm one and with its lowest eigenvalue near zero."""
+    blur = gaussian_filter1d(np.eye(n), 1.5, axis=0, mode="reflect")
+    return TensorOperator(as_operator(blur.T @ blur), 1.0, rounded=False)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-4], ids=["as large as the operator", "far smaller"])
+def test_certificate_is_relative_to_the_operator(size):
+    """a P ≼ Dφ ≼ b P, where L bounds how unequal the slopes of the prior's part alone are."""
+    options = dict(CASES["scales"], known=deconvolution(20), known_bounds=(0.0, 1.0))
+    network = conv_network(**options)
+    block = network.blocks[0]
+    with torch.no_grad():
+        block.unit.mul_(size)
+        block.log_steep.add_(math.log(size))
+        block.log_falling.add_(math.log(size))
+        a, b = block.bounds()
+        generator = torch.Generator().manual_seed(3)
+        x = 3 * torch.randn(20, 20, generator=generator, dtype=torch.float64)
+        eye = torch.eye(20, dtype=torch.float64)
+        P = (block.known(eye) + b * eye) / b
+        root = torch.linalg.inv(torch.linalg.cholesky(P))
+        spectra = torch.linalg.eigvalsh(root @ block.jacobian(x) @ root.T)
+        assert a <= spectra.min() + 1e-12 and spectra.max() <= b + 1e-12
+        assert b < 100 * size and (b - a) / (b + a) <= 0.95 + 1e-6
+        f = torch.stack([block.residual(x), block.residual(x + 0.1 * x.flip(0))])
+        lengths = ((f[1] - f[0]) @ torch.linalg.cholesky(P)).norm(dim=1)
+        steps = (0.1 * x.flip(0) @ torch.linalg.cholesky(P)).norm(dim=1)
+        assert (lengths <= 0.95 * steps + 1e-9).all()
+        found = invert(network, block(x), tol=1e-10)
+    assert found.converged.all()
+    torch.testing.assert_close(found.x, x, rtol=0, atol=1e-5)
+
+
+def test_jacobian_of_an_operator_and_filters_is_that_of_automatic_differentiation(network, signals):
+    n = network.n_features
+    case = next(c for c in CASES.values() if c["image_shape"] == (n,))
+    block = conv_network(**case, known=deconvolution(n), known_bounds=(0.0, 1.0)).blocks[0]
+    plain = torch.stack(
+        [torch.autograd.functional.jacobian(lambda v: block(v[None])[0], x) for x in signals]
+    )
+    torch.testing.assert_close(block.jacobian(signals), plain)
+
+
 def make_steps(n_samples, n, rng):
     """Piecewise-constant signals, and the same with noise of standard deviation 0.2."""
     jumps = rng.normal(size=(n_samples, n)) * (rng.random((n_samples, n)) < 0.08)
@@ -90,6 +140,44 @@ def test_steps_are_restored_better_than_by_the_best_linear_estimator(fitted, n):
     linear = mean + (Y - mean) @ np.linalg.solve(C + 0.04 * np.eye(n), C)
     error = np.mean((fitted.predict(Y) - X) ** 2)
     assert error < 0.9 * np.mean((linear - X) ** 2)
+
+
+@pytest.fixture(scope="module", params=["gravity", "phillips"])
+def ill_posed(request):
+    """Steps seen through an operator that is far from invertible, and filters fitted to them."""
+    data = make_ill_posed(
+        request.param, 300, 300, prior="piecewise_constant", n_features=32, random_state=1
+    )
+    estimator = ReconstructionINN(operator=data.operator, image_shape=(32,), **FILTERS)
+    with pytest.warns(ConvergenceWarning, match="still falling"):
+        return data, estimator.fit(data.X_train, data.Y_train)
+
+
+FILTERS = dict(residual="conv", kernel_size=5, max_iter=10, batch_size=32, random_state=0)
+
+
+def test_ill_posed_steps_are_restored_far_better_than_by_the_best_linear_estimator(ill_posed):
+    """Before the certificate was relative to the operator the error was larger than that."""
+    data, estimator = ill_posed
+    A, C, X = data.operator, data.covariance, data.X_test
+    gain = C @ A.T @ np.linalg.inv(A @ C @ A.T + data.noise_level**2 * np.eye(len(A)))
+    linear = rmse(data.Y_test @ gain.T, X)
+    assert rmse(estimator.predict(data.Y_test), X) < 0.95 * linear
+    lower, upper = estimator.posterior_interval(data.Y_test)
+    assert ((lower <= X) & (upper >= X)).mean() == pytest.approx(0.9, abs=0.03)
+
+
+def test_missing_readings_of_ill_posed_steps_are_rows_left_out(ill_posed):
+    data, _ = ill_posed
+    estimator = DivergenceRegularizedINN(
+        operator=data.operator, noise_level=data.noise_level, image_shape=(32,), **FILTERS
+    ).fit(data.X_train, data.Y_train)
+    Y = data.Y_test[:5].copy()
+    Y[:, 3::7] = np.nan
+    kept = ~np.isnan(Y[0])
+    other = estimator.adapt(operator=data.operator[kept])
+    expected = other.predict((Y - estimator.problem_.measurement.offset)[:, kept])
+    np.testing.assert_allclose(estimator.predict(Y), expected, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.9])

@@ -23,7 +23,7 @@ from skinvbayes.networks.gradient import GradientBlock
 from skinvbayes.operators import GramOperator, Operator, as_operator
 from skinvbayes.problem.tensor_operator import TensorOperator
 
-D, M = 300, 200  # above the 256 features up to which S is a matrix
+D, M = 300, 200
 
 
 class Averages(LinearOperator):
@@ -73,6 +73,12 @@ def pairs(n, rng, noise_level=0.2):
     return X, clean + noise_level * rng.standard_normal(clean.shape)
 
 
+@pytest.fixture(autouse=True)
+def _few_features_of_matrices(monkeypatch):
+    """As for more than 1,000 features, in less time."""
+    monkeypatch.setattr(GradientBlock, "most_features_of_matrices", 256)
+
+
 @pytest.fixture(scope="module")
 def data():
     return pairs(150, np.random.RandomState(0))
@@ -88,7 +94,7 @@ def no_matrices(monkeypatch):
     for cls in (Operator, GramOperator):
         monkeypatch.setattr(cls, "to_dense", refuse)
     monkeypatch.setattr("skinvbayes.operators.linear._DENSE_SIZE", 0)
-    monkeypatch.setattr("skinvbayes.operators.linear._DENSE_FEATURES", 0)
+    monkeypatch.setattr("skinvbayes.operators.linear.MATRIX_FEATURES", 0)
     eye = torch.eye
 
     def small_eye(n, *args, **kwargs):

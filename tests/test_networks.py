@@ -8,6 +8,7 @@ from helpers import shake
 from skinvbayes.inversion import implicit_inverse, invert
 from skinvbayes.inversion.invertible import sample_stride
 from skinvbayes.networks import IResNet, ResidualBlock
+from skinvbayes.networks.gradient import GradientBlock
 from skinvbayes.numerics import jacobians
 
 
@@ -42,6 +43,12 @@ CASES = [
     ("mlp", 2, (6, 5), 12),
     ("mlp", 1, (15, 14), 12),
 ]
+
+
+@pytest.fixture
+def few_features_of_matrices(monkeypatch):
+    """As for more than 1,000 features, in less time."""
+    monkeypatch.setattr(GradientBlock, "most_features_of_matrices", 256)
 
 
 def make_network(residual, n_blocks, sizes, n_features, lipschitz=0.95, spread=0.5):
@@ -121,6 +128,7 @@ def test_gradient_block_spectrum_lies_in_its_bounds():
     assert b <= network.magnitude()
 
 
+@pytest.mark.usefixtures("few_features_of_matrices")
 @pytest.mark.parametrize("n_units", [1, 4, 5, 310])
 def test_scalar_slope_of_large_networks(n_units, n_features=300):
     network, x = make_network("gradient", 1, (n_units,), n_features, spread=0.05)
@@ -138,6 +146,7 @@ def test_scalar_slope_of_large_networks(n_units, n_features=300):
     )
 
 
+@pytest.mark.usefixtures("few_features_of_matrices")
 @pytest.mark.parametrize(("n_features", "n_units"), [(12, 5), (12, 20), (300, 4), (300, 310)])
 def test_logabsdet_is_estimated_from_the_first_order(n_features, n_units):
     network, x = make_network("gradient", 1, (n_units,), n_features, spread=0.05)
@@ -325,6 +334,7 @@ def test_corrected_inverse(arguments):
     assert after < before or before < 1e-12
 
 
+@pytest.mark.usefixtures("few_features_of_matrices")
 @pytest.mark.parametrize("n_units", [4, 310])
 def test_training_mode_of_large_networks(n_units):
     """Where L is a number."""

@@ -275,7 +275,7 @@ def test_many_features_need_no_matrices(monkeypatch, digits):
     from skinvbayes.inference import posterior
 
     data, estimator = digits
-    monkeypatch.setattr(posterior, "_DENSE_FEATURES", 63)
+    monkeypatch.setattr(posterior.chunks, "MATRIX_FEATURES", 63)
     monkeypatch.setattr(ErrorModel, "covariance", None)
     found, std = estimator.predict(data.Y_test[:2], return_std=True)
     assert std.shape == found.shape == (2, 64)

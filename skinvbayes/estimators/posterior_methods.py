@@ -116,7 +116,7 @@ class PosteriorMethods(OwnModes):
         Y : array-like or dask array of shape (n_samples, n_measurements) or (n_samples,)
             Measurements.
         method : {"auto", "dense", "probing"}, default="auto"
-            "dense" forms the matrices, "probing" does not; "auto" probes beyond 512 features.
+            "dense" forms the matrices, "probing" does not; "auto" probes beyond 1,000 features.
         n_probes : int or "auto", default="auto"
             Number of probes, at least 2; the error falls with the root of it, and of images faster.
             "auto" is 64, with ``residual="conv"`` 18: errors of about 5 % where those of distant
@@ -194,7 +194,7 @@ class PosteriorMethods(OwnModes):
             Source of randomness.
         method : {"auto", "dense", "probing"}, default="auto"
             "dense" forms the matrices of :meth:`posterior_covariance`; "probing" needs products
-            only (Lanczos' method for their roots); "auto" does so beyond 512 features.
+            only (Lanczos' method for their roots); "auto" does so beyond 1,000 features.
         noise_level : float, default=None
             As in :meth:`posterior_covariance`.
 

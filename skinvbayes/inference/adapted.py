@@ -54,6 +54,7 @@ class AdaptedNetwork(InvertibleMap):
         self.ratio = ratio
         self.other = other
         self.matrix_free = self.positive_definite = network.matrix_free  # which means symmetric
+        self.few_features = network.few_features
         self.any_precision, self.tolerance = network.any_precision, network.tolerance
 
     def frozen(self, gradient=False):
@@ -159,6 +160,11 @@ class AdaptedNetwork(InvertibleMap):
     def jacobian(self, u):
         """Dψ_r(u)."""
         return self._weighted(self.network.jacobian(u), lambda term: term.matrix(u))
+
+    def jacobian_from(self, slopes):
+        """Dψ_r(u) from the slopes at u."""
+        matrix = self.network.blocks[0].jacobian_from(slopes)
+        return self._weighted(matrix, lambda term: term.matrix(matrix))
 
     def call_and_slopes(self, u):
         """ψ_r(u), and the slopes of the units of ψ."""

@@ -23,7 +23,6 @@ from .trained_map import TrainedMap, named_rows
 
 __all__ = ["Posterior", "interval_factor"]
 
-_DENSE_FEATURES = 512  # up to so many, "auto" forms the matrices
 _WIDER = 1.1  # times the standard deviation of the signals that a posterior's may be in silence
 _VARIES = 1e-9  # of the largest standard deviation, above which a feature is not constant
 # largest relative residual of an equation that raises no warning
@@ -190,7 +189,7 @@ class Posterior:
     def _is_dense(self, method):
         if method not in ("auto", "dense", "probing"):
             raise ValueError(f'method must be "auto", "dense" or "probing"; got {method!r}.')
-        few = self.mean.shape[1] <= _DENSE_FEATURES
+        few = self.mean.shape[1] <= chunks.MATRIX_FEATURES
         return method == "dense" or (method == "auto" and few)
 
     def _covariances(self):

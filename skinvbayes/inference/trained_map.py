@@ -1,6 +1,6 @@
 """The trained network in the user's units: φ, its inverse and its derivatives, row by row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -127,7 +127,9 @@ class TrainedMap:
 
     def _dense_product(self, X, factor):
         """The same by matrices."""
-        J = self.jacobian(X)
+        parts = chunks.slices(len(X), self._jacobian_rows)
+        of_rows = (replace(self, network=self.network.rows(part)) for part in parts)
+        J = np.concatenate([map_.jacobian(X[p]) for map_, p in zip(of_rows, parts, strict=True)])
         J = J if factor is None else factor.to_dense().T @ J
         J = as_tensor((J + J.transpose(0, 2, 1)) / 2)
         return lambda v: torch.einsum("nij,nj->ni", J.to(v), v)

@@ -14,7 +14,7 @@ from torch.linalg import vector_norm
 
 from ..numerics.jacobians import solve
 from .invertible import InvertibleMap
-from .quasi_newton import descend
+from .quasi_newton import descend, leads_too_far
 from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
@@ -48,10 +48,11 @@ class Equation:
 
 def approach(equation, max_iter):
     """Run the fast method; return the points, the steps of each row and the residuals."""
-    if equation.block.matrix_free:
-        return descend(equation, max_iter if equation.block.any_precision else 0)
+    block, few = equation.block, equation.target.shape[1] <= equation.block.few_features
+    if block.matrix_free and not few:
+        return descend(equation, max_iter if block.any_precision else 0)
     max_iter = min(SETTINGS.fast_steps, max_iter)
-    units = equation.block.hidden_units()
+    units = block.hidden_units()
     if units is not None:
         return _solve_for_units(equation, units, max_iter)
     return _solve_for_features(equation, max_iter)
@@ -74,7 +75,7 @@ def _solve_for_units(equation, units, max_iter):
 def _solve_for_features(equation, max_iter):
     """Newton's method for few features and symmetric Jacobians, else the chord method."""
     block, z, start = equation.block, equation.target, equation.start
-    few = z.shape[1] <= SETTINGS.few_features
+    few = z.shape[1] <= block.few_features
     newton = few and block.positive_definite
     middle = equation.reference.mean(0, keepdim=True)
     mean = block.jacobian(middle)[0] if newton else block.mean_jacobian(equation.reference)
@@ -90,8 +91,10 @@ def _solve_for_features(equation, max_iter):
     else:
         function = block.call_and_slopes
         solver = chord(inverse, block.corrected_inverse(inverse, equation.reference))
-    gain = SETTINGS.gain_before_cheap
-    return iterate_rows(function, z, solver, start, equation.threshold, max_iter, gain=gain)
+    options = {"gain": SETTINGS.gain_before_cheap}
+    if block.matrix_free:
+        options = {"patience": SETTINGS.quasi_newton_patience}
+    return iterate_rows(function, z, solver, start, equation.threshold, max_iter, **options)
 
 
 def _with_jacobians(block):
@@ -103,7 +106,14 @@ def _with_jacobians(block):
 
 
 def _newton(residual, jacobian, last):
-    return -solve(jacobian, residual), None
+    """A solver by Jacobians; a step that leads too far is halved."""
+    following = -solve(jacobian, residual)
+    if last is None:
+        return following, (following, residual)
+    step, before = last
+    back = leads_too_far(step, before, residual, SETTINGS.newton_overshoot)[:, None]
+    move, step = torch.where(back, -step / 2, following), torch.where(back, step / 2, following)
+    return move, (step, torch.where(back, before, residual))
 
 
 def smallest_residual(rows):

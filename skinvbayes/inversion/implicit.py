@@ -66,11 +66,13 @@ def implicit_inverse(network: InvertibleMap, z: Tensor, start: Tensor) -> Tensor
 def _tolerance(network, z, start):
     """The relative tolerance in training: that of rounding, by products alone a larger one."""
     tol = SETTINGS.tolerance_of(z.dtype, training=True)
-    if not network.matrix_free:
+    if not network.tolerance:
         return tol
     # Training starts at the true signal; the tolerance is a share of the residual there.
     distance = (network(start) - z).norm() / z.norm().clamp(min=torch.finfo(z.dtype).tiny)
-    return max(tol, SETTINGS.matrix_free_training * float(distance))
+    few = z.shape[1] <= network.few_features
+    share = SETTINGS.approximate_training if few else SETTINGS.matrix_free_training
+    return max(tol, share * float(distance))
 
 
 class _ImplicitStep(torch.autograd.Function):
@@ -92,7 +94,7 @@ class _ImplicitStep(torch.autograd.Function):
 
 def _solve_adjoint(block, x, gradient):
     """λ with Dφ(x)ᵀ λ = gradient, row by row."""
-    if x.shape[1] <= SETTINGS.few_features:
+    if x.shape[1] <= block.few_features:
         return directly(block, x, gradient, adjoint=True)
     units = block.hidden_units()
     if block.positive_definite and units is None:

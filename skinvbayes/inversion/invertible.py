@@ -30,7 +30,9 @@ class InvertibleMap(nn.Module):
         Whether all Jacobians are symmetric positive definite. Then :meth:`call_and_slopes` and
         :meth:`product_from` are used.
     matrix_free : bool
-        Whether Jacobians are only multiplied with, and never formed.
+        Whether Jacobians of many features are only multiplied with, and never formed.
+    few_features : int
+        Up to so many features, the Jacobians of all rows cost next to nothing.
     any_precision : bool
         Whether φ is computed in the precision of its argument; see :func:`working_dtype`.
     tolerance : float
@@ -56,6 +58,7 @@ class InvertibleMap(nn.Module):
 
     positive_definite: bool = False
     matrix_free: bool = False
+    few_features: int = 8
     any_precision: bool = False
     tolerance: float = 0.0
     explicit_inverse: "InvertibleMap | None" = None
@@ -204,7 +207,7 @@ def working_dtype(network: InvertibleMap, n_features: int) -> torch.dtype:
     Its rounding may depend on the rows beside, where products with a matrix do; that is far below
     the tolerances of such maps.
     """
-    large = network.row_entries(n_features) >= LARGE_ROW
+    large = network.row_entries(n_features) >= LARGE_ROW and n_features > network.few_features
     return torch.float32 if large and network.any_precision else torch.float64
 
 

@@ -15,7 +15,7 @@ __all__ = ["directly", "preconditioner", "solve_loosely", "solver_for"]
 def solver_for(block, n_features, reference):
     """Choose how to solve Newton's equations: (block, x, residual) ↦ Dφ(x)⁻¹ residual."""
     by_matrices = block.differs_by_row and not block.matrix_free
-    if not block.positive_definite or n_features <= SETTINGS.few_features or by_matrices:
+    if not block.positive_definite or n_features <= block.few_features or by_matrices:
         return directly
     precondition = preconditioner(block, reference)
 

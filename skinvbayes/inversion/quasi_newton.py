@@ -17,7 +17,7 @@ from .invertible import working_dtype
 from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
-__all__ = ["descend"]
+__all__ = ["descend", "leads_too_far"]
 
 
 def descend(equation, max_iter):
@@ -75,7 +75,7 @@ def limited_memory(first_length):
             none, step = residual[:, None, :][:, :0], -first_length.to(residual) * residual
             return step, (none, none, step, residual)
         *memory, step, before = last
-        back = _leads_too_far(step, before, residual)[:, None]
+        back = leads_too_far(step, before, residual, SETTINGS.overshoot)[:, None]
         latest = (torch.where(back, 0, new)[:, None] for new in (step, residual - before))
         steps, changes = (
             torch.cat(pair, dim=1)[:, -SETTINGS.quasi_newton_memory :]
@@ -89,9 +89,9 @@ def limited_memory(first_length):
     return solver
 
 
-def _leads_too_far(step, before, residual):
-    """Whether the function rises at the end of a step nearly as much as it fell at its start."""
-    return vecdot(residual, step) > -SETTINGS.overshoot * vecdot(before, step)
+def leads_too_far(step, before, residual, share):
+    """Whether the function rises at the end of a step by this share of its fall at the start."""
+    return vecdot(residual, step) > -share * vecdot(before, step)
 
 
 def _inverse_hessian_product(residual, steps, changes, length):

@@ -13,8 +13,6 @@ class Settings:
 
     Attributes
     ----------
-    few_features : int
-        Up to so many features, the Jacobians of all rows cost next to nothing.
     n_reference : int
         Reference signals over which Jacobians are averaged.
     max_iter, fast_steps, polishing_steps : int
@@ -27,18 +25,19 @@ class Settings:
         That factor where the robust method is expensive, and where it is cheap.
     quasi_newton_memory, quasi_newton_patience : int
         Of the fast method from values alone: the steps that it remembers, and its ``patience``.
-    overshoot : float
-        Its step is halved if the function that it minimises rises at the end as steeply as this
-        share of its fall at the start.
+    overshoot, newton_overshoot : float
+        Its step, and one of Newton's method, is halved if the function that it minimises rises at
+        the end as steeply as this share of its fall at the start.
     forcing, matrix_free_forcing : float
         Relative residual of Newton's equations solved by conjugate gradients, and of those solved
         by products alone.
     tolerance, training_tolerance : tuple of two int
         Largest residual that counts as converged, relative to max(‖z‖, 1), in units of rounding:
         in single and in double precision; and the same in training.
-    matrix_free_training, matrix_free_adjoint : float
-        In training by products alone: the residual relative to that at the start, and the
-        relative residual of the equations for the gradient.
+    approximate_training, matrix_free_training, matrix_free_adjoint : float
+        In training of a map with a ``tolerance``: the residual relative to that at the start, with
+        Jacobians and by products alone, and the relative residual of the equations for the
+        gradient by products.
     adjoint_power : float
         The power of the unit of rounding that is the relative residual of the equations for the
         gradient, otherwise.
@@ -54,7 +53,6 @@ class Settings:
         counts as converged.
     """
 
-    few_features: int = 8
     n_reference: int = 32
     max_iter: int = 200
     fast_steps: int = 30
@@ -65,10 +63,12 @@ class Settings:
     quasi_newton_memory: int = 6
     quasi_newton_patience: int = 20
     overshoot: float = 0.9
+    newton_overshoot: float = 0.5
     forcing: float = 0.05
     matrix_free_forcing: float = 0.3
     tolerance: tuple[float, float] = (8, 100)
     training_tolerance: tuple[float, float] = (50, 100)
+    approximate_training: float = 1e-2
     matrix_free_training: float = 5e-2
     matrix_free_adjoint: float = 0.2
     adjoint_power: float = 0.5

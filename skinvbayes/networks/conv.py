@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..numerics.krylov import conjugate_gradients
 from ..numerics.tensors import INITIAL, identity_like
 from ..problem.smoothing import noise_bandwidth
 from .filter_bank import Scale
@@ -23,6 +24,7 @@ from .monotone import MonotoneBlock
 __all__ = ["ConvBlock"]
 
 
+_SHORT = 256  # samples of a signal
 _BATCH_PIXELS = 2**14  # of all images in a step of training
 _STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of the prior's part
 
@@ -39,14 +41,16 @@ class ConvBlock(MonotoneBlock):
     differences between pixels are smoothed and large ones, edges, are left alone. Neither the
     number of parameters nor the bounds depend on the size of the images: they serve images of any.
 
-    The Jacobian is symmetric with its spectrum in [a, b],
+    The Jacobian is symmetric with a P ≼ Dφ ≼ b P, where P = (G + b − g)/b with g = λ_min(G) and
 
-        a = λ_min(G) + s − max_ω Σ_j μ_j |ŵ_j(ω)|²,  b = λ_max(G) + s + max_ω Σ_j ν_j |ŵ_j(ω)|²,
+        a = g + s − max_ω Σ_j μ_j |ŵ_j(ω)|²,  b = g + s + max_ω Σ_j ν_j |ŵ_j(ω)|²,
 
     for any image: with its mirror images it fills the plane periodically, and every filter is odd
     or even and comes with its own mirror image and the same response, so that all copies of the
     image have the same share in Σ_j μ_j ‖w_j * x‖². The maxima over all frequencies are bounded by
-    those over a grid (Ehlich and Zeller). s is raised as far as (b − a)/(b + a) ≤ L demands.
+    those over a grid (Ehlich and Zeller). s is raised as far as (b − a)/(b + a) ≤ L demands. So L
+    bounds how unequal the slopes of the prior's part are, whatever the condition of the operator:
+    P^{1/2} x are natural coordinates of filters, for which no matrix is formed.
 
     Parameters
     ----------
@@ -168,6 +172,7 @@ class ConvBlock(MonotoneBlock):
         self.register_buffer("signs", torch.cat(signs))
         scales = zip(self.sizes, self.dilations, strict=True)
         sharpness = torch.cat([torch.full((n,), 85.0 * d, **INITIAL) for n, d in scales])
+        self.register_buffer("unit", torch.ones((), **INITIAL))  # of s and t
         self.shift = nn.Parameter(torch.zeros((), **INITIAL))
         self.slope = nn.Parameter(torch.zeros((), **INITIAL))
         self.filters = nn.Parameter(torch.cat(first))
@@ -186,15 +191,28 @@ class ConvBlock(MonotoneBlock):
         """Two, a filter and its mirror image; of a signal these are the same but for the sign."""
         return len(self.image_shape)
 
-    tolerance = 2e-5  # far below the noise of usual images
     matrix_free = True
     any_precision = True
     most_features_of_matrices = 0
 
+    @property
+    def few_features(self):
+        """Jacobians of short signals are bands, but for the part of φ that is known."""
+        return _SHORT if len(self.image_shape) == 1 else 0
+
+    @property
+    def tolerance(self):
+        """Of images far below their noise; with Jacobians of all rows exactness costs nothing."""
+        return 1e-13 if math.prod(self.image_shape) <= self.few_features else 2e-5
+
     def initialize(self, mean, deviations, slope):
         """Start with responses as steep as the mean slope, and with s = 1 where no G is known."""
         with torch.no_grad():
-            self.slope.fill_(0.0 if self.known_bounds[1] else 1.0)
+            if self.known_bounds[1]:
+                self.slope.zero_()
+                self.unit.copy_(slope.mean())
+            else:
+                self.slope.fill_(1.0)
             self.log_steep.fill_(float((_STEEP * slope.mean()).log()))
             self.log_falling.fill_(float((_FALLING * slope.mean()).log()))
 
@@ -217,6 +235,15 @@ class ConvBlock(MonotoneBlock):
         """Raises a ValueError: the log-determinant needs matrices."""
         self.check_log_determinant()
 
+    def residual(self, x):
+        """f(x) = x − P⁻¹ (φ(x) − t)/c, with c of P, by conjugate gradients where G is known."""
+        a, b = self.bounds()
+        image = (self(x) - self.unit * self.shift) * 2 / (a + b)
+        if self.known is None:
+            return x - image
+        missing = b - self.known_bounds[0]
+        return x - conjugate_gradients(lambda v: (self.known(v) + missing * v) / b, image)[0]
+
     def call_and_slopes(self, x):
         """φ(x), and for each scale the slopes ψ_j'(w_j * x)."""
         return self._evaluate(self.current_constants().to(x.dtype), x)
@@ -227,18 +254,29 @@ class ConvBlock(MonotoneBlock):
         return self._sum(k, x, values), list(slopes)
 
     def _sum(self, k, x, values):
-        image = k.slope * x + self.shift.to(x)
+        image = k.slope * x + (self.unit * self.shift).to(x)
         for value in values:
             image = image + value
         return image if self.known is None else image + self.known(x)
 
     def jacobian(self, x):
         """Dφ(x), from as many products as there are pixels; for small images."""
+        if len(self.image_shape) == 1:
+            return self.jacobian_from(self.call_and_slopes(x)[1])
         identity, matrices = identity_like(x.shape[1], x), []
         for row in x:
             slopes = self.call_and_slopes(row[None])[1]
             matrices.append(self.product_from(slopes)(identity))
         return torch.stack(matrices)
+
+    def jacobian_from(self, slopes):
+        """Dφ(x) of signals from the slopes at x."""
+        k = self.current_constants().to(slopes[0].dtype)
+        identity = identity_like(slopes[0].shape[3], slopes[0])
+        linear = k.slope * identity
+        linear = linear if self.known is None else linear + self.known(identity)
+        parts = zip(k.scales, slopes, strict=True)
+        return linear + sum(scale.matrix(part) for scale, part in parts)
 
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dφ(x) from the slopes at x; in this precision."""
@@ -271,24 +309,31 @@ class ConvBlock(MonotoneBlock):
         return _ConvConstants(self._slope(), scales)
 
     def row_entries(self, n_features):
-        """A number for each filter at each pixel."""
-        return n_features * self._n_copies * len(self.filters)
+        """A number for each filter at each pixel, or the entries of a Jacobian if it is formed."""
+        entries = n_features * self._n_copies * len(self.filters)
+        return max(entries, n_features**2) if n_features <= self.few_features else entries
 
     def magnitude(self):
         """Largest slope of φ."""
-        return self.bounds()[1].detach()
+        low, high = self.known_bounds
+        return self.bounds()[1].detach() + high - low
+
+    def scale(self):
+        """The c of φ(x) = c (x − f(x)) + t without P."""
+        return (self.bounds()[0] + self.magnitude()) / 2
 
     def _slope(self):
-        return self.slope + self.spectral_shift()
+        return self.unit * self.slope + self.spectral_shift()
 
     def spectral_shift(self):
         """What is added to s."""
         return self._shift_for(*self.free_bounds())
 
     def free_bounds(self):
+        """Bounds relative to P, but for what raises s."""
         down, up = self._largest_responses()
-        lower = self.known_bounds[0] + self.slope - down
-        return lower[None], self.known_bounds[1] + self.slope + up
+        flattest = self.known_bounds[0] + self.unit * self.slope
+        return (flattest - down)[None], flattest + up
 
     def _largest_responses(self):
         """Upper bounds of Σ μ|ŵ|² and Σ ν|ŵ|², from a grid of frequencies."""

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
+from ..numerics.chunks import MATRIX_FEATURES
 from ..numerics.symmetric import semidefinite_root, square_norm
 from ..numerics.tensors import INITIAL, identity_like
 from .block import PENALTY
@@ -68,7 +69,7 @@ class GradientBlock(MonotoneBlock):
     Statistical Mathematics: the bound of H.
     """
 
-    most_features_of_matrices = 256
+    most_features_of_matrices = MATRIX_FEATURES
     can_be_inverse = True
 
     def __init__(

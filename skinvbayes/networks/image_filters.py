@@ -26,6 +26,7 @@ __all__ = [
     "row_squares",
     "smoothed",
     "support",
+    "weighted_squares",
 ]
 
 
@@ -138,6 +139,26 @@ def row_squares(filters, dilation, image_shape):
     inside = filters.square().sum((1, 2))[:, None, None]
     corners = down.T @ _self_convolution(filters, (1, 2)) @ across
     return inside + vertical[:, :, None] + horizontal[:, None, :] + corners
+
+
+def weighted_squares(filters, dilation, weights):
+    """Σ_j W_jᵀ diag(weights_j) W_j of shape (n_samples, n, n), where W_j x = w_j * x for signals x.
+
+    Of mirrored signals it is a band: its diagonals are those of the squares of rows at a distance,
+    w_j w_j(· + lag), and the weights.
+    """
+    filters = _on_pixels(filters[:, None], dilation)[:, 0]
+    size = filters.shape[1]
+    reach = size // 2
+    products = [F.pad(filters[:, k:] * filters[:, : size - k], (0, k)) for k in range(size)]
+    weights = F.pad(weights, (size - 1, size - 1))
+    diagonals = F.conv1d(weights, torch.stack(products).flip(2))
+    n = diagonals.shape[2]
+    band = weights.new_zeros(len(weights), 1, n, n)
+    for lag, diagonal in enumerate(diagonals[:, :, None].unbind(1)):
+        for offset in {lag, -lag}:
+            band.diagonal(offset, 2, 3).copy_(diagonal[:, :, : n - lag])
+    return folded(band, reach)[:, 0]
 
 
 def _lags(n_pixels, size):

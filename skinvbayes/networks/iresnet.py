@@ -161,6 +161,11 @@ class IResNet(InvertibleMap):
         return any(block.matrix_free for block in self.blocks)
 
     @property
+    def few_features(self) -> int:  # type: ignore[override]
+        """Up to how many features the Jacobians of all blocks cost next to nothing."""
+        return min(block.few_features for block in self.blocks)
+
+    @property
     def any_precision(self) -> bool:  # type: ignore[override]
         """Whether φ is computed in the precision of its argument."""
         return all(block.any_precision for block in self.blocks)
@@ -193,8 +198,8 @@ class IResNet(InvertibleMap):
         return view
 
     def reference_points(self, like: Tensor) -> Tensor:
-        """Typical signals; see the attribute ``reference``."""
-        return self.reference
+        """Typical signals; see the attribute ``reference``. Where there are none, their mean."""
+        return like.new_zeros(1, like.shape[1]) if self.matrix_free else self.reference
 
     def initialize(self, mean: Tensor, deviations: Tensor, slope: Tensor) -> None:
         """Adapt the initial weights to signals of unit scale and a linear first guess of φ.

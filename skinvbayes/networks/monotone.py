@@ -51,7 +51,7 @@ class MonotoneBlock(ResidualBlock):
     True
     """
 
-    SMOOTHING = 5e-4  # of min and max in the bound: L-BFGS gets stuck at kinks
+    SMOOTHING = 5e-4  # of min and max in the bound, relative to b: L-BFGS gets stuck at kinks
     positive_definite = True
 
     def __init__(
@@ -120,7 +120,7 @@ class MonotoneBlock(ResidualBlock):
 
     def _shift_for(self, lower: Tensor, b: Tensor) -> Tensor:
         """The smallest shift, or a little more."""
-        return smallest_shift(lower, b, self._ratio, self.SMOOTHING)
+        return smallest_shift(lower, b, self._ratio, self.SMOOTHING * float(b.detach()))
 
     @property
     def _ratio(self) -> float:

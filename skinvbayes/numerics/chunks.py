@@ -1,6 +1,16 @@
-"""How many rows are worked on at once, so that the memory stays bounded."""
+"""How many rows are worked on at once, and how large matrices may be: the memory stays bounded."""
 
-__all__ = ["BASIS_ENTRIES", "MOST_ENTRIES", "MOST_ROWS", "MOST_VECTORS", "chunk_size", "slices"]
+__all__ = [
+    "BASIS_ENTRIES",
+    "MATRIX_FEATURES",
+    "MOST_ENTRIES",
+    "MOST_ROWS",
+    "MOST_VECTORS",
+    "chunk_size",
+    "slices",
+]
+
+MATRIX_FEATURES = 1000  # matrices of features by features are formed of no more
 
 MOST_ROWS = 4096  # rows worked on at once, ...
 MOST_ENTRIES = 2**22  # ... fewer where their matrices or tables have more entries than this

@@ -15,6 +15,7 @@ from sklearn.linear_model import Ridge
 from sklearn.utils import check_random_state
 
 from ..numerics.checks import check_tolerance
+from ..numerics.chunks import MATRIX_FEATURES
 from ..numerics.modes import OwnModes, own_modes
 from ..numerics.sklearn_compat import check_sample_weight
 from ..numerics.types import Array, RandomState
@@ -25,7 +26,6 @@ from .real import refuse_complex_data, refuse_complex_operator
 __all__ = ["GramOperator", "Operator", "as_operator", "check_adjoint", "estimate_operator"]
 
 LEAST_SQUARES_RIDGE = 1e-8  # penalty for each pair, relative to the variance of the signals
-_DENSE_FEATURES = 512  # AᵀA becomes a matrix for at most this many features
 _LANCZOS_STEPS = 50  # at most, for the lower bound of the spectrum of AᵀA
 _MARGIN = 1e-3  # subtracted from that bound, relative to the norm of AᵀA
 _DENSE_SIZE = 2**18  # the norm is exact for operators of at most this many entries
@@ -92,8 +92,8 @@ class Operator(OwnModes):
         return np.asarray(self.linear_operator.matmat(np.eye(self.shape[1])))
 
     def normal(self) -> "Operator":
-        """``AᵀA``: a matrix for at most 512 features, a :class:`GramOperator` for more."""
-        if self.shape[1] > _DENSE_FEATURES:
+        """``AᵀA``: a matrix for at most 1,000 features, a :class:`GramOperator` for more."""
+        if self.shape[1] > MATRIX_FEATURES:
             return GramOperator(self.base)
         A = self.to_dense()
         return Operator(A.T @ A)

@@ -9,6 +9,7 @@ from ..losses import Loss
 from ..networks.architecture import Architecture
 from ..networks.block import ResidualBlock
 from ..networks.iresnet import name_of
+from ..numerics.chunks import MATRIX_FEATURES
 from ..problem.inverse_problem import InverseProblem, Policy, check_pairs
 from ..problem.nonlinear_measurement import measurement_from_pairs
 
@@ -18,7 +19,6 @@ _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X .
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
 _TEMPERED = 0.1  # relative difference of ε from δ² up to which it is the Bayesian choice
 _TRIAL_PAIRS, _TRIAL_ITERATIONS = 8, 10  # the fewest
-_NATURAL_FEATURES = 512  # features up to which coordinates are matrices
 
 
 class Pairs(NamedTuple):
@@ -117,7 +117,7 @@ class TrainingSpecification:
     @property
     def is_natural(self):
         """Whether the network works in natural coordinates: wherever matrices serve."""
-        most = min(self.branch.most_features_of_matrices, _NATURAL_FEATURES)
+        most = min(self.branch.most_features_of_matrices, MATRIX_FEATURES)
         return not self.branch.common_mean and self.architecture.n_features <= most
 
     @property
