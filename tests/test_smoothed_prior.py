@@ -245,6 +245,16 @@ def test_clusters_that_overlap_are_counted(seed):
     assert prior.is_mixture
 
 
+@pytest.mark.parametrize("seed, n_features, epsilon", [(10, 3, 0.05), (17, 4, 0.3)])
+def test_clusters_are_not_split_by_chance(seed, n_features, epsilon):
+    """Errors on held-out signals prefer eight and six of them, by little more than they are off."""
+    data = make_mixture(1500, 1, n_features=n_features, operator="identity", random_state=seed)
+    assert len(data.prior.weights) == 4
+    axes = np.linalg.qr(np.random.RandomState(seed).standard_normal((n_features, n_features)))[0]
+    forward = (axes * np.linspace(0.1, 1, n_features)) @ axes.T
+    assert len(chosen(data.X_train, forward, epsilon=epsilon).covariances) == 4
+
+
 # ------------------------------------------------------------------------------ draws
 
 

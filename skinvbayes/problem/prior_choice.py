@@ -44,8 +44,9 @@ def choose(prior_class, u, weight, measurement, random_state):
     -------
     mixture : WeightedMixture
         Clusters of some of the signals. Their number is chosen first, with the bandwidth one. A
-        larger number must be better by a standard error, or more likely by the Bayesian information
-        criterion and not surely worse: of clusters that overlap the likelihood tells more.
+        larger number must be better by a standard error, from two clusters on by two unless the
+        Bayesian information criterion (BIC) prefers it; or more likely by the BIC and not surely
+        worse: of clusters that overlap the likelihood tells more.
     bandwidth : float
         The largest, unless a smaller one is better by a standard error; then the next smaller
         one, since a network that is trained on the draws smooths once more.
@@ -108,8 +109,7 @@ class _Comparison:
         """The last of ascending numbers of clusters that is more likely, and not surely worse."""
         for other in larger:
             loss = self.errors(other, 1.0) - self.errors(n, 1.0)
-            likelier = self.information_criterion(other) < self.information_criterion(n)
-            if not likelier or self._is_surely_positive(loss):
+            if not self._is_likelier(other, n) or self._is_surely_positive(loss):
                 break
             n = other
         return n
@@ -119,17 +119,23 @@ class _Comparison:
         errors = self.errors(*best)
         gain = errors - self.errors(*candidate)
         worthwhile = gain @ self.weight > _WORTHWHILE * (errors @ self.weight)
-        return worthwhile and self._is_surely_positive(gain)
+        if not worthwhile:
+            return False
+        n, before = candidate[0], best[0]
+        doubtful = 1 < before < n and not self._is_likelier(n, before)
+        return self._is_surely_positive(gain, 2 if doubtful else 1)
 
-    def _is_surely_positive(self, gain):
-        """Whether the mean of a gain is positive by more than its standard error."""
+    def _is_surely_positive(self, gain, n_errors=1):
+        """Whether the mean of a gain is positive by more than so many standard errors."""
         mean = np.average(gain, weights=self.weight)
-        return mean > np.linalg.norm(self.weight * (gain - mean)) / self.weight.sum()
+        return mean > n_errors * np.linalg.norm(self.weight * (gain - mean)) / self.weight.sum()
 
-    def information_criterion(self, n_clusters):
-        """The Bayesian information criterion of the mixture that is fitted to the first fold."""
+    def _is_likelier(self, n_clusters, before):
+        """Whether the Bayesian information criterion of the first fold prefers so many clusters."""
         fold = self.folds[0]
-        return fold.mixture(n_clusters, self.random_state).bic(fold.u, fold.weight)
+        mixtures = (fold.mixture(n, self.random_state) for n in (n_clusters, before))
+        new, old = (mixture.bic(fold.u, fold.weight) for mixture in mixtures)
+        return new < old
 
     def errors(self, n_clusters, bandwidth):
         """The mean squared error of each held-out signal."""
