@@ -1,4 +1,4 @@
-"""The fast methods for all rows at once, without safeguards: Newton's and the chord method.
+"""The fast methods for all rows at once: Newton's, whose steps may be halved, and the chord method.
 
 The chord method is Newton's with one averaged Jacobian for all rows, and Anderson's mixing with the
 step before. Jacobians are averaged over the reference points of the map, not over the rows at

@@ -3,8 +3,8 @@
 A fast method goes first (:mod:`skinvbayes.inversion.chord`), a robust one takes over the rows that
 it leaves (:mod:`skinvbayes.inversion.newton`).
 
-1. Fast: Newton's method without a step-length test where Jacobians cost next to nothing; else the
-   chord method. Of fewer hidden units than features it iterates on the units
+1. Fast: Newton's method, with steps halved that lead too far, where Jacobians cost next to
+   nothing; else the chord method. Of fewer hidden units than features it iterates on the units
    (:class:`skinvbayes.inversion.hidden_units.HiddenUnits`); by products alone
    it takes quasi-Newton steps (:mod:`skinvbayes.inversion.quasi_newton`).
 2. Robust: Newton's method with a step-length test; of many features and with symmetric positive

@@ -14,6 +14,7 @@ from ..numerics.warn import warn_caller
 from .calibration import calibrate
 from .chunked_moments import moments_of
 from .guard import blend
+from .linear_rival import warn_if_worse
 from .objective import objective_of
 from .optimize import History
 from .prior import refitted_prior
@@ -86,6 +87,8 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     trained.problem = replace(trained.problem, error_quantiles=verdict.error_quantiles)
     if specification.is_guarded(problem):
         _guard(specification, trained, few, share, prior)
+    if verdict is UNTRIED and specification.has_linear_rival(problem):
+        warn_if_worse(trained, few)
     return trained
 
 

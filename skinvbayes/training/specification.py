@@ -127,11 +127,20 @@ class TrainingSpecification:
 
     def is_guarded(self, problem):
         """Whether pairs decide how much of the training counts: for the Bayesian epsilon."""
-        variance = problem.noise_level**2
-        bayesian = abs(self.epsilon_for(problem) - variance) <= _TEMPERED * variance
+        bayesian = self._is_bayesian(problem)
         one = self.architecture.n_blocks == 1 and self.branch.can_be_inverse
         asked = self.loss.regularizes and np.isfinite(self.loss.worthwhile_gain)
         return asked and bayesian and one and self.is_natural
+
+    def has_linear_rival(self, problem):
+        """Whether a training without a trial should be no worse than the linear estimator."""
+        known = problem.operator is not None and problem.noise_level > 0
+        long = self.max_iter >= _TRIAL_ITERATIONS
+        return known and long and self.loss.regularizes and self._is_bayesian(problem)
+
+    def _is_bayesian(self, problem):
+        variance = problem.noise_level**2
+        return abs(self.epsilon_for(problem) - variance) <= _TEMPERED * variance
 
     def has_trial(self, problem, n_samples):
         """Whether a trial decides so beforehand: where there are pairs and time enough for it."""

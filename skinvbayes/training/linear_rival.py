@@ -1,0 +1,60 @@
+"""Whether a training is worse than the linear estimator, where no trial could tell beforehand.
+
+The linear minimum mean square error (LMMSE) estimator needs no matrix of features × features: with
+the deviations U of n signals from their mean x̄, so that C = UᵀU/n,
+
+    x̄ + C (G C + ε I)⁻¹ (z − z̄) = x̄ + Uᵀ (U G Uᵀ + n ε I)⁻¹ U (z − z̄).
+"""
+
+import numpy as np
+from scipy.linalg import solve
+
+from ..numerics.warn import warn_caller
+from .guard import reconstruction_errors, surely_positive
+
+__all__ = ["warn_if_worse"]
+
+_FEWEST_PAIRS = 100
+_MOST_SIGNALS, _MOST_JUDGES = 1000, 200  # that make up C, and that are reconstructed
+_WORSE = 1.1  # times the mean squared error of the linear estimator
+
+
+def warn_if_worse(trained, pairs):
+    """Warn where the network reconstructs its own training pairs worse than the LMMSE estimator.
+
+    That estimator is made of every second pair and judged by others, of which it has seen nothing.
+
+    Parameters
+    ----------
+    trained : Trained
+        What training gave, for the normal equation.
+    pairs : Pairs
+        Pairs of the training.
+    """
+    if len(pairs.X) < _FEWEST_PAIRS:
+        return
+    seen, judges = (
+        pairs.rows(slice(first, None, max(2, len(pairs.X) // most)))
+        for first, most in ((0, _MOST_SIGNALS), (1, _MOST_JUDGES))
+    )
+    problem, Z = trained.problem, trained.problem.targets(judges.Y)
+    (errors,) = reconstruction_errors(trained.network, problem, judges.X, Z[None], [0.0])
+    linear = np.sum((linear_reconstructions(problem, seen, Z) - judges.X) ** 2, axis=1)
+    if errors.mean() <= _WORSE * linear.mean() or not surely_positive(errors - linear):
+        return
+    ratio = np.sqrt(errors.mean() / linear.mean())
+    warn_caller(
+        f"The network reconstructs {len(errors)} of its training pairs with {ratio:.3g} times the "
+        "root mean square error of the best linear filter (LMMSE) of other pairs. Raise max_iter, "
+        'or take the default, one block of residual="gradient" without early_stopping, which up '
+        "to 1,000 features is never worse than that filter."
+    )
+
+
+def linear_reconstructions(problem, pairs, Z):
+    """The LMMSE estimates of signals from targets, with the mean and covariance of some pairs."""
+    mean, center = pairs.X.mean(axis=0), problem.targets(pairs.Y).mean(axis=0)
+    U = pairs.X - mean
+    K = U @ problem.forward.forward(U).T
+    ridge = len(U) * problem.noise_level**2 * np.eye(len(U))
+    return mean + solve(K + ridge, U @ (Z - center).T, assume_a="pos").T @ U

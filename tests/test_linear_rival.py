@@ -1,0 +1,60 @@
+"""Trainings that no trial has judged say where the best linear filter is better."""
+
+import warnings
+
+import numpy as np
+import pytest
+from scipy.sparse import eye_array
+
+from helpers import rmse
+from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.datasets import make_ill_posed, make_mixture
+from skinvbayes.networks.gradient import GradientBlock
+from skinvbayes.problem.gaussian import linear_estimator
+from skinvbayes.training.linear_rival import linear_reconstructions
+from skinvbayes.training.specification import Pairs
+
+WORSE = "times the root mean square error of the best linear filter"
+
+
+@pytest.fixture(scope="module")
+def heat():
+    return make_ill_posed("heat", 400, 200, prior="piecewise_constant", n_features=24)
+
+
+def test_estimate_is_that_of_the_covariance(heat):
+    known = {"operator": heat.operator, "noise_level": heat.noise_level}
+    estimator = DivergenceRegularizedINN(**known, max_iter=1, random_state=0)
+    problem = estimator.fit(heat.X_train, heat.Y_train).problem_
+    pairs = Pairs(heat.X_train, heat.Y_train, np.ones(400))
+    found = linear_reconstructions(problem, pairs, problem.targets(heat.Y_test))
+    mean, covariance = heat.X_train.mean(axis=0), np.cov(heat.X_train.T, bias=True)
+    linear = linear_estimator(mean, covariance, *known.values())
+    expected = linear(heat.Y_test - heat.Y_train.mean(axis=0) + heat.operator @ mean)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_networks_that_are_worse_say_so(heat, monkeypatch):
+    """As with too many features for matrices, where the operator is a part of the network."""
+    monkeypatch.setattr(GradientBlock, "most_features_of_matrices", 20)
+    estimator = DivergenceRegularizedINN(operator=heat.operator, max_iter=20, random_state=0)
+    with pytest.warns(UserWarning, match=WORSE) as caught:
+        estimator.fit(heat.X_train, heat.Y_train)
+    (message,) = [str(w.message) for w in caught if WORSE in str(w.message)]
+    ratio = float(message.split("with ")[1].split()[0])
+    linear = linear_estimator(
+        heat.X_train.mean(0), np.cov(heat.X_train.T), heat.operator, heat.noise_level
+    )
+    truth = rmse(estimator.predict(heat.Y_test), heat.X_test)
+    assert ratio == pytest.approx(truth / rmse(linear(heat.Y_test), heat.X_test), rel=0.25)
+
+
+def test_networks_that_are_better_are_silent():
+    data = make_mixture(400, 1, n_features=2, operator="tall", random_state=0)
+    denoised = data.X_train + 0.3 * np.random.default_rng(0).standard_normal(data.X_train.shape)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", WORSE)
+        for options in ({"residual": "mlp"}, {"n_blocks": 2}, {"early_stopping": True}):
+            estimator = ReconstructionINN(random_state=0, max_iter=20, **options)
+            estimator.set_params(operator=data.operator).fit(data.X_train, data.Y_train)
+            estimator.set_params(operator=eye_array(2)).fit(data.X_train, denoised)
