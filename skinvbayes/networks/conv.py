@@ -384,7 +384,8 @@ def _checked_shape(architecture, least):
         raise ValueError(
             f'residual="conv" needs image_shape=(height, width) with height × width = {d}, the '
             f"number of features, or image_shape=({d},) for signals, and no side below {least}, "
-            f"for the filters of kernel_size={architecture.kernel_size}; got {shape!r}."
+            f"for the filters of kernel_size={architecture.kernel_size}"
+            f"{' on coarser scales' if least > architecture.kernel_size else ''}; got {shape!r}."
         )
     return shape
 
