@@ -85,15 +85,16 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
     trained.problem = replace(trained.problem, error_quantiles=verdict.error_quantiles)
-    if specification.is_guarded(problem):
-        _guard(specification, trained, few, share, prior)
+    _guard(specification, trained, few, share, prior)
     if verdict is UNTRIED and specification.has_linear_rival(problem):
         warn_if_worse(trained, few)
     return trained
 
 
 def _guard(specification, trained, pairs, share, prior):
-    """Let pairs decide how much of what was learned counts; in place."""
+    """Let pairs decide how much of what was learned counts, where they may; in place."""
+    if not specification.is_guarded(trained.problem):
+        return
     if trained.network.explicit_inverse is None or trained.judges is not None:
         share = max(share, _share_after(specification, trained, pairs))
     blend(trained.network, share)
