@@ -58,3 +58,16 @@ def test_networks_that_are_better_are_silent():
             estimator = ReconstructionINN(random_state=0, max_iter=20, **options)
             estimator.set_params(operator=data.operator).fit(data.X_train, data.Y_train)
             estimator.set_params(operator=eye_array(2)).fit(data.X_train, denoised)
+
+
+@pytest.mark.parametrize("cls", [DivergenceRegularizedINN, ReconstructionINN])
+def test_hundreds_of_features_are_no_worse(cls):
+    """Natural coordinates serve them too; without, errors were twice as large."""
+    data = make_ill_posed("heat", 120, 200, prior="piecewise_constant", n_features=260)
+    estimator = cls(operator=data.operator, max_iter=10, random_state=0)
+    estimator.fit(data.X_train, data.Y_train)
+    linear = linear_estimator(
+        data.X_train.mean(0), np.cov(data.X_train.T), data.operator, data.noise_level
+    )
+    limit = 1.02 * rmse(linear(data.Y_test), data.X_test)
+    assert rmse(estimator.predict(data.Y_test), data.X_test) < limit
