@@ -9,7 +9,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skinvbayes
@@ -88,6 +88,7 @@ WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS | st.text(st.characters(exclude_categories=["Cs"])), max_size=6))
 def test_any_words_are_understood_or_refused_in_one_line(words):
     errors = io.StringIO()
