@@ -1,6 +1,7 @@
 """Trainings that no trial has judged say where the best linear filter is better."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_ill_posed, make_mixture
 from skinvbayes.networks.gradient import GradientBlock
 from skinvbayes.problem.gaussian import linear_estimator
+from skinvbayes.training import linear_rival
 from skinvbayes.training.linear_rival import linear_reconstructions
 from skinvbayes.training.specification import Pairs
 
@@ -71,3 +73,22 @@ def test_hundreds_of_features_are_no_worse(cls):
     )
     limit = 1.02 * rmse(linear(data.Y_test), data.X_test)
     assert rmse(estimator.predict(data.Y_test), data.X_test) < limit
+
+
+@pytest.mark.parametrize("n", [100, 2999, 3500])
+def test_judges_are_pairs_that_the_filter_has_not_seen(n, monkeypatch):
+    seen, judged = [], []
+    problem = SimpleNamespace(targets=lambda Y: Y)
+    monkeypatch.setattr(
+        linear_rival, "linear_reconstructions", lambda _, pairs, Z: seen.append(pairs.X) or Z
+    )
+    monkeypatch.setattr(
+        linear_rival,
+        "reconstruction_errors",
+        lambda network, problem, X, Z, shares: judged.append(X) or np.zeros((1, len(X))),
+    )
+    X = np.arange(n)[:, None]
+    linear_rival.warn_if_worse(SimpleNamespace(problem=problem, network=None), Pairs(X, X, X[:, 0]))
+    assert not np.isin(judged[0], seen[0]).any()
+    assert 50 <= len(judged[0]) <= 200
+    assert 50 <= len(seen[0]) <= 1000

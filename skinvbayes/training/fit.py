@@ -70,7 +70,7 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         return train(specification, problem, pairs, rng, previous=previous, **known)
     few, verdict = pairs, UNTRIED
     if chunks is not None:
-        few = pairs.rows(slice(None, None, -(-len(pairs.X) // _TRIAL_SAMPLE)))
+        few = pairs.sample(_TRIAL_SAMPLE)
     if specification.has_trial(problem, len(few.X)):
         verdict = judge(specification, problem, few, set_aside, rng)
     if verdict.interrupted:
@@ -108,7 +108,7 @@ def _share_after(specification, trained, pairs):
     """
     pairs = pairs if trained.judges is None else trained.judges
     most = max(_JUDGING_ENTRIES // pairs.X.shape[1], _FEWEST_JUDGES)
-    pairs = pairs.rows(slice(None, None, -(-len(pairs.X) // most)))  # they may be sorted
+    pairs = pairs.sample(most)
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 

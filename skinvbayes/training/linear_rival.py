@@ -12,7 +12,7 @@ from scipy.linalg import solve
 from ..numerics.warn import warn_caller
 from .guard import reconstruction_errors, surely_positive
 
-__all__ = ["warn_if_worse"]
+__all__ = ["linear_reconstructions", "warn_if_worse"]
 
 _FEWEST_PAIRS = 100
 _MOST_SIGNALS, _MOST_JUDGES = 1000, 200  # that make up C, and that are reconstructed
@@ -22,7 +22,7 @@ _WORSE = 1.1  # times the mean squared error of the linear estimator
 def warn_if_worse(trained, pairs):
     """Warn where the network reconstructs its own training pairs worse than the LMMSE estimator.
 
-    That estimator is made of every second pair and judged by others, of which it has seen nothing.
+    That estimator is made of some of every second pair and judged by others, which it has not seen.
 
     Parameters
     ----------
@@ -33,10 +33,8 @@ def warn_if_worse(trained, pairs):
     """
     if len(pairs.X) < _FEWEST_PAIRS:
         return
-    seen, judges = (
-        pairs.rows(slice(first, None, max(2, len(pairs.X) // most)))
-        for first, most in ((0, _MOST_SIGNALS), (1, _MOST_JUDGES))
-    )
+    seen = pairs.rows(slice(0, None, 2)).sample(_MOST_SIGNALS)
+    judges = pairs.rows(slice(1, None, 2)).sample(_MOST_JUDGES)
     problem, Z = trained.problem, trained.problem.targets(judges.Y)
     (errors,) = reconstruction_errors(trained.network, problem, judges.X, Z[None], [0.0])
     linear = np.sum((linear_reconstructions(problem, seen, Z) - judges.X) ** 2, axis=1)
