@@ -109,7 +109,8 @@ class Comparison:
         estimator = ReconstructionINN(residual="conv", image_shape=shape, random_state=seed)
         estimator.set_params(operator=self.data.operator)
         return self.add(
-            *("ReconstructionINN, filters", lambda: estimator.fit(*self.pairs).predict),
+            "ReconstructionINN, filters",
+            lambda: estimator.fit(*self.pairs).predict,
             interval=estimator.posterior_interval,
         )
 

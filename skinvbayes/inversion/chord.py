@@ -14,7 +14,7 @@ from torch.linalg import vector_norm
 
 from ..numerics.jacobians import solve
 from .invertible import InvertibleMap
-from .quasi_newton import descend, leads_too_far
+from .quasi_newton import descend, half_back_or_on, leads_too_far
 from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
@@ -112,8 +112,8 @@ def _newton(residual, jacobian, last):
         return following, (following, residual)
     step, before = last
     back = leads_too_far(step, before, residual, SETTINGS.newton_overshoot)[:, None]
-    move, step = torch.where(back, -step / 2, following), torch.where(back, step / 2, following)
-    return move, (step, torch.where(back, before, residual))
+    move, *course = half_back_or_on(back, step, before, following, residual)
+    return move, course
 
 
 def smallest_residual(rows):

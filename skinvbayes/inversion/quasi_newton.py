@@ -17,7 +17,7 @@ from .invertible import working_dtype
 from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
-__all__ = ["descend", "leads_too_far"]
+__all__ = ["descend", "half_back_or_on", "leads_too_far"]
 
 
 def descend(equation, max_iter):
@@ -82,9 +82,8 @@ def limited_memory(first_length):
             for pair in zip(memory, latest, strict=True)
         )
         following = -_inverse_hessian_product(residual, steps, changes, first_length.to(residual))
-        move = torch.where(back, -step / 2, following)
-        step = torch.where(back, step / 2, following)
-        return move, (steps, changes, step, torch.where(back, before, residual))
+        move, *course = half_back_or_on(back, step, before, following, residual)
+        return move, (steps, changes, *course)
 
     return solver
 
@@ -92,6 +91,16 @@ def limited_memory(first_length):
 def leads_too_far(step, before, residual, share):
     """Whether the function rises at the end of a step by this share of its fall at the start."""
     return vecdot(residual, step) > -share * vecdot(before, step)
+
+
+def half_back_or_on(back, step, before, following, residual):
+    """Back to the middle of a step or on with the following one, row by row.
+
+    Returns the move, the step that this makes from its start, and the residual at that start.
+    """
+    move = torch.where(back, -step / 2, following)
+    step = torch.where(back, step / 2, following)
+    return move, step, torch.where(back, before, residual)
 
 
 def _inverse_hessian_product(residual, steps, changes, length):
