@@ -19,7 +19,7 @@ from skinvbayes import (
     ReconstructionINN,
 )
 from skinvbayes.networks.gradient import GradientBlock
-from skinvbayes.oracles import posterior_mean
+from skinvbayes.oracles import map_estimate, posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
 
 pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling")
@@ -113,6 +113,34 @@ def test_where_the_map_is_not_monotone_rows_are_named():
     blind = estimator.fit(X, Y).adapt(operator=[[0.0, 1.0]])
     with pytest.warns(ConvergenceWarning, match="not monotone there"):
         blind.predict(np.zeros((3, 1)))
+
+
+@pytest.fixture(scope="module")
+def unequal_modes():
+    """Three modes of unequal weights and widths, and an estimator that was fitted to them."""
+    covariances = [variance * np.eye(2) for variance in (0.1, 0.5, 0.05)]
+    prior = GaussianMixturePrior([[-1.5, 0.8], [1.5, -0.8], [1, 2]], covariances, [0.5, 0.2, 0.3])
+    X = prior.sample(2000, random_state=0)
+    Y = X + DELTA * np.random.RandomState(0).standard_normal(X.shape)
+    return prior, DivergenceRegularizedINN(operator=np.eye(2), random_state=0).fit(X, Y)
+
+
+@pytest.mark.filterwarnings("ignore:The inversion of")
+@pytest.mark.parametrize("missing", [False, True])
+def test_of_several_modes_the_most_likely(missing, unequal_modes):
+    """Only the weights of the modes tell them apart, and a score between them says no weights."""
+    prior, estimator = unequal_modes
+    operator, T = np.array([[0.3, 1.0]]), prior.sample(300, random_state=1)
+    if missing:
+        operator[0, 0] = 0.0
+    y = T @ operator.T + DELTA * np.random.RandomState(1).standard_normal((300, 1))
+    best = map_estimate(prior, y, operator=operator, noise_level=estimator.noise_level_)
+    if missing:
+        found = estimator.predict(np.column_stack([np.full(300, np.nan), y]))
+    else:
+        adapted = pickle.loads(pickle.dumps(estimator)).adapt(operator=operator)
+        found = adapted.predict(y)
+    assert np.mean(np.linalg.norm(found - best, axis=1) < 0.5) > 0.98
 
 
 # --------------------------------------------------------------------------- missing measurements

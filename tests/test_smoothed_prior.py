@@ -235,6 +235,20 @@ def test_information_criterion_of_scikit_learn(rng):
     assert differences[0] == pytest.approx(differences[1])
 
 
+def test_conditional_means_are_those_of_gaussians(rng):
+    """Each row with a forward map of its own, of which one sees nothing."""
+    mixture = WeightedMixture.fit(mixture_signals(200, rng), np.ones(200), 3, 0)
+    roots = rng.standard_normal((2, 3, 3)) * np.array([1.0, 0.0])[:, None, None]
+    information, w = roots @ roots.transpose(0, 2, 1), rng.standard_normal((2, 3))
+    w[1] = 0
+    found = np.array(list(mixture.conditional_means(information, w)))
+    np.testing.assert_allclose(found[:, 1], mixture.means, atol=1e-12)
+    for mean, S, u in zip(mixture.means, mixture.covariances, found[:, 0], strict=True):
+        precision = np.linalg.inv(S)
+        best = np.linalg.solve(information[0] + precision, w[0] + precision @ mean)
+        np.testing.assert_allclose(u, best, rtol=1e-9)
+
+
 @pytest.mark.parametrize("seed", [3, 4])
 def test_clusters_that_overlap_are_counted(seed):
     """The noise hides them: errors on held-out signals hardly tell four of them from five."""

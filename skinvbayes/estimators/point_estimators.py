@@ -391,4 +391,4 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         known = problem.unit_forward_of(self.network_)
         coordinates = self.problem_.coordinates
         network = AdaptedNetwork(self.network_, known, ratio, other)
-        return network, coordinates, coordinates.unit_weight(epsilon)
+        return network, coordinates, coordinates.unit_weight(epsilon), problem.clusters

@@ -7,6 +7,7 @@ from ..problem.coordinates import Coordinates
 from ..problem.inverse_problem import InverseProblem
 from ..problem.measurement_model import MeasurementModel
 from ..problem.nonlinear_measurement import NonlinearMeasurement
+from ..problem.weighted_mixture import WeightedMixture
 
 __all__ = ["pack_parts", "unpack_parts"]
 
@@ -14,6 +15,7 @@ _CLASSES = {
     "coordinates": Coordinates,
     "inverse problem": InverseProblem,
     "measurement": MeasurementModel,
+    "mixture": WeightedMixture,
     "noise": NoiseModel,
     "nonlinear measurement": NonlinearMeasurement,
 }

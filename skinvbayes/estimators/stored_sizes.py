@@ -90,6 +90,10 @@ def check_problem_shapes(problem, n_features):
         expected["offset"] = measurement.offset, (measurement.noise.n_measurements,)
     if problem.error_quantiles is not None:
         expected["error_quantiles"] = problem.error_quantiles, (ERROR_LEVELS,)
+    if problem.clusters is not None:
+        clusters, size = problem.clusters, (len(problem.clusters.shares), n_features)
+        expected["means of clusters"] = clusters.means, size
+        expected["covariances of clusters"] = clusters.covariances, (*size, n_features)
     for name, (array, shape) in expected.items():
         if np.shape(array) != shape:
             raise ValueError(

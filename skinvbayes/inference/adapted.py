@@ -17,7 +17,8 @@ from ..numerics import chunks
 from ..numerics.krylov import lowest_eigenvalues
 from ..numerics.progress import tracked
 from ..numerics.tensors import as_tensor, identity_like
-from .gauss_newton import line_integral, minimize
+from ..problem.weighted_mixture import WeightedMixture
+from .minima import Potential, descend
 from .row_operator import RowOperator
 from .trained_map import TrainedMap
 
@@ -25,10 +26,7 @@ __all__ = ["AdaptedMap", "AdaptedNetwork"]
 
 _MOST_STEPS = 200  # of Lanczos' method
 _STATIONARY = 1e-6  # residual of a row whose inversion has ended
-_DRAWS, _DRAWS_OF_MANY = 8, 2  # signals from which minima are looked for, of few and many features
-_FEW_FEATURES = 16
 _DEFINITE = 1e-12  # added to the slope for Gaussian signals, relative to its size
-_FLATTEST = 1e-6  # slope for Gaussian signals, below which draws go no farther
 _GROWTH = 1.25  # of the weight from one step of the continuation to the next
 
 
@@ -67,40 +65,20 @@ class AdaptedNetwork(InvertibleMap):
 
     def linear_guess(self, w):
         """ψ_r⁻¹(w) for Gaussian signals, for which ψ is the identity in natural coordinates."""
-        matrix = self._linear(w)
+        matrix = self.gaussian_jacobian(w)
         # a little more makes it definite: torch.linalg.lstsq differs in its last bits every time
         size = matrix.diagonal(dim1=1, dim2=2).abs().mean(dim=1)
         matrix = matrix + (_DEFINITE * size)[:, None, None] * identity_like(w.shape[1], w)
         return torch.linalg.solve_ex(matrix, w)[0]
 
-    def likely_signals(self, w, variance):
-        """Points to look for minima from: that of Gaussian signals, and draws from around it.
-
-        Parameters
-        ----------
-        w : Tensor of shape (n_samples, n_features)
-            Targets.
-        variance : float
-            Variance of the noise, in the coordinates of ψ.
-
-        Yields
-        ------
-        u : Tensor of shape (n_samples, n_features)
-        """
-        guess = self.linear_guess(w)
-        yield guess
-        n_draws = _DRAWS if w.shape[1] <= _FEW_FEATURES else _DRAWS_OF_MANY
-        white = np.random.RandomState(0).standard_normal((n_draws, w.shape[1]))
-        spectrum, axes = torch.linalg.eigh(self._linear(w))
-        scales = (variance * self.ratio / spectrum.clamp(min=_FLATTEST)).sqrt()
-        for draw in as_tensor(white).to(w):
-            yield guess + torch.einsum("nij,nj->ni", axes, scales * draw)
-
-    def _linear(self, w):
+    def gaussian_jacobian(self, w):
         """The Jacobians for Gaussian signals, of shape (n_samples, n_features, n_features)."""
-        G, H = self.known.matrix(w), (self.other or self.known).matrix(w)
-        matrix = H + self.ratio * (identity_like(len(G), G) - G)
-        return matrix.expand(len(w), *G.shape)
+        G = self.known.matrix(w)
+        return self.information(w) + self.ratio * (identity_like(len(G), G) - G)
+
+    def information(self, w):
+        """The matrices of H, of shape (n_samples, n_features, n_features)."""
+        return (self.other or self.known).matrix(w).expand(len(w), w.shape[1], w.shape[1])
 
     @property
     def differs_by_row(self):
@@ -200,10 +178,13 @@ class AdaptedMap(TrainedMap):
         As of :class:`TrainedMap`.
     variance : float
         Variance of the noise of the training, in these coordinates.
+    clusters : WeightedMixture or None
+        The prior that the network has learned, in these coordinates, where that is a mixture.
     """
 
     network: AdaptedNetwork
     variance: float
+    clusters: WeightedMixture | None
 
     to_what = " to a solution that is surely the only one"
 
@@ -219,8 +200,8 @@ class AdaptedMap(TrainedMap):
     def _invert(self, w):
         """ψ_r⁻¹(w), by continuation in the weight: for H = G from that of the training.
 
-        A row counts as converged only if ψ_r is monotone at its first and last point and half way.
-        Elsewhere the lowest minimum of its potential that was found is returned.
+        A row counts as converged only if ψ_r is monotone at its first and last point and half way,
+        and no other minimum was found. Elsewhere the lowest of them is returned.
         """
         network, ratio = self.network, self.network.ratio
         if network.other is None:
@@ -248,51 +229,17 @@ class AdaptedMap(TrainedMap):
         return invert(self.network.network, w).x if self.network.differs_by_row else None
 
     def _descend(self, w, found):
-        """Give rows that have not converged the lowest minimum found of their potential."""
-        rows = (~found.converged).nonzero()[:, 0]
+        """Give rows the lowest minimum found of their potential; in place.
+
+        Those that have not converged, or all where the prior is known and tells of other minima.
+        """
+        rows = (~found.converged | (self.clusters is not None)).nonzero()[:, 0]
         by_matrices = not self._is_isotropic and self.network.network.positive_definite
         if not by_matrices or len(rows) == 0:
             return
-        network = self.network.rows(rows).frozen()
-        potential, best = _Potential(network, w[rows]), found.x[rows]
-        lowest, going = potential.energy(best), found.residual[rows] < _STATIONARY
-        lowest = torch.where(going, lowest, torch.inf)
-        for start in network.likely_signals(w[rows], self.variance):
-            ended = minimize(potential, start.cpu().numpy())
-            u = as_tensor(ended.u).to(w)
-            energy = potential.energy(u)
-            lower = as_tensor(ended.converged).to(w.device) & (energy < lowest)
-            best, lowest = torch.where(lower[:, None], u, best), torch.where(lower, energy, lowest)
-        found.x[rows] = best
-        found.residual[rows] = torch.linalg.vector_norm(network(best) - w[rows], dim=1)
-
-
-@dataclass
-class _Potential:
-    """The function of u whose gradient is ψ(u) − w, for :func:`minimize`; there is no residual."""
-
-    network: AdaptedNetwork
-    w: torch.Tensor
-
-    def residual(self, u, rows):
-        return np.zeros((len(u), 0))
-
-    def jacobian(self, u, rows):
-        return np.zeros((len(u), 0, u.shape[1]))
-
-    def gradient(self, u, rows):
-        return (self._of(rows)(as_tensor(u).to(self.w)) - self.w[rows]).cpu().numpy()
-
-    def hessian(self, u, rows):
-        J = self._of(rows).jacobian(as_tensor(u).to(self.w)).cpu().numpy()
-        return (J + J.transpose(0, 2, 1)) / 2
-
-    def energy(self, u):
-        """The function, but for a constant, of shape (n_samples,)."""
-        rows = np.arange(len(u))
-        end = u.cpu().numpy()
-        integral = line_integral(lambda v: self.gradient(v, rows), np.zeros_like(end), end)
-        return as_tensor(integral).to(u)
-
-    def _of(self, rows):
-        return self.network.rows(as_tensor(rows))
+        network, weight = self.network.rows(rows).frozen(), self.variance * self.network.ratio
+        potential, u = Potential(network, w[rows], weight, self.clusters), found.x[rows]
+        lower = descend(potential, u, found.residual[rows] < _STATIONARY)
+        found.x[rows] = u
+        found.converged[rows] &= ~lower
+        found.residual[rows] = torch.linalg.vector_norm(network(u) - w[rows], dim=1)

@@ -37,7 +37,8 @@ class MissingMap(AdaptedMap):
     def for_rows(self, rows):
         """The map of some rows of measurements."""
         other = RowOperator(self.information(rows), self.coordinates, self._by_matrices)
-        return AdaptedMap(self.network.with_other(other), self.coordinates, self.variance)
+        known = self.coordinates, self.variance, self.clusters
+        return AdaptedMap(self.network.with_other(other), *known)
 
     @property
     def _operator(self):

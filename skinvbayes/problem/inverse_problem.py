@@ -16,6 +16,7 @@ from .measurement_model import MeasurementModel
 from .moments import covariance_of
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
+from .weighted_mixture import WeightedMixture
 
 __all__ = ["InverseProblem", "Policy", "check_pairs"]
 
@@ -73,6 +74,9 @@ class InverseProblem:
     error_quantiles : ndarray of shape (ERROR_LEVELS,) or None
         Quantiles, at equally spaced levels, of held-out errors over their standard deviations;
         None where errors count as Gaussian.
+    clusters : WeightedMixture or None
+        The prior whose score the network has learned, in its coordinates, where it was drawn from a
+        mixture.
 
     Examples
     --------
@@ -94,6 +98,7 @@ class InverseProblem:
     noise_is_white: bool = False
     is_adapted: bool = False
     error_quantiles: np.ndarray | None = None
+    clusters: WeightedMixture | None = None
 
     @classmethod
     def from_pairs(cls, X, Y, weight, *, measurement, epsilon, bandwidth, policy, random_state):

@@ -166,6 +166,13 @@ class SmoothedPrior:
         """Whether there is one kernel for each of several clusters."""
         return self.bandwidth == 1 and len(self.means) > 1
 
+    @property
+    def mixture(self):
+        """The mixture that this is; None where there are more kernels than clusters."""
+        if not self.is_mixture:
+            return None
+        return WeightedMixture(self.weights, self.means, self.covariances)
+
     # ------------------------------------------------------------------- the posterior mean
 
     def posterior_mean(self, w):

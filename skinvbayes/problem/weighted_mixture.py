@@ -5,7 +5,7 @@ sample weights. The covariance of a cluster of N signals is drawn towards the po
 the prior knew the pooled covariance from d signals: Q = (N Q̂ + d Q_pooled)/(N + d).
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -20,12 +20,23 @@ _N_STARTS = 2
 _TOLERANCE = 1e-4  # least gain of the mean log-likelihood in one step
 
 
-class WeightedMixture(NamedTuple):
-    """A mixture of ``len(shares)`` Gaussians."""
+@dataclass(frozen=True)
+class WeightedMixture:
+    """A mixture of ``len(shares)`` Gaussians.
 
-    shares: np.ndarray  # of shape (n_clusters,), with the sum one
-    means: np.ndarray  # of shape (n_clusters, n_features)
-    covariances: np.ndarray  # of shape (n_clusters, n_features, n_features)
+    Attributes
+    ----------
+    shares : ndarray of shape (n_clusters,)
+        Their probabilities, with the sum one.
+    means : ndarray of shape (n_clusters, n_features)
+        Their means.
+    covariances : ndarray of shape (n_clusters, n_features, n_features)
+        Their covariances.
+    """
+
+    shares: np.ndarray
+    means: np.ndarray
+    covariances: np.ndarray
 
     @classmethod
     def fit(cls, u, weight, n_clusters, random_state, max_iter=_MOST_STEPS):
@@ -97,12 +108,36 @@ class WeightedMixture(NamedTuple):
         log_density = logsumexp(joint, axis=1)
         return np.exp(joint - log_density[:, None]), log_density
 
+    def log_density(self, u):
+        """log p(u) up to a constant, of shape (n_samples,)."""
+        return self.responsibilities(u)[1]
+
+    def conditional_means(self, information, w):
+        """The posterior means under each of the Gaussians.
+
+        Parameters
+        ----------
+        information : ndarray of shape (n_samples, n_features, n_features)
+            The G of the log-likelihoods w·u − ½ u·G u.
+        w : ndarray of shape (n_samples, n_features)
+            What was measured.
+
+        Yields
+        ------
+        u : ndarray of shape (n_samples, n_features)
+            c + S (G S + 1)⁻¹ (w − G c), for the mean c and the covariance S of a Gaussian.
+        """
+        eye = np.eye(w.shape[1])
+        for c, S in zip(self.means, self.covariances, strict=True):
+            missing = w - information @ c
+            yield c + np.linalg.solve(information @ S + eye, missing[:, :, None])[:, :, 0] @ S
+
     def bic(self, u, weight):
         """The Bayesian information criterion, up to a constant: the lower, the better."""
         n_features = u.shape[1]
         n_parameters = len(self.shares) * (1 + n_features + n_features * (n_features + 1) / 2)
         n = weight.sum()
-        likelihood = weight @ self.responsibilities(u)[1]
+        likelihood = weight @ self.log_density(u)
         return n_parameters * np.log(n) - 2 * likelihood
 
     def drawn_labels(self, u, rng):

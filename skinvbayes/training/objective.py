@@ -56,12 +56,8 @@ def objective_of(
     )
 
 
-def drawn_from(objective, prior, problem, bandwidth=0.0):
-    """The same objective with draws of a smoothed prior in place of the pairs.
-
-    A bandwidth, in the user's units, smooths the signals once more.
-    """
-    prior = prior.widened(problem.coordinates.unit_jitter(bandwidth)) if bandwidth else prior
+def drawn_from(objective, prior, problem):
+    """The same objective with draws of a smoothed prior in place of the pairs."""
     x, loss = objective.x, objective.loss
     if loss.inverts:
         kernels = MeasurementDraws(prior, x.dtype, x.device)

@@ -66,7 +66,10 @@ def train(
         trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
         if prior is not None:
             trained.bandwidth = specification.bandwidth_beside(prior, problem)
-            objective = drawn_from(objective, prior, problem, trained.bandwidth)
+            widened = prior.widened(problem.coordinates.unit_jitter(trained.bandwidth))
+            objective = drawn_from(objective, widened, problem)
+            if not objective.loss.inverts:
+                trained.problem = replace(problem, clusters=widened.mixture)
         judge = _judging(specification, trained, objective, split, solver)
         part = objective.part(split[0])
         history = run(specification, trained, part, solver, n_iter, judge=judge, report=report)
