@@ -1,7 +1,7 @@
 """The gradient branch for images: learned filters, the same at every pixel."""
 
 import math
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -345,9 +345,11 @@ class ConvBlock(MonotoneBlock):
         for dilation, filters, weight in self._by_scales(self._filters(), weights):
             part = correlation(filters, weight, dilation)
             total = total + F.pad(part, 2 * n_axes * (degree - part.shape[2] // 2,))
-        total = total + total.flip(2)  # of the mirror images
+        total = total + total.flip(2)  # of the mirror images, which makes it even along both axes
         n_grid = 2 ** math.ceil(math.log2(16 * degree))
-        spectra = torch.fft.rfftn(total, s=n_axes * (n_grid,), dim=(1, 2)[-n_axes:]).abs()
+        spectra = total
+        for n_lags in total.shape[:0:-1][:n_axes]:
+            spectra = (spectra @ _cosines(n_lags, n_grid).to(total)).transpose(1, 2)
         return spectra.amax((1, 2)) / math.cos(math.pi * degree / n_grid) ** n_axes
 
     def _by_scales(self, filters, columns):
@@ -375,6 +377,14 @@ class _ConvConstants(NamedTuple):
     def to(self, dtype):
         """The same in another precision."""
         return _ConvConstants(self.slope.to(dtype), [scale.to(dtype) for scale in self.scales])
+
+
+@cache
+def _cosines(n_lags, n_grid):
+    """cos(k ω) for the lags k of even coefficients and frequencies from 0 to π."""
+    lag = torch.arange(n_lags, **INITIAL).double() - n_lags // 2
+    frequency = torch.arange(n_grid // 2 + 1, **INITIAL).double() * (2 * math.pi / n_grid)
+    return torch.cos(lag[:, None] * frequency)
 
 
 def _checked_shape(architecture, least):

@@ -6,6 +6,7 @@ the next and works on images that were smoothed accordingly.
 """
 
 import math
+from functools import cache
 from itertools import zip_longest
 from operator import itemgetter
 
@@ -92,14 +93,20 @@ def _surrounded(images, reach):
 
 def smoothed(images, dilation, extend=mirrored):
     """Images smoothed by binomials for a dilated filter; ``extend`` continues them outwards."""
-    weights = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
-    column = weights if images.shape[2] > 1 else weights.new_ones(1)
-    binomial = torch.outer(column, weights)[None, None]
+    binomial = _binomial(images.shape[2] > 1).to(images)
     step = 1
     while step < dilation:
         images = F.conv2d(extend(images, step), binomial, dilation=step)
         step *= 2
     return images
+
+
+@cache
+def _binomial(tall):
+    """The 3×3 filter of images, or that of signals, of height one."""
+    weights = torch.tensor([0.25, 0.5, 0.25], **INITIAL)
+    column = weights if tall else weights.new_ones(1)
+    return torch.outer(column, weights)[None, None]
 
 
 def support(dilation, kernel_size):
