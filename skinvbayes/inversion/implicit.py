@@ -1,7 +1,5 @@
 """The gradient through an inverse, by the implicit function theorem."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
@@ -58,7 +56,8 @@ def implicit_inverse(network: InvertibleMap, z: Tensor, start: Tensor) -> Tensor
         for block in blocks[:-1]:
             preimages.append(block(preimages[-1]))
     for block, x in zip(reversed(blocks), reversed(preimages), strict=True):
-        z = _ImplicitStep.apply(block(x), z, x, block)
+        image, slopes = block.call_and_slopes(x) if block.matrix_free else (block(x), None)
+        z = _ImplicitStep.apply(image, z, x, block, slopes)
     return z
 
 
@@ -76,11 +75,14 @@ def _tolerance(network, z, start):
 
 
 class _ImplicitStep(torch.autograd.Function):
-    """The solution x of φ(x) = z as a function of φ(x), at this x, and of z."""
+    """The solution x of φ(x) = z as a function of φ(x), at this x, and of z.
+
+    The slopes at x serve for the adjoint where they were found with φ(x).
+    """
 
     @staticmethod
-    def forward(ctx, image, z, x, block):
-        ctx.block = block
+    def forward(ctx, image, z, x, block, slopes):
+        ctx.block, ctx.slopes = block, slopes
         ctx.save_for_backward(x)
         return x.clone()
 
@@ -88,18 +90,18 @@ class _ImplicitStep(torch.autograd.Function):
     def backward(ctx, gradient):
         (x,) = ctx.saved_tensors
         with single_thread(), torch.no_grad():
-            adjoint = _solve_adjoint(ctx.block, x, gradient)
-        return -adjoint, adjoint, None, None
+            adjoint = _solve_adjoint(ctx.block, x, gradient, ctx.slopes)
+        return -adjoint, adjoint, None, None, None
 
 
-def _solve_adjoint(block, x, gradient):
+def _solve_adjoint(block, x, gradient, slopes):
     """λ with Dφ(x)ᵀ λ = gradient, row by row."""
     if x.shape[1] <= block.few_features:
         return directly(block, x, gradient, adjoint=True)
     units = block.hidden_units()
+    product = block.adjoint_product(x) if slopes is None else block.product_from(slopes)
     if block.positive_definite and units is None:
-        return _by_products(block, x, gradient)
-    product = block.adjoint_product(x)
+        return _by_products(block, x, gradient, product)
     threshold = torch.finfo(x.dtype).eps ** SETTINGS.adjoint_power * vector_norm(gradient, dim=1)
     if units is None:
         inverse = torch.linalg.inv(block.mean_jacobian(x))
@@ -112,8 +114,11 @@ def _solve_adjoint(block, x, gradient):
         residual = vector_norm(product(adjoint) - gradient, dim=1)
     left = ~(residual <= 10 * threshold)
     if left.any():
-        exactly = _by_products if block.positive_definite else partial(directly, adjoint=True)
-        adjoint[left] = exactly(block, x[left], gradient[left])
+        x, gradient = x[left], gradient[left]
+        if block.positive_definite:
+            adjoint[left] = _by_products(block, x, gradient, block.adjoint_product(x))
+        else:
+            adjoint[left] = directly(block, x, gradient, adjoint=True)
     return adjoint
 
 
@@ -125,9 +130,9 @@ def _solve_linear(function, target, inverse, threshold):
     return found[0], found[2]
 
 
-def _by_products(block, x, gradient):
+def _by_products(block, x, gradient, product):
     """By conjugate gradients."""
     tol = torch.finfo(x.dtype).eps ** SETTINGS.adjoint_power
     tol = SETTINGS.matrix_free_adjoint if block.matrix_free else tol
-    product, precondition = block.adjoint_product(x), preconditioner(block, x)
+    precondition = preconditioner(block, x)
     return conjugate_gradients(product, gradient, tol=tol, precondition=precondition)[0]
