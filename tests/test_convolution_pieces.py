@@ -11,7 +11,7 @@ from helpers import conv_network
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.inversion import invert, invertible, quasi_newton
 from skinvbayes.inversion.chord import Equation
-from skinvbayes.networks import conv, filter_bank
+from skinvbayes.networks import conv, filter_bank, image_filters
 from skinvbayes.numerics import chunks
 from skinvbayes.numerics.threads import in_threads, single_thread
 
@@ -45,6 +45,21 @@ def test_pieces_make_up_the_whole(options, size, monkeypatch):
     whole = results()
     monkeypatch.setattr(filter_bank, "_PIECE_ENTRIES", size)
     torch.testing.assert_close(results(), whole)
+
+
+@pytest.mark.parametrize("options", NETWORKS.values(), ids=NETWORKS)
+def test_small_images_are_smoothed_by_matrices(options, monkeypatch):
+    """With the same values and gradients as by filters."""
+    network = conv_network(**options)
+    x = white(3, network)
+
+    def results():
+        value = network(x)
+        return value, *torch.autograd.grad(value.sin().sum(), list(network.parameters()))
+
+    by_matrices = results()
+    monkeypatch.setattr(image_filters, "_SMALL", 0)
+    torch.testing.assert_close(results(), by_matrices)
 
 
 def test_filters_of_signals_are_not_applied_twice():

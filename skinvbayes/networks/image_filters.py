@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+_SMALL = 64  # pixels of a side, up to which products with matrices are the fastest smoothing
+
+
 class Adjoint(Function):
     """Σ_j w_jᵀ * h_j: faster than torch's own, which is made for many channels."""
 
@@ -91,8 +94,25 @@ def _surrounded(images, reach):
     return F.pad(images, 2 * len(_long_sides(images)) * (2 * reach,))
 
 
-def smoothed(images, dilation, extend=mirrored):
-    """Images smoothed by binomials for a dilated filter; ``extend`` continues them outwards."""
+def smoothed(images, dilation):
+    """Mirrored images smoothed by binomials for a dilated filter; it is its own adjoint."""
+    if dilation == 1 or max(images.shape[2:]) > _SMALL:
+        return _by_binomials(images, dilation, mirrored)
+    for dim in _long_sides(images):
+        smoothing = _smoothing(images.shape[dim], dilation, images.dtype, images.device)
+        images = smoothing @ images if dim == 2 else images @ smoothing
+    return images
+
+
+@cache
+def _smoothing(n_pixels, dilation, dtype, device):
+    """The symmetric matrix that smooths one side of images."""
+    identity = torch.eye(n_pixels, dtype=dtype, device=device)[:, None, None]
+    return _by_binomials(identity, dilation, mirrored)[:, 0, 0]
+
+
+def _by_binomials(images, dilation, extend):
+    """Images smoothed by binomials; ``extend`` continues them outwards."""
     binomial = _binomial(images.shape[2] > 1).to(images)
     step = 1
     while step < dilation:
@@ -119,7 +139,7 @@ def _on_pixels(filters, dilation):
     sizes = (dilation * (n - 1) + 1 for n in filters.shape[1:])
     spread = filters.new_zeros(len(filters), 1, *sizes)
     spread[:, 0, ::dilation, ::dilation] = filters
-    return smoothed(spread, dilation, _surrounded)[:, 0]
+    return _by_binomials(spread, dilation, _surrounded)[:, 0]
 
 
 def correlation(filters, weights, dilation):
