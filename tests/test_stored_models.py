@@ -26,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The loss was still falling")
 
 FILES = Path(__file__).parent / "data"
 READABLE = sorted(FILES.glob("format-*/*.pkl"))
+FIRST_TWO = [path for path in READABLE if path.parent.name in ("format-1", "format-2")]
 OF_0_1 = sorted((FILES / "0.1").iterdir())
 A = np.array([[1.0, 0.2], [0.0, 0.7], [0.5, 0.5]])
 OPTIONS = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0}
@@ -70,7 +71,7 @@ def test_what_was_upgraded_is_stored_in_the_present_format(path, monkeypatch):
 
 
 @reads_numpy_2
-@pytest.mark.parametrize("path", READABLE, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("path", FIRST_TWO, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_stages_of_the_training_that_the_file_does_not_know(path):
     model = load(path)
     estimator = getattr(model, "estimator_", model)
@@ -123,6 +124,16 @@ def test_parameters_younger_than_the_file_have_their_defaults(fitted):
     assert (loaded.verbose, loaded.n_iter_no_change) == (False, 10)
     assert loaded.get_params().keys() == estimator.get_params().keys()
     np.testing.assert_allclose(loaded.predict(Y), estimator.predict(Y), rtol=1e-10)
+
+
+def test_quantiles_of_the_second_format_are_those_of_all_errors(fitted):
+    """They did not depend on the standard deviation."""
+    estimator, _, Y = fitted
+    problem = estimator.__getstate__()["problem_"] | {"error_quantiles": np.linspace(0, 3, 201)}
+    other = with_state(estimator, problem_=problem, _skinvbayes_format=2)
+    assert problem["error_quantiles"].shape == (201,)
+    lower, upper = other.posterior_interval(Y, coverage=0.5)
+    np.testing.assert_allclose((upper - lower) / 2, 1.5 * estimator.posterior_std(Y))
 
 
 @pytest.mark.parametrize("stored_format", [0, persistence.FORMAT + 1, "x", None])

@@ -11,12 +11,12 @@ from dataclasses import replace
 import numpy as np
 
 from ..networks.iresnet import branch_of
-from ..problem.error_quantiles import quantiles_of
+from ..problem.error_quantiles import ErrorQuantiles
 
 __all__ = ["calibrated_problem"]
 
 _FEWEST, _MOST = 100, 256  # signals whose errors are looked at
-_MOST_FEATURES = 2**16  # of all of them
+_MOST_FEATURES = 2**18  # of all of them
 
 
 def calibrated_problem(estimator, X):
@@ -44,7 +44,7 @@ def calibrated_problem(estimator, X):
     posterior = estimator._checked_posterior(problem.measurement.drawn(X, np.random.RandomState(0)))
     posterior.signal_std = np.inf  # no warning: these are no measurements of the user's
     std = posterior.std()[0]
-    ratios = np.abs(posterior.mean - X)[std > 0] / std[std > 0]
-    if not ratios.size or not np.isfinite(ratios).all():  # of a training that went wrong
+    errors, std = (posterior.mean - X)[std > 0], std[std > 0]
+    if not std.size or not np.isfinite(errors / std).all():  # of a training that went wrong
         return problem
-    return replace(problem, error_quantiles=quantiles_of(ratios, len(X)))
+    return replace(problem, error_quantiles=ErrorQuantiles.of(errors, std, len(X)))

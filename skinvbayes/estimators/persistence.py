@@ -17,7 +17,7 @@ from .stored_sizes import check_network_sizes, check_problem_shapes
 
 __all__ = ["FORMAT", "StoredState", "check_version", "pack_state", "unpack_state"]
 
-FORMAT = 2  # of the states; whoever changes what is in them raises it, and adds to _UPGRADES
+FORMAT = 3  # of the states; whoever changes what is in them raises it, and adds to _UPGRADES
 _OLDEST = 0, 2  # version whose states can be read
 
 
@@ -127,7 +127,22 @@ def _second_format(state):
     return _pack_parts(state) | {"_continuation": state["_continuation"] | {"n_passes": 0}}
 
 
-_UPGRADES = {1: _second_format}  # from each format to the next one
+def _third_format(state):
+    """Format 2 had the same quantiles of errors for all standard deviations."""
+
+    def renewed(problem):
+        pooled = problem.get("error_quantiles")
+        if pooled is None:
+            return problem
+        grouped = {"kind": "error quantiles", "std": np.ones(1), "ratios": pooled[None]}
+        return problem | {"error_quantiles": grouped}
+
+    origin = state.get("_origin")
+    others = {} if origin is None else {"_origin": (renewed(origin[0]), *origin[1:])}
+    return state | {"problem_": renewed(state["problem_"])} | others
+
+
+_UPGRADES = {1: _second_format, 2: _third_format}  # from each format to the next one
 
 
 def check_version(stored, name):

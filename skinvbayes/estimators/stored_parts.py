@@ -4,6 +4,7 @@ from dataclasses import fields
 
 from ..noise.model import NoiseModel
 from ..problem.coordinates import Coordinates
+from ..problem.error_quantiles import ErrorQuantiles
 from ..problem.inverse_problem import InverseProblem
 from ..problem.measurement_model import MeasurementModel
 from ..problem.nonlinear_measurement import NonlinearMeasurement
@@ -13,6 +14,7 @@ __all__ = ["pack_parts", "unpack_parts"]
 
 _CLASSES = {
     "coordinates": Coordinates,
+    "error quantiles": ErrorQuantiles,
     "inverse problem": InverseProblem,
     "measurement": MeasurementModel,
     "mixture": WeightedMixture,

@@ -89,7 +89,8 @@ def check_problem_shapes(problem, n_features):
     if measurement.offset is not None:
         expected["offset"] = measurement.offset, (measurement.noise.n_measurements,)
     if problem.error_quantiles is not None:
-        expected["error_quantiles"] = problem.error_quantiles, (ERROR_LEVELS,)
+        quantiles, n_groups = problem.error_quantiles, len(problem.error_quantiles.std)
+        expected["error_quantiles"] = quantiles.ratios, (n_groups, ERROR_LEVELS)
     if problem.clusters is not None:
         clusters, size = problem.clusters, (len(problem.clusters.shares), n_features)
         expected["means of clusters"] = clusters.means, size

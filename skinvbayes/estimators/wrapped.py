@@ -108,6 +108,10 @@ class Wrapped:
         """Lower and upper ends of intervals."""
         if not self.steps:
             return self.inner.posterior_interval(Y, coverage, **options)
+        if self._is_diagonal:
+            ends = map(self._inverted, self.inner.posterior_interval(Y, coverage, **options))
+            lower, upper = ends
+            return np.minimum(lower, upper), np.maximum(lower, upper)
         factor = interval_factor(coverage, self.inner.problem_.error_quantiles)
         if self._linear is not None:
             found, std = self.predict(Y, return_std=True, **options)

@@ -17,6 +17,7 @@ from ..numerics.progress import tracked
 from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
+from ..problem.error_quantiles import ErrorQuantiles
 from .error_model import ErrorModel
 from .probes import Probes
 from .trained_map import TrainedMap, named_rows
@@ -58,7 +59,7 @@ class Posterior:
     grid_shape : tuple of int, default=None
         Sides of the images, or the length of the signals, whose errors are correlated with those
         nearby; None where features have no places.
-    error_quantiles : ndarray or None
+    error_quantiles : ErrorQuantiles or None
         See :class:`skinvbayes.problem.inverse_problem.InverseProblem`.
     """
 
@@ -71,7 +72,7 @@ class Posterior:
     caveat: str = ""
     information: Callable[..., Any] | None = None
     grid_shape: tuple[int, ...] | None = None
-    error_quantiles: np.ndarray | None = None
+    error_quantiles: ErrorQuantiles | None = None
     _mean: np.ndarray | None = field(default=None, init=False, repr=False)
 
     @property
@@ -131,7 +132,8 @@ class Posterior:
         lower, upper : ndarrays of shape (n_samples, n_features)
             In the units of the signals.
         """
-        half = interval_factor(coverage, self.error_quantiles) * self.std()[0]
+        std = self.std()[0]
+        half = (interval_factor(coverage, self.error_quantiles, std) * std).astype(std.dtype)
         return self.mean - half, self.mean + half
 
     def sample(self, n_samples=1, random_state=None, method="auto"):
@@ -278,25 +280,27 @@ class Posterior:
         return image.cpu().numpy(), float(residual.max())
 
 
-def interval_factor(coverage, error_quantiles):
+def interval_factor(coverage, error_quantiles, std=None):
     """Half the length of intervals, in standard deviations.
 
     Parameters
     ----------
     coverage : float
         The probability that an interval holds the truth, between 0 and 1.
-    error_quantiles : ndarray or None
-        Quantiles of errors at equally spaced levels; those of Gaussian errors by default.
+    error_quantiles : ErrorQuantiles or None
+        Quantiles of errors; those of Gaussian errors where it is None.
+    std : ndarray, default=None
+        The standard deviations that the factor is for; by default it is that of all together.
 
     Returns
     -------
-    factor : float
+    factor : float, or ndarray of the shape of ``std``
     """
     if not isinstance(coverage, numbers.Real) or not 0 < coverage < 1:
         raise ValueError(f"coverage must be a probability between 0 and 1; got {coverage!r}.")
     if error_quantiles is None:
         return float(norm.ppf((1 + coverage) / 2))
-    return float(np.interp(coverage, np.linspace(0, 1, len(error_quantiles)), error_quantiles))
+    return error_quantiles.factor(coverage, std)
 
 
 def _positive(variance):

@@ -1,27 +1,79 @@
 """Quantiles of errors over their standard deviations: how long intervals have to be."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-__all__ = ["ERROR_LEVELS", "quantiles_of"]
+__all__ = ["ERROR_LEVELS", "ErrorQuantiles"]
 
 ERROR_LEVELS = 201  # of the quantiles
+_MOST_GROUPS = 8
+_FEWEST_SIGNALS = 20  # for each of the groups
 
 
-def quantiles_of(ratios, n_signals):
-    """Quantiles of the sizes of errors.
+@dataclass(frozen=True)
+class ErrorQuantiles:
+    """Quantiles of the ratios ``|error|/std``, where std is small and where it is large.
 
-    Parameters
+    A posterior that is too wide where signals are smooth and too narrow at their edges covers both
+    as promised only if its intervals are lengthened by what depends on its standard deviation.
+
+    Attributes
     ----------
-    ratios : ndarray
-        Absolute errors over their standard deviations.
-    n_signals : int
-        Number of the signals that they are of.
-
-    Returns
-    -------
-    quantiles : ndarray of shape (ERROR_LEVELS,)
-        At equally spaced levels from 0 to 1. Each is that of a level higher by its 1/n-th part, as
-        in conformal prediction, so that few signals make intervals longer.
+    std : ndarray of shape (n_groups,)
+        Typical standard deviations of groups of equal size, ascending.
+    ratios : ndarray of shape (n_groups, ERROR_LEVELS)
+        The quantiles in each group, at equally spaced levels from 0 to 1.
     """
-    levels = np.linspace(0, 1, ERROR_LEVELS) * (1 + 1 / n_signals)
-    return np.quantile(ratios, levels.clip(max=1))
+
+    std: np.ndarray
+    ratios: np.ndarray
+
+    @classmethod
+    def of(cls, errors, std, n_signals):
+        """Those of errors of signals that training has not learned by heart.
+
+        Parameters
+        ----------
+        errors, std : ndarrays of shape (n_errors,)
+            Errors, of any sign, and their positive standard deviations.
+        n_signals : int
+            Number of the signals that they are of. Each quantile is that of a level higher by its
+            1/n-th part, as in conformal prediction, so that few signals make intervals longer.
+
+        Returns
+        -------
+        quantiles : ErrorQuantiles
+            One group for few signals, or where the standard deviations are all the same.
+        """
+        levels = (np.linspace(0, 1, ERROR_LEVELS) * (1 + 1 / n_signals)).clip(max=1)
+        n_groups = min(max(n_signals // _FEWEST_SIGNALS, 1), _MOST_GROUPS)
+        edges = np.quantile(std, np.linspace(0, 1, n_groups + 1)[1:-1])
+        group = np.searchsorted(edges, std)
+        rows = [group == k for k in np.unique(group)]
+        ratios = np.abs(errors) / std
+        return cls(
+            np.array([np.exp(np.log(std[some]).mean()) for some in rows]),
+            np.array([np.quantile(ratios[some], levels) for some in rows]),
+        )
+
+    def factor(self, coverage, std=None):
+        """Half the length of an interval, in standard deviations.
+
+        Parameters
+        ----------
+        coverage : float
+            The probability that it holds the truth, between 0 and 1.
+        std : ndarray, default=None
+            The standard deviations; by default the mean factor of the groups is returned.
+
+        Returns
+        -------
+        factor : ndarray of the shape of ``std``, or float
+        """
+        levels = np.linspace(0, 1, ERROR_LEVELS)
+        factors = np.array([np.interp(coverage, levels, ratios) for ratios in self.ratios])
+        if std is None:
+            return factors.mean()
+        with np.errstate(divide="ignore"):
+            return np.interp(np.log(std), np.log(self.std), factors)

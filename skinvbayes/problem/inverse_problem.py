@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from ..operators import Operator, as_operator
 from .coordinates import Coordinates
+from .error_quantiles import ErrorQuantiles
 from .gaussian import gaussian_precision, linear_precision
 from .measurement import check_size, choose_operator, residuals_are_white
 from .measurement_model import MeasurementModel
@@ -71,9 +72,9 @@ class InverseProblem:
         Whether the noise can be drawn afresh; found out where a training may ask.
     is_adapted : bool
         Whether the coordinates are those of other measurements.
-    error_quantiles : ndarray of shape (ERROR_LEVELS,) or None
-        Quantiles, at equally spaced levels, of held-out errors over their standard deviations;
-        None where errors count as Gaussian.
+    error_quantiles : ErrorQuantiles or None
+        Quantiles of held-out errors over their standard deviations; None where errors count as
+        Gaussian.
     clusters : WeightedMixture or None
         The prior whose score the network has learned, in its coordinates, where it was drawn from a
         mixture.
@@ -97,7 +98,7 @@ class InverseProblem:
     reach: float = np.inf
     noise_is_white: bool = False
     is_adapted: bool = False
-    error_quantiles: np.ndarray | None = None
+    error_quantiles: ErrorQuantiles | None = None
     clusters: WeightedMixture | None = None
 
     @classmethod

@@ -7,7 +7,7 @@ much smaller than that and a few are larger, so that Gaussian quantiles make int
 import numpy as np
 
 from ..numerics.tensors import as_tensor
-from ..problem.error_quantiles import quantiles_of
+from ..problem.error_quantiles import ErrorQuantiles
 
 __all__ = ["error_quantiles"]
 
@@ -16,7 +16,7 @@ _MOST_ENTRIES = 2**23  # of all Jacobians
 
 
 def error_quantiles(network, problem, X, Z):
-    """Quantiles of errors over their standard deviations, of all features together.
+    """Quantiles of errors over their standard deviations.
 
     Parameters
     ----------
@@ -31,8 +31,7 @@ def error_quantiles(network, problem, X, Z):
 
     Returns
     -------
-    quantiles : ndarray of shape (ERROR_LEVELS,)
-        See :func:`skinvbayes.problem.error_quantiles.quantiles_of`.
+    quantiles : ErrorQuantiles
     """
     n_rows = min(_MOST_ROWS, max(_MOST_ENTRIES // X.shape[1] ** 2, 1))
     signals = np.concatenate([X] * len(Z))[:n_rows]
@@ -44,4 +43,4 @@ def error_quantiles(network, problem, X, Z):
     slopes = basis @ inverse.jacobian(w).detach().cpu().numpy()
     variance = problem.unit_epsilon * np.einsum("nij,ij->ni", slopes, basis)
     varies = variance > 0
-    return quantiles_of(np.abs(error[varies]) / np.sqrt(variance[varies]), len(X))
+    return ErrorQuantiles.of(error[varies], np.sqrt(variance[varies]), len(X))

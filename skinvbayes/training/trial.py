@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..problem.error_quantiles import ErrorQuantiles
 from ..problem.smoothed_prior import SmoothedPrior
 from .calibration import calibrate
 from .guard import (
@@ -44,7 +45,7 @@ class Verdict(NamedTuple):
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
     gain: np.ndarray | None = None  # of the pairs over what else was tried
     has_clusters: bool = True  # whether the network has units for them
-    error_quantiles: np.ndarray | None = None  # of the held-out signals; None for Gaussian ones
+    error_quantiles: ErrorQuantiles | None = None  # of held-out signals; None for Gaussian ones
 
     @property
     def interrupted(self):
