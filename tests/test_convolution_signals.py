@@ -191,6 +191,16 @@ def test_intervals_are_as_long_as_errors_say(fitted, n, coverage):
     assert ((lower <= X) & (upper >= X)).mean() == pytest.approx(coverage, abs=0.03)
 
 
+def test_flat_parts_and_edges_are_covered_alike(fitted):
+    """With one quantile for all of them: 96 % where the standard deviation is small, else 79 %."""
+    X, Y = make_steps(400, 48, np.random.default_rng(1))
+    lower, upper = fitted.posterior_interval(Y)
+    inside, std = (lower <= X) & (upper >= X), fitted.posterior_std(Y)
+    small, large = np.quantile(std, [1 / 3, 2 / 3])
+    for third in (std <= small, (std > small) & (std <= large), std > large):
+        assert inside[third].mean() == pytest.approx(0.9, abs=0.04)
+
+
 def test_intervals_of_the_divergence_loss_too():
     """Its standard deviations are those of a narrow maximum. Other noise is judged by nothing."""
     X, Y = make_steps(200, 48, np.random.default_rng(0))

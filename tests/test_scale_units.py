@@ -24,7 +24,7 @@ from skinvbayes.networks.scale_units import ScaleLayer, ScaleUnits
 from skinvbayes.numerics import jacobians
 from skinvbayes.oracles import posterior_mean
 from skinvbayes.priors import GaussianMixturePrior
-from skinvbayes.problem.error_quantiles import ERROR_LEVELS
+from skinvbayes.problem.error_quantiles import ERROR_LEVELS, ErrorQuantiles
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.training import stages, trial
 from skinvbayes.training.held_out_errors import error_quantiles
@@ -220,6 +220,31 @@ def test_intervals_of_a_pipeline_are_those_of_its_estimator(steps, fitted):
     Y = steps.Y_test[:20]
     ends = [scaler.inverse_transform(end) for end in estimator.posterior_interval(Y)]
     np.testing.assert_allclose(reconstructor.posterior_interval(Y), ends, atol=1e-8)
+
+
+@pytest.mark.parametrize("coverage", [0.5, 0.9])
+def test_lengths_of_intervals_follow_the_standard_deviation(coverage):
+    """Uniform errors of a spread that is twice what is promised at most, and a third at least."""
+    rng = np.random.default_rng(0)
+    std = np.exp(rng.uniform(0, 3, 20_000))
+    spread = 1 / 3 + np.log(std) * (2 - 1 / 3) / 3
+    quantiles = ErrorQuantiles.of(rng.uniform(-1, 1, std.shape) * spread * std, std, 1000, 8)
+    at = np.exp([0.3, 1.5, 2.7])
+    expected = coverage * (1 / 3 + np.log(at) * (2 - 1 / 3) / 3)
+    np.testing.assert_allclose(quantiles.factor(coverage, at), expected, rtol=0.03)
+    beyond = quantiles.factor(coverage, np.array([0.0, 1e-9, 1e9]))
+    np.testing.assert_allclose(beyond, quantiles.factor(coverage, quantiles.std)[[0, 0, -1]])
+    mean = quantiles.factor(coverage, quantiles.std).mean()
+    assert quantiles.factor(coverage) == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("n_signals", [1, 39, 400])
+def test_equal_standard_deviations_are_one_group(n_signals):
+    errors = np.random.default_rng(0).standard_normal(500)
+    quantiles = ErrorQuantiles.of(errors, np.full(500, 2.0), n_signals, 8)
+    np.testing.assert_allclose(quantiles.std, [2.0])
+    ends = np.abs(errors).min() / 2, np.abs(errors).max() / 2
+    np.testing.assert_allclose(quantiles.ratios[0, [0, -1]], ends)
 
 
 def test_few_held_out_signals_make_intervals_longer(steps, fitted):

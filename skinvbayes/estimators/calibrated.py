@@ -2,8 +2,7 @@
 
 A few filters hardly learn signals by heart, so that errors on those are like errors on others. The
 posterior is not quite that of the signals, and its standard deviations are too small or too large.
-It takes a hundred signals to tell by how much: patches of images differ too much from each other
-for the few that there is time for.
+It takes a hundred signals to tell by how much.
 """
 
 from dataclasses import replace
@@ -17,6 +16,7 @@ __all__ = ["calibrated_problem"]
 
 _FEWEST, _MOST = 100, 256  # signals whose errors are looked at
 _MOST_FEATURES = 2**18  # of all of them
+_GROUPS = 8  # of standard deviations
 
 
 def calibrated_problem(estimator, X):
@@ -47,4 +47,4 @@ def calibrated_problem(estimator, X):
     errors, std = (posterior.mean - X)[std > 0], std[std > 0]
     if not std.size or not np.isfinite(errors / std).all():  # of a training that went wrong
         return problem
-    return replace(problem, error_quantiles=ErrorQuantiles.of(errors, std, len(X)))
+    return replace(problem, error_quantiles=ErrorQuantiles.of(errors, std, len(X), _GROUPS))

@@ -7,7 +7,6 @@ import numpy as np
 __all__ = ["ERROR_LEVELS", "ErrorQuantiles"]
 
 ERROR_LEVELS = 201  # of the quantiles
-_MOST_GROUPS = 8
 _FEWEST_SIGNALS = 20  # for each of the groups
 
 
@@ -30,7 +29,7 @@ class ErrorQuantiles:
     ratios: np.ndarray
 
     @classmethod
-    def of(cls, errors, std, n_signals):
+    def of(cls, errors, std, n_signals, n_groups=1):
         """Those of errors of signals that training has not learned by heart.
 
         Parameters
@@ -40,14 +39,15 @@ class ErrorQuantiles:
         n_signals : int
             Number of the signals that they are of. Each quantile is that of a level higher by its
             1/n-th part, as in conformal prediction, so that few signals make intervals longer.
+        n_groups : int, default=1
+            Largest number of groups; fewer serve few signals, or equal standard deviations.
 
         Returns
         -------
         quantiles : ErrorQuantiles
-            One group for few signals, or where the standard deviations are all the same.
         """
         levels = (np.linspace(0, 1, ERROR_LEVELS) * (1 + 1 / n_signals)).clip(max=1)
-        n_groups = min(max(n_signals // _FEWEST_SIGNALS, 1), _MOST_GROUPS)
+        n_groups = min(max(n_signals // _FEWEST_SIGNALS, 1), n_groups)
         edges = np.quantile(std, np.linspace(0, 1, n_groups + 1)[1:-1])
         group = np.searchsorted(edges, std)
         rows = [group == k for k in np.unique(group)]

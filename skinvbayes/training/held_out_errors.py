@@ -13,6 +13,7 @@ __all__ = ["error_quantiles"]
 
 _MOST_ROWS = 1000
 _MOST_ENTRIES = 2**23  # of all Jacobians
+_GROUPS = 2  # of standard deviations, which are not quite those of the whole training
 
 
 def error_quantiles(network, problem, X, Z):
@@ -43,4 +44,4 @@ def error_quantiles(network, problem, X, Z):
     slopes = basis @ inverse.jacobian(w).detach().cpu().numpy()
     variance = problem.unit_epsilon * np.einsum("nij,ij->ni", slopes, basis)
     varies = variance > 0
-    return ErrorQuantiles.of(error[varies], np.sqrt(variance[varies]), len(X))
+    return ErrorQuantiles.of(error[varies], np.sqrt(variance[varies]), len(X), _GROUPS)
