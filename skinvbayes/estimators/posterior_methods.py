@@ -154,8 +154,8 @@ class PosteriorMethods(OwnModes):
 
         The reconstruction plus and minus a multiple of :meth:`posterior_std`: a Gaussian quantile,
         or for ``ReconstructionINN``, after a trial, the quantile of errors of held-out signals,
-        which may be far from Gaussian and depends on the standard deviation; for
-        ``residual="conv"`` that of errors of signals of the training.
+        which may be far from Gaussian; for ``residual="conv"`` that of errors of signals of the
+        training, which depends on the standard deviation.
 
         Parameters
         ----------

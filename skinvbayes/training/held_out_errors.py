@@ -1,7 +1,9 @@
 """How long an interval has to be: what errors of held-out signals say about standard deviations.
 
 The posterior standard deviations are those of Gaussian errors. Where signals jump, most errors are
-much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long.
+much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long. They
+are those of all standard deviations together: the whole training spreads these more than the trial
+does, and has smaller errors, so that groups of them would cover up to 94 % instead of 90 %.
 """
 
 import numpy as np
@@ -13,7 +15,6 @@ __all__ = ["error_quantiles"]
 
 _MOST_ROWS = 1000
 _MOST_ENTRIES = 2**23  # of all Jacobians
-_GROUPS = 2  # of standard deviations, which are not quite those of the whole training
 
 
 def error_quantiles(network, problem, X, Z):
@@ -44,4 +45,4 @@ def error_quantiles(network, problem, X, Z):
     slopes = basis @ inverse.jacobian(w).detach().cpu().numpy()
     variance = problem.unit_epsilon * np.einsum("nij,ij->ni", slopes, basis)
     varies = variance > 0
-    return ErrorQuantiles.of(error[varies], np.sqrt(variance[varies]), len(X), _GROUPS)
+    return ErrorQuantiles.of(error[varies], np.sqrt(variance[varies]), len(X))
