@@ -32,7 +32,8 @@ CONV = {
     "batch_size": 2,
     "max_iter": 2,
 }
-SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV | {"max_iter": 6}}
+LONGER = {"learning_rate_init": 0.03, "max_iter": 7}
+SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV | LONGER}
 ABOVE_TV, ABOVE_NLM, ABOVE_BM3D = 0.7, -0.2, -0.24  # dB
 COVERAGE, STD_SECONDS = (87, 93), 10  # per cent, and times those of a reconstruction
 WAVELETS = {"wavelet": ["haar", "db4", "sym8"]}

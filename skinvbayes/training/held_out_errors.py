@@ -1,9 +1,9 @@
 """How long an interval has to be: what errors of held-out signals say about standard deviations.
 
 The posterior standard deviations are those of Gaussian errors. Where signals jump, most errors are
-much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long. They
-are those of all standard deviations together: the whole training spreads these more than the trial
-does, and has smaller errors, so that groups of them would cover up to 94 % instead of 90 %.
+much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long.
+These are quantiles of all errors together: the whole training spreads the standard deviations more
+than the trial does, and has smaller errors, so that groups of them would cover up to 94 %.
 """
 
 import numpy as np
