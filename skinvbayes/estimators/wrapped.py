@@ -109,8 +109,8 @@ class Wrapped:
         if not self.steps:
             return self.inner.posterior_interval(Y, coverage, **options)
         if self._is_diagonal:
-            ends = map(self._inverted, self.inner.posterior_interval(Y, coverage, **options))
-            lower, upper = ends
+            ends = self.inner.posterior_interval(Y, coverage, **options)
+            lower, upper = map(self._inverted, ends)  # a negative scale exchanges them
             return np.minimum(lower, upper), np.maximum(lower, upper)
         factor = interval_factor(coverage, self.inner.problem_.error_quantiles)
         if self._linear is not None:
