@@ -164,6 +164,48 @@ def test_intervals_know_what_no_measurement_says():
     assert 0.85 < ((lower <= data.X_test) & (data.X_test <= upper)).mean() < 0.95
 
 
+@pytest.mark.parametrize(
+    "cls, n, told",
+    [
+        (DivergenceRegularizedINN, 20, True),
+        (DivergenceRegularizedINN, 100, False),
+        (ReconstructionINN, 50, False),
+    ],
+)
+def test_few_pairs_make_intervals_long_enough(cls, n, told):
+    """Gaussian intervals of 90 % cover 55 % of signals like 20 pairs of 64 features."""
+    data = make_ill_posed("gravity", n, 300, random_state=1)
+    estimator = cls(operator=data.operator, max_iter=20, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        estimator.fit(data.X_train, data.Y_train)
+    assert any("fit returns that estimator" in str(w.message) for w in caught)
+    message = f"{n} pairs tell too little about 64 features"
+    assert any(message in str(w.message) for w in caught) == told
+    lower, upper = estimator.posterior_interval(data.Y_test)
+    covered = ((lower <= data.X_test) & (data.X_test <= upper)).mean()
+    assert 0.87 < covered < 0.99
+    gaussian = np.abs(data.X_test - (lower + upper) / 2) <= 1.645 * estimator.posterior_std(
+        data.Y_test
+    )
+    assert gaussian.mean() < covered
+
+
+def test_pairs_of_a_group_are_not_judged_by_each_other(rng):
+    """Five copies of each signal, measured afresh: without groups their errors look small."""
+    A = np.diag(np.linspace(1, 0.01, 12))
+    X = np.repeat(rng.standard_normal((20, 12)), 5, axis=0)
+    Y = X @ A.T + 0.1 * rng.standard_normal(X.shape)
+    estimator = DivergenceRegularizedINN(operator=A, noise_level=0.1, max_iter=20, random_state=0)
+    factors = []
+    for groups in (None, np.repeat(np.arange(20), 5)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            estimator.fit(X, Y, **({} if groups is None else {"groups": groups}))
+        factors.append(estimator.problem_.error_quantiles.factor(0.9))
+    assert factors[1] > 1.5 * factors[0]
+
+
 @pytest.mark.parametrize("lipschitz", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
 def test_the_linear_estimator_fits_any_lipschitz_bound(cls, lipschitz, rng):

@@ -14,6 +14,7 @@ from ..numerics.warn import warn_caller
 from .calibration import calibrate
 from .chunked_moments import moments_of
 from .guard import blend
+from .held_out_errors import linear_error_quantiles
 from .linear_rival import warn_if_worse
 from .objective import objective_of
 from .optimize import History
@@ -76,7 +77,7 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if verdict.interrupted:
         return verdict.trained
     if verdict.share == 1:
-        return _linear(specification, problem, pairs, rng, moments)
+        return _linear(specification, problem, pairs, rng, moments, set_aside.groups)
     specification, problem = verdict.specified(specification, problem, pairs, moments)
     share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
     if prior is not None and specification.solver_for(problem, few.X) == "adam":
@@ -112,10 +113,12 @@ def _share_after(specification, trained, pairs):
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 
-def _linear(specification, problem, pairs, rng, moments):
+def _linear(specification, problem, pairs, rng, moments, groups):
     """The linear minimum mean square error estimator as a network."""
-    generator = new_generator(rng)
-    problem = specification.renewed(replace(problem, bandwidth=0.0), pairs, moments)
+    generator, problem = new_generator(rng), replace(problem, bandwidth=0.0)
+    quantiles = linear_error_quantiles(specification, problem, pairs, groups)
+    problem = specification.renewed(problem, pairs, moments)
+    problem = replace(problem, error_quantiles=quantiles)
     network = new_network(specification, problem, pairs, torch.float64, generator)
     blend(network, 1.0)
     trained = start(specification, network, problem, generator, pairs.weight.sum())
