@@ -18,10 +18,10 @@ from skinvbayes import (
     Reconstructor,
 )
 from skinvbayes.datasets import load_deblurring_digits, make_bimodal
-from skinvbayes.inference.error_model import ErrorModel
 from skinvbayes.operators import as_operator
 from skinvbayes.oracles import map_estimate, posterior_covariance, posterior_mean
 from skinvbayes.priors import EmpiricalPrior, GaussianMixturePrior
+from skinvbayes.problem.error_model import ErrorModel
 
 SQUARE = np.array([[1.0, 0.2], [0.1, 0.5]])
 

@@ -10,11 +10,11 @@ from numpy.testing import assert_allclose
 from helpers import every
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.datasets import make_bimodal
-from skinvbayes.inference.error_model import ErrorModel
 from skinvbayes.inference.posterior import Posterior
 from skinvbayes.inversion import InvertibleMap
 from skinvbayes.operators import as_operator
 from skinvbayes.priors import GaussianMixturePrior
+from skinvbayes.problem.error_model import ErrorModel
 
 A = np.array([[3.0, 0.3], [0.0, 0.6], [0.2, 0.2]])
 FACTORS = [65_535.0, 1e12, 1e20]

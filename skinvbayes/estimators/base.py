@@ -6,7 +6,6 @@ import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 
-from ..inference.error_model import ErrorModel
 from ..inference.posterior import Posterior
 from ..inference.trained_map import TrainedMap
 from ..losses import Loss
@@ -18,6 +17,7 @@ from ..numerics.progress import reporting
 from ..numerics.sklearn_compat import CallbackSupportMixin, with_callbacks
 from ..numerics.threads import single_thread
 from ..numerics.types import Array, Auto, RandomState
+from ..problem.error_model import ErrorModel
 from ..training.fit import fit
 from ..training.passes import partial_fit
 from ..training.progress import FitTask
@@ -348,15 +348,12 @@ class BaseINN(
         problem, network = self.problem_, self.network_.config
         map_ = self._map(noise_level)
         smooth = self.prior_bandwidth_ > 0 and branch_of(network["residual"]).learns_smoothed_prior
-        error_model = ErrorModel(
-            factor=problem.forward if problem.operator is None else None,
-            information=problem.information,
-            noise_level=self.noise_level_ if noise_level is None else float(noise_level),
-            # The last stage has less jitter but does not undo the smoothing of the first: 90 %
-            # intervals of the reconstruction loss on digits cover 91 % with the first bandwidth,
-            # and 96 % with the last.
-            bandwidth=problem.bandwidth if smooth else 0.0,
-        )
+        # The last stage has less jitter but does not undo the smoothing of the first: 90 %
+        # intervals of the reconstruction loss on digits cover 91 % with the first bandwidth, and
+        # 96 % with the last.
+        bandwidth = problem.bandwidth if smooth else 0.0
+        level = self.noise_level_ if noise_level is None else noise_level
+        error_model = ErrorModel.of(problem, bandwidth, level)
         return Posterior(
             *(Y, map_, error_model, problem.targets, problem.signal_std, problem.is_outside),
             caveat=self._caveat(noise_level),

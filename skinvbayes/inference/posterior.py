@@ -17,8 +17,8 @@ from ..numerics.progress import tracked
 from ..numerics.tensors import as_tensor
 from ..numerics.threads import single_thread
 from ..numerics.warn import warn_caller
+from ..problem.error_model import ErrorModel
 from ..problem.error_quantiles import ErrorQuantiles
-from .error_model import ErrorModel
 from .probes import Probes
 from .trained_map import TrainedMap, named_rows
 

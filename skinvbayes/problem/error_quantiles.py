@@ -57,6 +57,11 @@ class ErrorQuantiles:
             np.array([np.quantile(ratios[some], levels) for some in rows]),
         )
 
+    @property
+    def size(self):
+        """The root mean square of the ratios, 1 for errors as large as promised."""
+        return float(np.sqrt(np.mean(self.ratios**2)))
+
     def factor(self, coverage, std=None):
         """Half the length of an interval, in standard deviations.
 

@@ -14,7 +14,7 @@ from ..numerics.warn import warn_caller
 from .calibration import calibrate
 from .chunked_moments import moments_of
 from .guard import blend
-from .held_out_errors import linear_error_quantiles
+from .held_out_errors import linear_error_quantiles, warn_of_small_deviations
 from .linear_rival import warn_if_worse
 from .objective import objective_of
 from .optimize import History
@@ -86,6 +86,7 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
     trained.problem = replace(trained.problem, error_quantiles=verdict.error_quantiles)
+    warn_of_small_deviations(verdict.error_quantiles, pairs)
     _guard(specification, trained, few, share, prior)
     if verdict is UNTRIED and specification.has_linear_rival(problem):
         warn_if_worse(trained, few)
@@ -117,6 +118,7 @@ def _linear(specification, problem, pairs, rng, moments, groups):
     """The linear minimum mean square error estimator as a network."""
     generator, problem = new_generator(rng), replace(problem, bandwidth=0.0)
     quantiles = linear_error_quantiles(specification, problem, pairs, groups)
+    warn_of_small_deviations(quantiles, pairs)
     problem = specification.renewed(problem, pairs, moments)
     problem = replace(problem, error_quantiles=quantiles)
     network = new_network(specification, problem, pairs, torch.float64, generator)

@@ -1,19 +1,23 @@
 """How long an interval has to be: what errors of held-out signals say about standard deviations.
 
 The posterior standard deviations are those of Gaussian errors. Where signals jump, most errors are
-much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long.
-These are quantiles of all errors together: the whole training spreads the standard deviations more
-than the trial does, and has smaller errors, so that groups of them would cover up to 94 %.
+much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long; of
+few pairs all errors may be larger by factors. These are quantiles of all errors together: the whole
+training spreads the standard deviations more than the trial does, and has smaller errors, so that
+groups of them would cover up to 94 %.
 """
 
 import numpy as np
+import torch
 from sklearn.model_selection import GroupKFold, KFold
 
+from ..inversion import invert
 from ..numerics.tensors import as_tensor
 from ..numerics.warn import warn_caller
+from ..problem.error_model import ErrorModel
 from ..problem.error_quantiles import ErrorQuantiles
 
-__all__ = ["error_quantiles", "linear_error_quantiles"]
+__all__ = ["error_quantiles", "linear_error_quantiles", "warn_of_small_deviations"]
 
 _MOST_ROWS = 1000
 _MOST_ENTRIES = 2**23  # of all Jacobians
@@ -21,15 +25,18 @@ _FOLDS, _MOST_PAIRS = 5, 4000
 _TOO_LARGE = 1.5  # errors over their standard deviations, root mean square
 
 
-def error_quantiles(network, problem, X, Z):
+@torch.no_grad()
+def error_quantiles(network, problem, bandwidth, X, Z):
     """Quantiles of errors over their standard deviations.
 
     Parameters
     ----------
-    network : ExplicitInverse
-        A network trained without a bandwidth, in the coordinates of the problem.
+    network : IResNet or ExplicitInverse
+        A trained network, in the coordinates of the problem.
     problem : InverseProblem
         The problem.
+    bandwidth : float
+        That of its training, in the user's units.
     X : ndarray of shape (n_samples, n_features)
         Signals that training has not seen.
     Z : ndarray of shape (n_copies, n_samples, n_features)
@@ -37,26 +44,28 @@ def error_quantiles(network, problem, X, Z):
 
     Returns
     -------
-    quantiles : ErrorQuantiles
+    quantiles : ErrorQuantiles or None
+        None where nothing varies.
     """
     n_rows = min(_MOST_ROWS, max(_MOST_ENTRIES // X.shape[1] ** 2, 1))
-    signals = np.concatenate([X] * len(Z))[:n_rows]
-    coordinates = problem.coordinates
+    signals, coordinates = np.concatenate([X] * len(Z))[:n_rows], problem.coordinates
     w = as_tensor(coordinates.from_targets(np.concatenate(Z)[:n_rows])).to(network.device)
-    inverse = network.explicit_inverse.frozen()
-    error = coordinates.to_signals(inverse(w).detach().cpu().numpy()) - signals
-    basis = coordinates.basis * coordinates.scale
-    slopes = basis @ inverse.jacobian(w).detach().cpu().numpy()
-    variance = problem.unit_epsilon * np.einsum("nij,ij->ni", slopes, basis)
-    varies = variance > 0
-    return ErrorQuantiles.of(error[varies], np.sqrt(variance[varies]), len(X))
+    network, inverse = network.frozen(), network.explicit_inverse
+    u = invert(network, w).x
+    if inverse is not None and bandwidth == 0:  # whose slopes may be singular
+        basis = coordinates.basis * coordinates.scale
+        slopes = basis @ inverse.frozen().jacobian(w).cpu().numpy()
+        variance = problem.unit_epsilon * np.einsum("nij,ij->ni", slopes, basis)
+    else:
+        jacobian = coordinates.to_jacobian(network.jacobian_at_image(u, w).cpu().numpy())
+        covariance, _ = ErrorModel.of(problem, bandwidth).covariance(jacobian)
+        variance = np.diagonal(covariance, axis1=1, axis2=2)
+    error, varies = coordinates.to_signals(u.cpu().numpy()) - signals, variance > 0
+    return _quantiles(error[varies], np.sqrt(variance[varies]), len(X))
 
 
 def linear_error_quantiles(specification, problem, pairs, groups=None):
     """The same for the linear estimator: every pair is judged by that of the other folds.
-
-    Of fewer pairs than features a sample covariance says too little, and standard deviations are
-    too small by factors: that is told.
 
     Parameters
     ----------
@@ -88,10 +97,12 @@ def linear_error_quantiles(specification, problem, pairs, groups=None):
         errors[held] = c.to_signals(c.from_targets(fold.targets(Y))) - X
         deviations[held] = np.sqrt(fold.unit_epsilon * ((c.scale * c.basis) ** 2).sum(axis=1))
     varies = deviations > 0
-    if not varies.any():
-        return None
-    errors, deviations = errors[varies], deviations[varies]
-    size = np.sqrt(np.mean((errors / deviations) ** 2))
+    return _quantiles(errors[varies], deviations[varies], n_groups)
+
+
+def warn_of_small_deviations(quantiles, pairs):
+    """Tell where errors are much larger than standard deviations, as of few pairs."""
+    size = 1.0 if quantiles is None else quantiles.size
     if size > _TOO_LARGE:
         warn_caller(
             f"Errors of held-out pairs are {size:.2g} times as large as their standard deviations: "
@@ -99,4 +110,9 @@ def linear_error_quantiles(specification, problem, pairs, groups=None):
             "posterior_interval allows for that; posterior_std, posterior_covariance and "
             "sample_posterior do not. More pairs help."
         )
-    return ErrorQuantiles.of(errors, deviations, n_groups)
+
+
+def _quantiles(errors, deviations, n_signals):
+    if not errors.size or not np.isfinite(errors / deviations).all():
+        return None
+    return ErrorQuantiles.of(errors, deviations, n_signals)

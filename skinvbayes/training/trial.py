@@ -33,6 +33,7 @@ _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a t
 _TRIAL = 1 / 3  # share of the iterations
 _NEARLY = 1.03  # times the error that a prior allows
 _FEW_PAIRS = 1000  # fewer than that are few
+_FEW_PER_FEATURE = 10  # pairs, below which standard deviations may be far too small
 _MOST_TRIALS = 3  # with other held-out pairs each, where chance may have decided
 
 
@@ -212,10 +213,12 @@ class _Trial(NamedTuple):
             share = share_of_linear(self.specification, trained, X, targets)
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
         quantiles = None
-        if trained.network.explicit_inverse is not None and problem.bandwidth == 0:
+        explicit = trained.network.explicit_inverse is not None and problem.bandwidth == 0
+        if explicit or len(self.few.X) < _FEW_PER_FEATURE * X.shape[1]:
             whole = replace(trained, network=blended(trained.network, share))
             calibrate(self.specification, whole, self.few, prior)
-            quantiles = error_quantiles(whole.network, problem, X, targets)
+            bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
+            quantiles = error_quantiles(whole.network, problem, bandwidth, X, targets)
         clusters = self.specification.architecture.has_clusters
         found = {"has_clusters": clusters, "error_quantiles": quantiles}
         return Verdict(errors, trained, share, prior, **found)

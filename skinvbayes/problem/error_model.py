@@ -55,6 +55,16 @@ class ErrorModel:
     noise_level: float
     bandwidth: float
 
+    @classmethod
+    def of(cls, problem, bandwidth, noise_level=None):
+        """The model of a problem; of the noise level of its measurements by default."""
+        return cls(
+            factor=problem.forward if problem.operator is None else None,
+            information=problem.information,
+            noise_level=problem.noise_level if noise_level is None else float(noise_level),
+            bandwidth=bandwidth,
+        )
+
     def covariance(self, jacobian):
         """Covariances of the error from Jacobians Dφ(x̂).
 
