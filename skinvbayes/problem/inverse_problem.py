@@ -14,7 +14,7 @@ from .error_quantiles import ErrorQuantiles
 from .gaussian import gaussian_precision, linear_precision
 from .measurement import check_size, choose_operator, residuals_are_white
 from .measurement_model import MeasurementModel
-from .moments import covariance_of
+from .moments import shrunk_covariance
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
 from .weighted_mixture import WeightedMixture
@@ -182,7 +182,7 @@ class InverseProblem:
         epsilon = 0 if epsilon == "auto" else epsilon
         G = symmetric_part(self.forward)
         weights = epsilon or self.noise_level**2, self.bandwidth
-        covariance = covariance_of(X, weight) if moments is None else moments.signal_covariance
+        covariance = shrunk_covariance(X, weight) if moments is None else moments.signal_covariance
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)
         else:
