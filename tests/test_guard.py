@@ -224,14 +224,14 @@ def test_pairs_of_a_group_are_not_judged_by_each_other(rng):
             warnings.simplefilter("ignore")
             estimator.fit(X, Y, **({} if groups is None else {"groups": groups}))
         factors.append(estimator.problem_.error_quantiles.factor(0.9))
-    assert factors[1] > 1.5 * factors[0]
+    assert factors[1] > 1.2 * factors[0]
 
 
 @pytest.mark.parametrize("lipschitz", [0.2, 0.5, 0.9])
 @pytest.mark.parametrize("cls", [ReconstructionINN, DivergenceRegularizedINN])
 def test_the_linear_estimator_fits_any_lipschitz_bound(cls, lipschitz, rng):
     """The identity has to be split into a I and L Lᵀ, where a grows with L Lᵀ."""
-    X = rng.standard_normal((300, 40)) @ rng.standard_normal((40, 40))
+    X = rng.standard_normal((1000, 40)) @ rng.standard_normal((40, 40))
     Y = X + 3 * rng.standard_normal(X.shape)
     A = np.eye(40)
     estimator = cls(operator=A, noise_level=3.0, lipschitz=lipschitz, max_iter=10, random_state=0)

@@ -14,7 +14,7 @@ from .error_quantiles import ErrorQuantiles
 from .gaussian import gaussian_precision, linear_precision
 from .measurement import check_size, choose_operator, residuals_are_white
 from .measurement_model import MeasurementModel
-from .moments import shrunk_covariance
+from .moments import covariance_of, shrunk_covariance
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
 from .weighted_mixture import WeightedMixture
@@ -182,7 +182,11 @@ class InverseProblem:
         epsilon = 0 if epsilon == "auto" else epsilon
         G = symmetric_part(self.forward)
         weights = epsilon or self.noise_level**2, self.bandwidth
-        covariance = shrunk_covariance(X, weight) if moments is None else moments.signal_covariance
+        if moments is not None:
+            covariance = moments.signal_covariance
+        else:  # where G is told from the same pairs, it knows nothing outside of their span
+            rule = shrunk_covariance if self.measurement.fitted is None else covariance_of
+            covariance = rule(X, weight)
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)
         else:

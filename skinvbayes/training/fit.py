@@ -85,12 +85,17 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
-    trained.problem = replace(trained.problem, error_quantiles=verdict.error_quantiles)
-    warn_of_small_deviations(verdict.error_quantiles, pairs)
+    trained.problem = _with_quantiles(trained.problem, verdict.error_quantiles, pairs)
     _guard(specification, trained, few, share, prior)
     if verdict is UNTRIED and specification.has_linear_rival(problem):
         warn_if_worse(trained, few)
     return trained
+
+
+def _with_quantiles(problem, quantiles, pairs):
+    """The problem with quantiles of errors; where those are large, that is told."""
+    warn_of_small_deviations(quantiles, pairs)
+    return replace(problem, error_quantiles=quantiles)
 
 
 def _guard(specification, trained, pairs, share, prior):
@@ -118,9 +123,8 @@ def _linear(specification, problem, pairs, rng, moments, groups):
     """The linear minimum mean square error estimator as a network."""
     generator, problem = new_generator(rng), replace(problem, bandwidth=0.0)
     quantiles = linear_error_quantiles(specification, problem, pairs, groups)
-    warn_of_small_deviations(quantiles, pairs)
     problem = specification.renewed(problem, pairs, moments)
-    problem = replace(problem, error_quantiles=quantiles)
+    problem = _with_quantiles(problem, quantiles, pairs)
     network = new_network(specification, problem, pairs, torch.float64, generator)
     blend(network, 1.0)
     trained = start(specification, network, problem, generator, pairs.weight.sum())
