@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import clone
 
@@ -23,6 +24,8 @@ class AdaptMethod(OwnModes):
     The class that inherits it defines ``_trained()`` and ``_take(trained)``; where its loss learns
     the prior by itself, also ``_measuring(operator, noise_level, noise_covariance)``.
     """
+
+    _holds_prior = False  # whether the loss learns the prior by itself
 
     def adapt(
         self,
@@ -86,10 +89,12 @@ class AdaptMethod(OwnModes):
         """The copy for what is given, by the names of the parameters."""
         operator, image_shape = given.get("operator"), given.get("image_shape")
         noise = {name: given.get(name) for name in ("noise_level", "noise_covariance")}
-        other = self
+        other, is_known = self, image_shape is not None and not given.keys() & noise.keys()
         if image_shape is not None:
             other, operator = self._at_image_shape(image_shape, operator), None
-        if image_shape is None or given.keys() & noise.keys():
+            bounds = other.network_.config["known_bounds"], other.problem_.unit_bounds
+            is_known &= not self._holds_prior or bool(np.isclose(*np.transpose(bounds)[0]))
+        if not is_known:
             other = other._measuring(operator, **noise)
         other.set_params(**given)
         other._given_operator = other.operator
@@ -103,7 +108,8 @@ class AdaptMethod(OwnModes):
             raise ValueError("Images of another size need their own operator: give operator.")
         other = clone(self).set_params(image_shape=image_shape, operator=operator)
         other.n_features_in_ = n_pixels(image_shape, self.n_features_in_)
-        other._take(resized(training_specification(other), self._trained()))
+        specification = training_specification(other)
+        other._take(resized(specification, self._trained(), keeps_prior=self._holds_prior))
         other.n_measurements_in_ = other.operator_.shape[0]
         return other
 

@@ -213,7 +213,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
     loss = DivergenceLoss
 
     _origin = None  # problem and epsilon of the training, of estimators that were adapted
-    _reads_missing = True
+    _reads_missing = _holds_prior = True
 
     @overload
     def predict(

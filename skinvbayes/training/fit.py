@@ -143,7 +143,7 @@ def _linear(specification, problem, pairs, rng, moments, groups):
     return trained
 
 
-def resized(specification, trained):
+def resized(specification, trained, *, keeps_prior=False):
     """The same filters for an operator and images of another size; nothing is trained.
 
     Parameters
@@ -152,6 +152,10 @@ def resized(specification, trained):
         With the operator and the image shape that are wanted.
     trained : Trained
         What was trained on images of some size.
+    keeps_prior : bool, default=False
+        Whether φ − G stays as it was trained whatever the least eigenvalue of G, which otherwise
+        decides how much is added to make φ monotone. The bounds of φ are then those of a G with the
+        least eigenvalue of the training's.
 
     Returns
     -------
@@ -162,6 +166,9 @@ def resized(specification, trained):
     options = specification.branch.options_at(architecture, network.config["block_options"])
     problem = trained.problem.resized(specification.operator, architecture.n_features)
     config = specification.network_config(problem, options)
+    if keeps_prior:
+        (lowest, _), (_, highest) = network.config["known_bounds"], config["known_bounds"]
+        config["known_bounds"] = lowest, highest
     network, state = rebuilt(network, config, problem), trained.continuation
     state = replace(state, generator=copied(state.generator), optimizer=None)
     return replace(trained, network=network, problem=problem, continuation=state)
