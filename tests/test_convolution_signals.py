@@ -1,6 +1,7 @@
 """The convolutional branch on signals: values, bounds, lengths not trained on, and accuracy."""
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -220,6 +221,31 @@ def test_intervals_of_the_divergence_loss_too():
     assert tempered.set_params(max_iter=2).fit(X, Y).problem_.error_quantiles is None
     few = estimator.set_params(max_iter=2).fit(X[:99], Y[:99])  # do not tell
     assert few.problem_.error_quantiles is None
+
+
+@pytest.mark.filterwarnings("ignore:The inversion of")
+@pytest.mark.parametrize("level", [0.2, np.linspace(0.1, 0.3, 48)], ids=["white", "unequal"])
+def test_the_prior_is_the_same_for_signals_of_another_size(level):
+    """Also where the least eigenvalue of G is another one, which decides what is added to φ."""
+    X, _ = make_steps(150, 48, np.random.default_rng(0))
+    noise = level * np.random.default_rng(2).normal(size=X.shape)
+    eye, t = eye_array(48, format="csr"), np.arange(48)
+    options = {"residual": "conv", "image_shape": (48,), "max_iter": 5, "random_state": 0}
+    estimator = DivergenceRegularizedINN(operator=eye, noise_level=level, **options)
+    estimator.fit(X, X + noise)
+    blur = np.exp(-0.5 * ((t[:, None] - t) / 1.5) ** 2) / 3.76
+    known = {"operator": blur, "noise_level": np.linspace(0.3, 0.1, 48)}
+    V = X[:20] @ blur.T + noise[:20, ::-1]
+    expected = estimator.adapt(**known).predict(V)
+    found = estimator.adapt(image_shape=(48,), **known)
+    np.testing.assert_allclose(found.predict(V), expected, atol=1e-6)
+    stored = pickle.loads(pickle.dumps(found))
+    np.testing.assert_allclose(stored.predict(V), expected, atol=1e-6)
+    longer = {"image_shape": (60,), "operator": eye_array(60, format="csr")}
+    if np.ndim(level):
+        with pytest.raises(ValueError, match="give noise_level or noise_covariance"):
+            estimator.adapt(**longer)
+    assert estimator.adapt(**longer, noise_level=0.2).predict(np.zeros((2, 60))).shape == (2, 60)
 
 
 @pytest.mark.parametrize("n", [40, 61])

@@ -89,9 +89,10 @@ class AdaptMethod(OwnModes):
         """The copy for what is given, by the names of the parameters."""
         operator, image_shape = given.get("operator"), given.get("image_shape")
         noise = {name: given.get(name) for name in ("noise_level", "noise_covariance")}
-        other, is_known = self, image_shape is not None and not given.keys() & noise.keys()
+        noise_follows = bool(given.keys() & noise.keys())
+        other, is_known = self, image_shape is not None and not noise_follows
         if image_shape is not None:
-            other, operator = self._at_image_shape(image_shape, operator), None
+            other, operator = self._at_image_shape(image_shape, operator, noise_follows), None
             bounds = other.network_.config["known_bounds"], other.problem_.unit_bounds
             is_known &= not self._holds_prior or bool(np.isclose(*np.transpose(bounds)[0]))
         if not is_known:
@@ -102,14 +103,14 @@ class AdaptMethod(OwnModes):
             forget_measurement_names(other)
         return other
 
-    def _at_image_shape(self, image_shape, operator):
+    def _at_image_shape(self, image_shape, operator, noise_follows):
         """A fitted copy for images of another size."""
         if operator is None:
             raise ValueError("Images of another size need their own operator: give operator.")
         other = clone(self).set_params(image_shape=image_shape, operator=operator)
         other.n_features_in_ = n_pixels(image_shape, self.n_features_in_)
-        specification = training_specification(other)
-        other._take(resized(specification, self._trained(), keeps_prior=self._holds_prior))
+        known = {"keeps_prior": self._holds_prior, "noise_follows": noise_follows}
+        other._take(resized(training_specification(other), self._trained(), **known))
         other.n_measurements_in_ = other.operator_.shape[0]
         return other
 

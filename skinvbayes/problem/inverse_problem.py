@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..noise.model import NoiseModel
 from ..operators import Operator, as_operator
 from .coordinates import Coordinates
 from .error_quantiles import ErrorQuantiles
@@ -199,18 +200,22 @@ class InverseProblem:
         reach = float(np.sqrt((coordinates.from_signals(X) ** 2).mean(axis=1).max()))
         return replace(self, coordinates=coordinates, reach=reach)
 
-    def resized(self, operator, n_features):
-        """The same problem for another operator and number of features that share one mean."""
+    def resized(self, operator, n_features, *, noise_follows=False):
+        """The same problem for another operator and number of features that share one mean.
+
+        The noise is white, of the same level; ``noise_follows`` says that another one takes its
+        place. Without that, noise that is not white raises a ValueError.
+        """
         operator = as_operator(operator)
         operator = choose_operator(operator, None, n_features, operator.shape[0])
         forward, noise = operator.normal(), self.measurement.noise
-        if noise.kind != "white":
+        if noise.kind != "white" and not noise_follows:
             raise ValueError(
                 f"The noise of the training measurements is {noise.kind}, which says nothing about "
-                f"the noise of {operator.shape[0]} other measurements. Only white noise is the "
-                "same for images of another size."
+                f"the noise of {operator.shape[0]} other measurements: give noise_level or "
+                "noise_covariance. Only white noise is the same for images of another size."
             )
-        noise = replace(noise, n_measurements=operator.shape[0])
+        noise = NoiseModel(operator.shape[0], noise.level)
         return replace(
             self,
             measurement=MeasurementModel(operator, None, noise),

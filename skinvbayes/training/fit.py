@@ -143,7 +143,7 @@ def _linear(specification, problem, pairs, rng, moments, groups):
     return trained
 
 
-def resized(specification, trained, *, keeps_prior=False):
+def resized(specification, trained, *, keeps_prior=False, noise_follows=False):
     """The same filters for an operator and images of another size; nothing is trained.
 
     Parameters
@@ -156,6 +156,8 @@ def resized(specification, trained, *, keeps_prior=False):
         Whether φ − G stays as it was trained whatever the least eigenvalue of G, which otherwise
         decides how much is added to make φ monotone. The bounds of φ are then those of a G with the
         least eigenvalue of the training's.
+    noise_follows : bool, default=False
+        Whether the noise of the measurements is given afterwards.
 
     Returns
     -------
@@ -164,7 +166,8 @@ def resized(specification, trained, *, keeps_prior=False):
     """
     architecture, network = specification.architecture, trained.network
     options = specification.branch.options_at(architecture, network.config["block_options"])
-    problem = trained.problem.resized(specification.operator, architecture.n_features)
+    operator, n_features = specification.operator, architecture.n_features
+    problem = trained.problem.resized(operator, n_features, noise_follows=noise_follows)
     config = specification.network_config(problem, options)
     if keeps_prior:
         (lowest, _), (_, highest) = network.config["known_bounds"], config["known_bounds"]
