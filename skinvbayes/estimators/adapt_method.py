@@ -90,12 +90,13 @@ class AdaptMethod(OwnModes):
         operator, image_shape = given.get("operator"), given.get("image_shape")
         noise = {name: given.get(name) for name in ("noise_level", "noise_covariance")}
         noise_follows = bool(given.keys() & noise.keys())
-        other, is_known = self, image_shape is not None and not noise_follows
+        other, is_measured_otherwise = self, True
         if image_shape is not None:
             other, operator = self._at_image_shape(image_shape, operator, noise_follows), None
-            bounds = other.network_.config["known_bounds"], other.problem_.unit_bounds
-            is_known &= not self._holds_prior or bool(np.isclose(*np.transpose(bounds)[0]))
-        if not is_known:
+            now = other.problem_.unit_bounds
+            trained = other.network_.config["known_bounds"] or now
+            is_measured_otherwise = noise_follows or not np.isclose(now[0], trained[0])
+        if is_measured_otherwise:
             other = other._measuring(operator, **noise)
         other.set_params(**given)
         other._given_operator = other.operator

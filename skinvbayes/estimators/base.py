@@ -352,8 +352,7 @@ class BaseINN(
         # intervals of the reconstruction loss on digits cover 91 % with the first bandwidth, and
         # 96 % with the last.
         bandwidth = problem.bandwidth if smooth else 0.0
-        level = self.noise_level_ if noise_level is None else noise_level
-        error_model = ErrorModel.of(problem, bandwidth, level)
+        error_model = ErrorModel.of(problem, bandwidth, noise_level)
         return Posterior(
             *(Y, map_, error_model, problem.targets, problem.signal_std, problem.is_outside),
             caveat=self._caveat(noise_level),

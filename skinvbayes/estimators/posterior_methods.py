@@ -153,9 +153,10 @@ class PosteriorMethods(OwnModes):
         """Intervals that hold each coordinate of the signal with a given probability.
 
         The reconstruction plus and minus a multiple of :meth:`posterior_std`: a Gaussian quantile,
-        or for ``ReconstructionINN``, after a trial, the quantile of errors of held-out signals,
-        which may be far from Gaussian; for ``residual="conv"`` that of errors of signals of the
-        training, which depends on the standard deviation.
+        or that of errors of held-out signals, which may be far from Gaussian: after a trial for
+        ``ReconstructionINN``, where ``fit`` returned the linear estimator, and where pairs are few.
+        For ``residual="conv"`` it is the quantile of errors of signals of the training, which
+        depends on the standard deviation.
 
         Parameters
         ----------

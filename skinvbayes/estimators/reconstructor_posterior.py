@@ -32,7 +32,7 @@ class ReconstructorPosterior:
     @property
     def _wrapped(self) -> Wrapped:
         """The fitted estimator and the steps before it; the class that mixes this in has it."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define _wrapped.")
 
     @available_if(inner_has("posterior_covariance"))
     @chunkwise

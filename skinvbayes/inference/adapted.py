@@ -239,7 +239,7 @@ class AdaptedMap(TrainedMap):
             return
         network, weight = self.network.rows(rows).frozen(), self.variance * self.network.ratio
         potential, u = Potential(network, w[rows], weight, self.clusters), found.x[rows]
-        lower = descend(potential, u, found.residual[rows] < _STATIONARY)
-        found.x[rows] = u
-        found.converged[rows] &= ~lower
-        found.residual[rows] = torch.linalg.vector_norm(network(u) - w[rows], dim=1)
+        lower = descend(potential, u, found.residual[rows] < _STATIONARY).nonzero()[:, 0]
+        rows, image = rows[lower], network.rows(lower)(u[lower])
+        found.x[rows], found.converged[rows] = u[lower], False
+        found.residual[rows] = torch.linalg.vector_norm(image - w[rows], dim=1)

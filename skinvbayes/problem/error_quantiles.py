@@ -7,6 +7,7 @@ import numpy as np
 __all__ = ["ERROR_LEVELS", "ErrorQuantiles"]
 
 ERROR_LEVELS = 201  # of the quantiles
+_LEVELS = np.linspace(0, 1, ERROR_LEVELS)
 _FEWEST_SIGNALS = 20  # for each of the groups
 
 
@@ -46,7 +47,7 @@ class ErrorQuantiles:
         -------
         quantiles : ErrorQuantiles
         """
-        levels = (np.linspace(0, 1, ERROR_LEVELS) * (1 + 1 / n_signals)).clip(max=1)
+        levels = (_LEVELS * (1 + 1 / n_signals)).clip(max=1)
         n_groups = min(max(n_signals // _FEWEST_SIGNALS, 1), n_groups)
         edges = np.quantile(std, np.linspace(0, 1, n_groups + 1)[1:-1])
         group = np.searchsorted(edges, std)
@@ -76,8 +77,7 @@ class ErrorQuantiles:
         -------
         factor : ndarray of the shape of ``std``, or float
         """
-        levels = np.linspace(0, 1, ERROR_LEVELS)
-        factors = np.array([np.interp(coverage, levels, ratios) for ratios in self.ratios])
+        factors = np.array([np.interp(coverage, _LEVELS, ratios) for ratios in self.ratios])
         if std is None:
             return factors.mean()
         with np.errstate(divide="ignore"):

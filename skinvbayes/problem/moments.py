@@ -9,14 +9,19 @@ from sklearn.covariance import oas
 from ..operators import Operator
 from ..operators.linear import LEAST_SQUARES_RIDGE, units_of_features
 
-__all__ = ["Moments", "covariance_of", "moment_sums", "shrunk_covariance"]
+__all__ = ["Moments", "are_few", "covariance_of", "moment_sums", "shrunk_covariance"]
 
-_FEW_PER_FEATURE = 10  # rows for each column, from which on a covariance is taken as it is
+_ENOUGH = 10  # rows for each column, from which on a covariance is taken as it is
 
 
 def covariance_of(X, weight):
     """The covariance of the columns of X, a matrix also for one column; rows count by weight."""
     return np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
+
+
+def are_few(X):
+    """Whether rows tell too little about the covariance of their columns."""
+    return len(X) < _ENOUGH * X.shape[1]
 
 
 def shrunk_covariance(X, weight):
@@ -26,7 +31,7 @@ def shrunk_covariance(X, weight):
     The oracle approximating shrinkage of the correlations leaves units without influence.
     """
     covariance = covariance_of(X, weight)
-    if len(X) >= _FEW_PER_FEATURE * X.shape[1]:
+    if not are_few(X):
         return covariance
     deviations = np.sqrt(covariance.diagonal())
     units = np.where(deviations > 0, deviations, 1.0)

@@ -169,7 +169,7 @@ def resized(specification, trained, *, keeps_prior=False, noise_follows=False):
     operator, n_features = specification.operator, architecture.n_features
     problem = trained.problem.resized(operator, n_features, noise_follows=noise_follows)
     config = specification.network_config(problem, options)
-    if keeps_prior:
+    if keeps_prior and network.knows_forward:
         (lowest, _), (_, highest) = network.config["known_bounds"], config["known_bounds"]
         config["known_bounds"] = lowest, highest
     network, state = rebuilt(network, config, problem), trained.continuation

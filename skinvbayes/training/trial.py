@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..problem.error_quantiles import ErrorQuantiles
+from ..problem.moments import are_few
 from ..problem.smoothed_prior import SmoothedPrior
 from .calibration import calibrate
 from .guard import (
@@ -33,7 +34,6 @@ _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a t
 _TRIAL = 1 / 3  # share of the iterations
 _NEARLY = 1.03  # times the error that a prior allows
 _FEW_PAIRS = 1000  # fewer than that are few
-_FEW_PER_FEATURE = 10  # pairs, below which standard deviations may be far too small
 _MOST_TRIALS = 3  # with other held-out pairs each, where chance may have decided
 
 
@@ -214,7 +214,7 @@ class _Trial(NamedTuple):
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
         quantiles = None
         explicit = trained.network.explicit_inverse is not None and problem.bandwidth == 0
-        if explicit or len(self.few.X) < _FEW_PER_FEATURE * X.shape[1]:
+        if explicit or are_few(self.few.X):  # standard deviations may then be far too small
             whole = replace(trained, network=blended(trained.network, share))
             calibrate(self.specification, whole, self.few, prior)
             bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
