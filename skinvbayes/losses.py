@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .inversion import InvertibleMap, implicit_inverse
+from .inversion import InvertibleMap, Preimages, implicit_inverse
 from .numerics.tensors import as_tensor
 from .problem.coordinates import Coordinates, rounded_number
 from .problem.inverse_problem import InverseProblem
@@ -109,6 +109,21 @@ class Loss:
     def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
         """Loss of every sample."""
         raise NotImplementedError(f"{type(self).__name__} must define __call__.")
+
+    def starting_from(self, preimages: Preimages) -> "Loss":
+        """The same loss, whose inversions of φ start from these points and are kept there.
+
+        Parameters
+        ----------
+        preimages : Preimages
+            Of the rows that the loss is called with, in this order.
+
+        Returns
+        -------
+        loss : Loss
+            The loss itself if it inverts nothing, or does not make use of them.
+        """
+        return self
 
     def value_of_known(self, trace: float) -> float:
         """The penalty of a known linear part of φ, where training leaves that part out.
@@ -327,16 +342,22 @@ class ReconstructionLoss(Loss):
     inverts = True
     first_stage = DivergenceLoss
     decay = 13.0
+    _preimages: Preimages | None = None
 
     def __init__(self, epsilon: float = 0.0, metric: Tensor | None = None):
         super().__init__(epsilon)
         self.metric = metric
 
     def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:
-        found = implicit_inverse(network, z, start=x)
+        found = implicit_inverse(network, z, x, self._preimages)
         if self.metric is None:
             return _half_square(found, x)
         return 0.5 * ((found - x).square() @ self.metric.to(x))
+
+    def starting_from(self, preimages: Preimages) -> "ReconstructionLoss":
+        loss = copy.copy(self)
+        loss._preimages = preimages
+        return loss
 
 
 def _n_exact(network: InvertibleMap, x: Tensor, n_cheap: int = 0) -> int:

@@ -22,7 +22,9 @@ from skinvbayes import (
 from skinvbayes.datasets.blur import GaussianBlur
 from skinvbayes.inversion import implicit, implicit_inverse, invert, invertible
 from skinvbayes.inversion.settings import SETTINGS
+from skinvbayes.losses import ReconstructionLoss
 from skinvbayes.networks.conv import ConvBlock
+from skinvbayes.training.mean_loss import Objective
 
 CASES = {
     "3×3": dict(image_shape=(6, 5), kernel_size=3, n_filters=4),
@@ -207,6 +209,31 @@ def test_training_finds_what_little_noise_changes(case):
     exact = invert(network, z, tol=1e-12).x
     left = implicit_inverse(network, z, x) - exact
     assert left.norm() < 0.1 * (exact - x).norm()
+
+
+def test_training_goes_on_from_the_preimages_found_last(case):
+    """In the second pass over the same pairs nothing is left to do, whatever their order."""
+    network, x = case
+    z = network(x).detach() + 0.1
+    objective = Objective(ReconstructionLoss(), x, z, torch.ones_like(x[:, 0])).remembering()
+    reversed_rows = torch.arange(len(x)).flip(0)
+    first = objective.mean_loss(network)
+    steps = []
+
+    def counting(*args, **kwargs):
+        found = invert(*args, **kwargs)
+        steps.append(int(found.n_iter.max()))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(implicit, "invert", counting)
+        halves = [objective.part(reversed_rows).part(half) for half in ([0], range(1, len(x)))]
+        second = [part.mean_loss(network) for part in halves]
+        cold = replace(objective, preimages=None)
+        cold.mean_loss(network)
+    assert steps[:2] == [0, 0] and steps[2] > 0
+    torch.testing.assert_close((second[0] + (len(x) - 1) * second[1]) / len(x), first)
+    assert torch.equal(objective.x, x)  # the signals themselves are not written over
 
 
 def test_implicit_gradient(case, monkeypatch):

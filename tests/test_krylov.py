@@ -27,6 +27,13 @@ def test_conjugate_gradients(matrices):
     calls = []
     conjugate_gradients(lambda v: calls.append(1) or multiply(P)(v), b, tol=1e-10)
     assert len(calls) <= 60  # conjugate directions: hardly more than there are dimensions
+    n_calls = len(calls)
+    calls.clear()
+    x, residual = conjugate_gradients(
+        lambda v: calls.append(1) or multiply(P)(v), b, tol=1e-10, verified=False
+    )
+    torch.testing.assert_close(x, torch.linalg.solve(P, b[:, :, None])[:, :, 0])
+    assert (residual <= 1e-10).all() and len(calls) == n_calls - 1
     _, residual = conjugate_gradients(multiply(P), b, max_iter=3)
     assert (residual[[0, 1, 3, 4]] > 1e-3).all()  # and it says so
 

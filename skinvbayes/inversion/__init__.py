@@ -3,5 +3,6 @@
 from .implicit import implicit_inverse
 from .invert import Inversion, invert
 from .invertible import InvertibleMap
+from .preimages import Preimages
 
-__all__ = ["InvertibleMap", "Inversion", "implicit_inverse", "invert"]
+__all__ = ["InvertibleMap", "Inversion", "Preimages", "implicit_inverse", "invert"]

@@ -10,13 +10,16 @@ from .chord import chord
 from .invert import invert
 from .invertible import InvertibleMap
 from .linear import directly, preconditioner
+from .preimages import Preimages
 from .rows import iterate_rows, without_slopes
 from .settings import SETTINGS
 
 __all__ = ["implicit_inverse"]
 
 
-def implicit_inverse(network: InvertibleMap, z: Tensor, start: Tensor) -> Tensor:
+def implicit_inverse(
+    network: InvertibleMap, z: Tensor, start: Tensor, preimages: Preimages | None = None
+) -> Tensor:
     """φ⁻¹(z) with the gradient of the implicit function theorem, nothing unrolled.
 
     Where φ(x) = z, the gradient g of a loss in x is that of −⟨φ(x), λ⟩ in the parameters of φ and λ
@@ -29,7 +32,10 @@ def implicit_inverse(network: InvertibleMap, z: Tensor, start: Tensor) -> Tensor
     z : Tensor of shape (n_samples, n_features)
         Points to invert.
     start : Tensor of shape (n_samples, n_features)
-        First guess.
+        First guess. Maps with a ``tolerance`` are inverted to a share of its residual.
+    preimages : Preimages, default=None
+        What was found last for these points, a better guess. What is found now is kept there;
+        nothing is where the inverse is in closed form.
 
     Returns
     -------
@@ -51,11 +57,14 @@ def implicit_inverse(network: InvertibleMap, z: Tensor, start: Tensor) -> Tensor
     network = network.frozen(gradient=True)
     blocks = tuple(network.blocks)
     tol = _tolerance(network, z, start)
-    preimages = [invert(network, z, start=start, tol=tol).x]  # of the output of every block
+    start = start if preimages is None else preimages.latest()
+    inputs = [invert(network, z, start=start, tol=tol).x]  # of every block
+    if preimages is not None:
+        preimages.keep(inputs[0])
     with torch.no_grad():
         for block in blocks[:-1]:
-            preimages.append(block(preimages[-1]))
-    for block, x in zip(reversed(blocks), reversed(preimages), strict=True):
+            inputs.append(block(inputs[-1]))
+    for block, x in zip(reversed(blocks), reversed(inputs), strict=True):
         image, slopes = block.call_and_slopes(x) if block.matrix_free else (block(x), None)
         z = _ImplicitStep.apply(image, z, x, block, slopes)
     return z
@@ -135,4 +144,5 @@ def _by_products(block, x, gradient, product):
     tol = torch.finfo(x.dtype).eps ** SETTINGS.adjoint_power
     tol = SETTINGS.matrix_free_adjoint if block.matrix_free else tol
     precondition = preconditioner(block, x)
-    return conjugate_gradients(product, gradient, tol=tol, precondition=precondition)[0]
+    options = {"tol": tol, "precondition": precondition, "verified": False}
+    return conjugate_gradients(product, gradient, **options)[0]

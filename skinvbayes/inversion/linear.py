@@ -23,7 +23,8 @@ def solver_for(block, n_features, reference):
         slopes = block.call_and_slopes(x)[1]
         if block.matrix_free:
             return solve_loosely(block.product_from(slopes, torch.float32), residual)
-        solve = partial(conjugate_gradients, tol=SETTINGS.forcing, precondition=precondition)
+        options = {"tol": SETTINGS.forcing, "precondition": precondition, "verified": False}
+        solve = partial(conjugate_gradients, **options)
         return solve(block.product_from(slopes), residual)[0]
 
     return by_products
@@ -44,7 +45,8 @@ def solve_loosely(product, residual):
     """By conjugate gradients in single precision, which is enough for a step."""
     size = residual.norm(dim=1, keepdim=True).clamp(min=torch.finfo(residual.dtype).tiny)
     right = (residual / size).float()
-    found, _ = conjugate_gradients(product, right, tol=SETTINGS.matrix_free_forcing)
+    options = {"tol": SETTINGS.matrix_free_forcing, "verified": False}
+    found, _ = conjugate_gradients(product, right, **options)
     return found.to(residual) * size
 
 

@@ -70,7 +70,7 @@ class Settings:
     training_tolerance: tuple[float, float] = (50, 100)
     approximate_training: float = 1e-2
     matrix_free_training: float = 5e-2
-    matrix_free_adjoint: float = 0.2
+    matrix_free_adjoint: float = 0.4
     adjoint_power: float = 0.5
     safety_factor: float = 0.9
     shortest_step: float = 2.0**-20

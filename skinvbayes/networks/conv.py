@@ -18,6 +18,7 @@ from .image_filters import (
     fitting_dilations,
     row_squares,
     support,
+    weighted_squares,
 )
 from .monotone import MonotoneBlock
 
@@ -276,7 +277,9 @@ class ConvBlock(MonotoneBlock):
         linear = k.slope * identity
         linear = linear if self.known is None else linear + self.known(identity)
         parts = zip(k.scales, slopes, strict=True)
-        return linear + sum(scale.matrix(part) for scale, part in parts)
+        return linear + weighted_squares(
+            (scale.filters[:, 0, 0], scale.dilation, part[:, :, 0]) for scale, part in parts
+        )
 
     def product_from(self, slopes, dtype=None):
         """Multiplication by Dφ(x) from the slopes at x; in this precision."""
@@ -293,7 +296,7 @@ class ConvBlock(MonotoneBlock):
         return product
 
     def constants(self):
-        """s, and for each scale its filters with their mirror images and the parameters of ψ."""
+        """The slopes, and for each scale filters with their mirror images and the parameters of ψ."""
         filters = self._filters()
         steep, falling, sharpness, ratio = self._shape_of_response()
         amounts = torch.stack([steep + falling, falling]) * (2 / self._n_copies)
@@ -306,7 +309,9 @@ class ConvBlock(MonotoneBlock):
             )
             for dilation, part, response in self._by_scales(filters, columns)
         ]
-        return _ConvConstants(self._slope(), scales)
+        lower, b = self.free_bounds()
+        shift, (low, high) = self._shift_for(lower, b), self.known_bounds
+        return _ConvConstants(self.unit * self.slope + shift, b + shift + high - low, scales)
 
     def row_entries(self, n_features):
         """A number for each filter at each pixel, or the entries of a Jacobian if it is formed."""
@@ -315,15 +320,11 @@ class ConvBlock(MonotoneBlock):
 
     def magnitude(self):
         """Largest slope of φ."""
-        low, high = self.known_bounds
-        return self.bounds()[1].detach() + high - low
+        return self.current_constants().largest.detach()
 
     def scale(self):
         """The c of φ(x) = c (x − f(x)) + t without P."""
         return (self.bounds()[0] + self.magnitude()) / 2
-
-    def _slope(self):
-        return self.unit * self.slope + self.spectral_shift()
 
     def spectral_shift(self):
         """What is added to s."""
@@ -372,11 +373,13 @@ class ConvBlock(MonotoneBlock):
 
 class _ConvConstants(NamedTuple):
     slope: torch.Tensor  # s
+    largest: torch.Tensor  # slope of φ
     scales: list[Any]
 
     def to(self, dtype):
         """The same in another precision."""
-        return _ConvConstants(self.slope.to(dtype), [scale.to(dtype) for scale in self.scales])
+        scales = [scale.to(dtype) for scale in self.scales]
+        return _ConvConstants(self.slope.to(dtype), self.largest.to(dtype), scales)
 
 
 @cache

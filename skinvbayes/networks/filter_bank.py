@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..numerics.chunks import slices
 from ..numerics.threads import in_threads
-from .image_filters import Adjoint, folded, mirrored, smoothed, weighted_squares
+from .image_filters import Adjoint, folded, mirrored, smoothed
 
 __all__ = ["Scale"]
 
@@ -78,10 +78,6 @@ class Scale(NamedTuple):
             return h.mul_(piece.of(slopes))
 
         return self._through(v, slopes.shape[2:], respond)
-
-    def matrix(self, slopes):
-        """Σ_j W_jᵀ diag(slope_j) W_j for signals, where W_j x = w_j * x; (n_samples, n, n)."""
-        return weighted_squares(self.filters[:, 0, 0], self.dilation, slopes[:, :, 0])
 
     def _through(self, x, shape, respond):
         """Σ_j w_jᵀ * h_j where ``respond(w * x, piece)`` gives the h of each piece."""

@@ -43,14 +43,15 @@ class Adjoint(Function):
         ctx.dilation = dilation
         n, n_filters, height, width = h.shape
         tall, wide = filters.shape[2:]
-        pieces = filters.reshape(n_filters, -1).T @ h.flatten(2)
+        flat = filters.reshape(n_filters, -1).T.expand(n, -1, -1)
+        pieces = torch.bmm(flat, h.flatten(2))  # where weights are trained, matmul copies h
         pieces = pieces.view(n, tall, wide, height, width)
         rows = h.new_zeros(n, wide, height + dilation * (tall - 1), width)
         image = h.new_zeros(n, rows.shape[2], width + dilation * (wide - 1))
-        for i in range(tall):
-            rows[:, :, dilation * i :][:, :, :height] += pieces[:, i]
-        for j in range(wide):
-            image[:, :, dilation * j :][:, :, :width] += rows[:, j]
+        for i, piece in enumerate(pieces.unbind(1)):
+            rows.narrow(2, dilation * i, height).add_(piece)
+        for j, column in enumerate(rows.unbind(1)):
+            image.narrow(2, dilation * j, width).add_(column)
         return image[:, None]
 
     @staticmethod
@@ -168,24 +169,42 @@ def row_squares(filters, dilation, image_shape):
     return inside + vertical[:, :, None] + horizontal[:, None, :] + corners
 
 
-def weighted_squares(filters, dilation, weights):
+def weighted_squares(terms):
     """Σ_j W_jᵀ diag(weights_j) W_j of shape (n_samples, n, n), where W_j x = w_j * x for signals x.
 
-    Of mirrored signals it is a band: its diagonals are those of the squares of rows at a distance,
-    w_j w_j(· + lag), and the weights.
+    The terms are filters w_j, their dilation, and weights of shape (n_samples, n_filters, n). Of
+    signals that go on at both ends the sum is a band; it is folded back at the borders.
     """
+    diagonals = [_upper_diagonals(*term) for term in terms]
+    n_lags = max(part.shape[1] for part in diagonals)
+    total = sum(F.pad(part, _centred(part.shape[1], n_lags)) for part in diagonals)
+    total[:, 0] /= 2  # what is below is added as a transpose
+    n_samples, _, n_all = total.shape
+    upper = total.new_zeros(n_samples, n_all, n_all + n_lags)
+    strides = upper.stride(0), 1, upper.stride(1) + 1  # along the diagonals
+    upper.as_strided(total.shape, strides).copy_(total)
+    reach = n_lags // 2
+    n = n_all - 2 * reach
+    for dim in (1, 2):
+        for inside, outside in (reach, 0), (n, n + reach):
+            upper.narrow(dim, inside, reach).add_(upper.narrow(dim, outside, reach).flip(dim))
+        upper = upper.narrow(dim, reach, n)
+    return upper + upper.transpose(1, 2)
+
+
+def _upper_diagonals(filters, dilation, weights):
+    """Those of Σ_j W_jᵀ diag(weights_j) W_j, the main one first: of w_j w_j(· + lag) and weights."""
     filters = _on_pixels(filters[:, None], dilation)[:, 0]
     size = filters.shape[1]
-    reach = size // 2
-    products = [F.pad(filters[:, k:] * filters[:, : size - k], (0, k)) for k in range(size)]
-    weights = F.pad(weights, (size - 1, size - 1))
-    diagonals = F.conv1d(weights, torch.stack(products).flip(2))
-    n = diagonals.shape[2]
-    band = weights.new_zeros(len(weights), 1, n, n)
-    for lag, diagonal in enumerate(diagonals[:, :, None].unbind(1)):
-        for offset in {lag, -lag}:
-            band.diagonal(offset, 2, 3).copy_(diagonal[:, :, : n - lag])
-    return folded(band, reach)[:, 0]
+    shifted = F.pad(filters, (0, size - 1)).unfold(1, size, 1)
+    products = (shifted * filters[:, None]).transpose(0, 1).flip(2)
+    return F.conv1d(F.pad(weights, (size - 1, size - 1)), products)
+
+
+def _centred(n_lags, n_most):
+    """Padding of diagonals, to add them to those of longer filters."""
+    extra = (n_most - n_lags) // 2
+    return extra, extra, 0, n_most - n_lags
 
 
 def _lags(n_pixels, size):

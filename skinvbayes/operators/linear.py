@@ -159,6 +159,12 @@ class GramOperator(Operator):
         """``(n_features, n_features)``."""
         return 2 * (self.base.shape[1],)
 
+    def forward(self, X: ArrayLike) -> Array:
+        """``AᵀA x`` for every row."""
+        if isinstance(self.base, LinearOperator):
+            return super().forward(X)
+        return (self.base.T @ (self.base @ np.asarray(X).T)).T
+
     def trace(self, *, n_probes: int = 64) -> float:
         """``tr AᵀA = ‖A‖²`` (Frobenius): exact for matrices, else estimated with random signs."""
         if isinstance(self.base, LinearOperator):

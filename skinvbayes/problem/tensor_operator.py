@@ -30,7 +30,7 @@ class TensorOperator:
     def __call__(self, x):
         """``G x / a``, of shape (n_samples, n_features)."""
         if isinstance(self.forward, GramOperator):
-            return _Product.apply(x, self)
+            return _Product.apply(x, self) if x.requires_grad else self.product(x)
         return x @ self.matrix(x).T
 
     def matrix(self, like):

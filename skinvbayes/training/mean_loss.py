@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from ..inversion import Preimages
 from ..numerics.tensors import as_tensor, white_like
 from .kernel_draws import KernelDraws
 
@@ -35,6 +36,9 @@ class Objective:
         The same for fresh noise of z; None where z is as it was measured.
     kernels : KernelDraws or None
         What is drawn in place of the pairs; None for the pairs themselves.
+    preimages : Preimages or None
+        What inversions in the loss start from, and what they find; None where samples are drawn,
+        and for a start from the signals.
     constant : float
         What is added to the mean loss.
     decay : float
@@ -49,6 +53,7 @@ class Objective:
     forward: object = None
     noise: torch.Tensor | None = None
     kernels: KernelDraws | None = None
+    preimages: Preimages | None = None
     constant: float = 0.0
     decay: float = 0.0
 
@@ -66,7 +71,15 @@ class Objective:
         """The same objective on some of its samples; all of them for None."""
         if rows is None:
             return self
-        return replace(self, x=self.x[rows], z=self.z[rows], weight=self.weight[rows])
+        preimages = self.preimages and self.preimages.of(rows)
+        parts = {"x": self.x[rows], "z": self.z[rows], "weight": self.weight[rows]}
+        return replace(self, **parts, preimages=preimages)
+
+    def remembering(self):
+        """The same objective; where it inverts, from what was found last for the same pairs."""
+        if self.is_random or not getattr(self.loss, "inverts", False):
+            return self
+        return replace(self, preimages=Preimages(self.x.clone()))
 
     def part(self, rows):
         """The objective of some of its samples, all of them for None; weights of mean one."""
@@ -101,7 +114,10 @@ class Objective:
 
     def mean_loss(self, network):
         """The mean loss, a Tensor of shape ()."""
-        return (self.weight * self.loss(network, self.x, self.z)).mean() + self.constant
+        loss = self.loss
+        if self.preimages is not None:
+            loss = loss.starting_from(self.preimages)
+        return (self.weight * loss(network, self.x, self.z)).mean() + self.constant
 
     def loss_and_penalised(self, network):
         """The mean loss, and what is minimised: the mean loss with the weight penalty."""

@@ -298,6 +298,7 @@ def _adam(network, objective, recorder, max_iter, batch_size, learning_rate, opt
     if optimizer is None:
         optimizer = Adam(network.parameters(), learning_rate)
         schedule = Annealing(optimizer, max_iter)
+        objective = objective.remembering()
     for _ in range(max_iter):
         network.train()
         losses, sizes = [], []
