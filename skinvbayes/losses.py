@@ -71,6 +71,8 @@ class Loss:
         True where the loss depends on φ only through φ(x) − z and a penalty that is linear in φ. A
         known linear part of φ then drops out of training, but for its :meth:`value_of_known`.
         False is always right.
+    learns_prior : bool
+        Whether φ − G is −ε∇log p at the optimum, so that pairs may weigh the prior afterwards.
     decay : float
         Strength of the weight penalty: training adds about ``decay ν/n`` times the penalty of the
         network, with n pairs and noise of variance ν in the coordinates of the network. Chosen for
@@ -100,6 +102,7 @@ class Loss:
     needs_log_determinant: bool = False
     expects_noise: bool = True
     leaves_known_out: bool = False
+    learns_prior: bool = False
     decay: float = 200.0
     worthwhile_gain: float = 0.0
 
@@ -192,7 +195,7 @@ class DivergenceLoss(Loss):
 
     worthwhile_gain = 0.05  # the MAP estimate is what is asked for, and may cost something
     expects_noise = False
-    leaves_known_out = True
+    leaves_known_out = learns_prior = True
     _is_integrated = False
 
     def __call__(self, network: InvertibleMap, x: Tensor, z: Tensor) -> Tensor:

@@ -21,10 +21,8 @@ class NonlinearMeasurements:
         posterior, measurement = super()._complete_posterior(Y, noise_level), self._nonlinear
         if measurement is None:
             return posterior
-        epsilon = self.epsilon_ if noise_level is None else float(noise_level) ** 2
-        return NonlinearPosterior.around(
-            NonlinearMap(self._learned_prior(), measurement, epsilon), posterior
-        )
+        map_ = NonlinearMap(self._learned_prior(), measurement, self._epsilon_at(noise_level))
+        return NonlinearPosterior.around(map_, posterior)
 
     @property
     def _nonlinear(self):

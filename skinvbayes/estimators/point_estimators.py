@@ -362,6 +362,13 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         other._origin = self._origin or (self.problem_, self.epsilon_)
         return other
 
+    def _epsilon_at(self, noise_level):
+        """The weight of the penalty for another noise level; None is that of the measurements."""
+        if noise_level is None:
+            return self.epsilon_
+        told = self.epsilon == "auto" and self.noise_level_ > 0
+        return (self.epsilon_ / self.noise_level_**2 if told else 1.0) * noise_level**2
+
     def _shifted(self, offset):
         """A fitted copy for measurements to which a constant is added."""
         return self._measured_by(replace(self.problem_.measurement, offset=offset))
@@ -387,7 +394,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         other = None if self._origin is None else self.problem_.exact_unit_forward
         if given:
             noise_level = NoiseModel.given(noise_level, n_measurements=1).level
-        ratio = (noise_level**2 if given else self.epsilon_) / epsilon
+        ratio = self._epsilon_at(noise_level) / epsilon
         known = problem.unit_forward_of(self.network_)
         coordinates = self.problem_.coordinates
         network = AdaptedNetwork(self.network_, known, ratio, other)

@@ -69,6 +69,7 @@ class ResidualBlock(InvertibleMap):
     common_mean = False  # whether all features share one mean, as pixels do
     bandwidth_rule = staticmethod(signal_bandwidth)  # the meaning of prior_bandwidth="auto"
     first_stage_bandwidth_rule: Callable[..., float] | None = None  # of the reconstruction loss
+    weighed_bandwidth_rule: Callable[..., float] | None = None  # where pairs weigh the prior
     reconstruction_smoothing = 0.5  # share of the bandwidth for the reconstruction loss
     learns_smoothed_prior = True  # so that covariances can be corrected for the smoothing
     learns_by_heart = True  # so that errors on training signals say nothing of others
@@ -107,6 +108,16 @@ class ResidualBlock(InvertibleMap):
             If the branch cannot do what is asked for; the message says what to change.
         """
         return {}
+
+    def weigh(self, factor: float) -> None:
+        """Replace φ by G + w (φ − G), in place; for branches with a ``weighed_bandwidth_rule``.
+
+        Parameters
+        ----------
+        factor : float
+            The w.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define weigh(factor).")
 
     @classmethod
     def options_at(cls, architecture: Architecture, options: dict[str, Any]) -> dict[str, Any]:

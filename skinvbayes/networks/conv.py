@@ -20,13 +20,14 @@ from .image_filters import (
     support,
     weighted_squares,
 )
-from .monotone import MonotoneBlock
+from .monotone import MonotoneBlock, unshifted
 
 __all__ = ["ConvBlock"]
 
 
 _SHORT = 256  # samples of a signal
 _BATCH_PIXELS = 2**14  # of all images in a step of training
+_SETTLING = 5  # steps until a slope and the smoothing of its bound fit together
 _STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of the prior's part
 
 
@@ -82,6 +83,7 @@ class ConvBlock(MonotoneBlock):
     common_mean = True
     bandwidth_rule = staticmethod(noise_bandwidth)
     first_stage_bandwidth_rule = staticmethod(partial(noise_bandwidth, share=0.5))
+    weighed_bandwidth_rule = staticmethod(partial(noise_bandwidth, share=0.35))
     reconstruction_smoothing = 0.0  # the few parameters of filters need none
     learns_by_heart = False
     learns_smoothed_prior = False  # a few filters are steeper than a smoothed prior can be
@@ -217,6 +219,19 @@ class ConvBlock(MonotoneBlock):
             self.log_steep.fill_(float((_STEEP * slope.mean()).log()))
             self.log_falling.fill_(float((_FALLING * slope.mean()).log()))
 
+    @torch.no_grad()
+    def weigh(self, factor):
+        """Replace φ by G + w (φ − G), in place; or by the least more that L demands for w > 1."""
+        slope = factor * self.current_constants().slope
+        self.unit.mul_(factor)
+        self.log_steep.add_(math.log(factor))
+        self.log_falling.add_(math.log(factor))
+        self.slope.zero_()
+        lower, b = self.free_bounds()
+        for _ in range(_SETTLING):
+            smoothing = self._smoothing(b + self.unit * self.slope)
+            self.slope.copy_(unshifted(slope, lower, b, self._ratio, smoothing) / self.unit)
+
     def forward(self, x):
         """φ(x), in the precision of x."""
         k = self.current_constants().to(x.dtype)
@@ -296,7 +311,7 @@ class ConvBlock(MonotoneBlock):
         return product
 
     def constants(self):
-        """The slopes, and for each scale filters with their mirror images and the parameters of ψ."""
+        """The slopes, and for each scale filters, their mirror images and the parameters of ψ."""
         filters = self._filters()
         steep, falling, sharpness, ratio = self._shape_of_response()
         amounts = torch.stack([steep + falling, falling]) * (2 / self._n_copies)

@@ -193,7 +193,7 @@ def weighted_squares(terms):
 
 
 def _upper_diagonals(filters, dilation, weights):
-    """Those of Σ_j W_jᵀ diag(weights_j) W_j, the main one first: of w_j w_j(· + lag) and weights."""
+    """Those of the band, the main one first: of w_j w_j(· + lag) and the weights."""
     filters = _on_pixels(filters[:, None], dilation)[:, 0]
     size = filters.shape[1]
     shifted = F.pad(filters, (0, size - 1)).unfold(1, size, 1)

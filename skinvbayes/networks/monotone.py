@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from .block import ResidualBlock
 
-__all__ = ["MonotoneBlock", "smallest_shift"]
+__all__ = ["MonotoneBlock", "smallest_shift", "unshifted"]
 
 
 class MonotoneBlock(ResidualBlock):
@@ -120,7 +120,10 @@ class MonotoneBlock(ResidualBlock):
 
     def _shift_for(self, lower: Tensor, b: Tensor) -> Tensor:
         """The smallest shift, or a little more."""
-        return smallest_shift(lower, b, self._ratio, self.SMOOTHING * float(b.detach()))
+        return smallest_shift(lower, b, self._ratio, self._smoothing(b))
+
+    def _smoothing(self, b: Tensor) -> float:
+        return self.SMOOTHING * float(b.detach())
 
     @property
     def _ratio(self) -> float:
@@ -152,3 +155,23 @@ def smallest_shift(lower: Tensor, b: Tensor, ratio: float, smoothing: float) -> 
     """
     a = -smoothing * torch.logsumexp(-lower / smoothing, dim=0)
     return smoothing * F.softplus((ratio * b - a) / ((1 - ratio) * smoothing))
+
+
+def unshifted(slope: Tensor, lower: Tensor, b: Tensor, ratio: float, smoothing: float) -> Tensor:
+    """The r with ``r + s = slope``, where s is the :func:`smallest_shift` for bounds raised by r.
+
+    Parameters
+    ----------
+    slope : Tensor of shape ()
+        The sum; where it is less than a shift has to be, r is well below it.
+    lower, b, ratio, smoothing
+        As of :func:`smallest_shift`, with one lower bound.
+
+    Returns
+    -------
+    rest : Tensor of shape ()
+        The r, from r + s = σ log(exp(r/σ) + exp(c/σ)) with the smoothing σ and the least shift c.
+    """
+    least = (ratio * b - lower[0]) / (1 - ratio)
+    excess = ((slope - least) / smoothing).clamp(min=torch.finfo(slope.dtype).eps)
+    return slope + smoothing * torch.log(-torch.expm1(-excess))

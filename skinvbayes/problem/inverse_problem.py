@@ -143,6 +143,7 @@ class InverseProblem:
         coordinates = Coordinates.isotropic(X, Z, weight, norm=norm)
         if policy.common_mean:
             coordinates = coordinates.with_common_mean(forward)
+            measurement = replace(measurement, offset=None)  # what pixels share has no constants
         signal_std = np.sqrt(np.average((X - coordinates.signal_mean) ** 2, 0, weight))
         problem = cls(measurement, forward, float(bandwidth), coordinates, signal_std)
         if policy.reconstructs or (policy.natural and operator is None):

@@ -137,7 +137,7 @@ class MeasurementModel:
     def without_outliers(self, X, Y):
         """Measurements with what the signals explain where a reading cannot be Gaussian."""
         linear = self.fitted if self.operator is None else self.operator
-        explained = linear.forward(X) + self.offset
+        explained = linear.forward(X) + (0 if self.offset is None else self.offset)
         return np.where(outliers(Y - explained, self.noise), explained, Y)
 
     def is_clean(self, X, Y):

@@ -5,6 +5,7 @@ which minimises the mean of one loss.
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from sklearn.utils import check_random_state
@@ -19,6 +20,7 @@ from .linear_rival import warn_if_worse
 from .objective import objective_of
 from .optimize import History
 from .prior import refitted_prior
+from .prior_weight import weigh_prior
 from .set_aside import ALL
 from .stages import in_user_units, new_generator, new_network, start, train
 from .trained import copied, rebuilt
@@ -65,10 +67,12 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if specification.is_natural:
         order = problem.order(pairs.Y)
         pairs, set_aside = pairs.rows(order), set_aside.ordered(order)
+    weigh = partial(_weighed, specification, pairs=pairs)
+    report = report and partial(_report_weighed, report, weigh)
     known = {"chunks": chunks, "set_aside": set_aside, "report": report}
     if previous is not None:
         specification, problem = specification.continuing(previous, problem)
-        return train(specification, problem, pairs, rng, previous=previous, **known)
+        return weigh(train(specification, problem, pairs, rng, previous=previous, **known))
     few, verdict = pairs, UNTRIED
     if chunks is not None:
         few = pairs.sample(_TRIAL_SAMPLE)
@@ -87,15 +91,32 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
     trained.problem = _with_quantiles(trained.problem, verdict.error_quantiles, pairs)
     _guard(specification, trained, few, share, prior)
-    if verdict is UNTRIED and specification.has_linear_rival(problem):
-        warn_if_worse(trained, few)
-    return trained
+    return _compared(specification, weigh(trained), few, verdict)
 
 
 def _with_quantiles(problem, quantiles, pairs):
     """The problem with quantiles of errors; where those are large, that is told."""
     warn_of_small_deviations(quantiles, pairs)
     return replace(problem, error_quantiles=quantiles)
+
+
+def _weighed(specification, trained, pairs):
+    """The same, with as much of the learned prior as pairs say, where they may; in place."""
+    if specification.weighs_prior(trained.problem):
+        weigh_prior(trained, pairs)
+    return trained
+
+
+def _report_weighed(report, weigh, stopped):
+    """The report of what training gives if it stops now, with this weight of the prior."""
+    return report(lambda: weigh(stopped()))
+
+
+def _compared(specification, trained, pairs, verdict):
+    """The same; where no trial has judged it, a warning tells if the linear estimator is better."""
+    if verdict is UNTRIED and specification.has_linear_rival(trained.problem):
+        warn_if_worse(trained, pairs)
+    return trained
 
 
 def _guard(specification, trained, pairs, share, prior):

@@ -60,7 +60,7 @@ def _begin(specification, pairs):
     """A problem and an untrained network, before the first pass, and the pairs to begin with."""
     check_device(specification.device)
     rng = check_random_state(specification.random_state)
-    problem, pairs = specification.problem_of(pairs, rng)
+    problem, pairs = specification.problem_of(pairs, rng, weighed=False)
     generator = new_generator(rng)
     network = new_network(specification, problem, pairs, torch.float32, generator)
     return start(specification, network, problem, generator, 0), pairs

@@ -55,6 +55,8 @@ class TrainingSpecification:
         Class of the residual blocks.
     architecture : Architecture
         Size and settings of the network.
+    prior_weight : float, default=1.0
+        The weight over the variance of the noise, where ``epsilon`` is "auto".
     """
 
     title: str
@@ -77,9 +79,13 @@ class TrainingSpecification:
     device: object
     random_state: object
     verbose: object
+    prior_weight: float = 1.0
 
-    def problem_of(self, pairs, rng):
-        """The inverse problem that the pairs pose, and the pairs without outliers."""
+    def problem_of(self, pairs, rng, *, weighed=True):
+        """The inverse problem that the pairs pose, and the pairs without outliers.
+
+        With the bandwidth for a prior that is weighed afterwards, if it is.
+        """
         check_pairs(*pairs[:2], self.operator)
         X, Y, weight = pairs
         measurement, Y = measurement_from_pairs(
@@ -93,9 +99,13 @@ class TrainingSpecification:
             )
         pairs = Pairs(X, Y, weight)
         branch = self.branch
-        first_rule = branch.first_stage_bandwidth_rule if self.loss.inverts else None
+        rule = branch.bandwidth_rule
+        if weighed and self._tells_weight:
+            rule = branch.weighed_bandwidth_rule
+        if self.loss.inverts:
+            rule = branch.first_stage_bandwidth_rule or rule
         policy = Policy(
-            bandwidth_rule=first_rule or branch.bandwidth_rule,
+            bandwidth_rule=rule,
             smoothing=branch.reconstruction_smoothing if self.explicit_inverse else 1.0,
             common_mean=branch.common_mean,
             natural=self.is_natural,
@@ -170,7 +180,13 @@ class TrainingSpecification:
 
     def epsilon_for(self, problem):
         """The weight of the penalty, a number."""
-        return problem.noise_level**2 if self.epsilon == "auto" else float(self.epsilon)
+        if self.epsilon == "auto":
+            return self.prior_weight * problem.noise_level**2
+        return float(self.epsilon)
+
+    def weighs_prior(self, problem):
+        """Whether pairs tell how much of the learned prior counts."""
+        return self._tells_weight and self.knows_forward(problem) and problem.noise_level > 0
 
     def bandwidth_for(self, problem, loss):
         """The bandwidth for a loss: "auto" smooths less for a reconstruction than for a score."""
@@ -245,6 +261,9 @@ class TrainingSpecification:
         problem = replace(
             problem, coordinates=before.coordinates, error_quantiles=before.error_quantiles
         )
+        if self.weighs_prior(before):
+            weight = previous.epsilon / before.noise_level**2
+            return replace(self, prior_weight=weight), problem
         config, drawn, alone = previous.network.config, self.with_draws(), self._with_scales_alone
         if config == self.network_config(problem):
             return self, problem
@@ -289,6 +308,11 @@ class TrainingSpecification:
         if self.learning_rate_init != "auto":
             return self.learning_rate_init
         return self.branch.default_learning_rate(self._architecture)
+
+    @property
+    def _tells_weight(self):
+        told = self.branch.weighed_bandwidth_rule is not None and self.loss.learns_prior
+        return told and self.epsilon == "auto"
 
     @property
     def _has_automatic_bandwidth(self):
