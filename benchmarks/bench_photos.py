@@ -30,9 +30,9 @@ CONV = {
     "hidden_layer_sizes": 30,
     "learning_rate_init": 0.02,
     "batch_size": 2,
-    "max_iter": 2,
+    "max_iter": 8,
 }
-LONGER = {"learning_rate_init": 0.03, "max_iter": 7}
+LONGER = {"learning_rate_init": 0.025, "max_iter": 10}
 SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV | LONGER}
 ABOVE_TV, ABOVE_NLM, ABOVE_BM3D = 0.7, -0.2, -0.24  # dB
 COVERAGE, STD_SECONDS = (87, 93), 10  # per cent, and times those of a reconstruction

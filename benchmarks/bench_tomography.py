@@ -19,9 +19,9 @@ CONV = {
     "batch_size": 2,
     "learning_rate_init": 0.02,
     "lipschitz": 0.9999,  # so few projections: there are directions that they hardly see
-    "max_iter": 3,
+    "max_iter": 8,
 }
-SETTINGS = {DivergenceRegularizedINN: CONV, ReconstructionINN: CONV | {"max_iter": 4}}
+SETTINGS = {DivergenceRegularizedINN: CONV | {"max_iter": 12}, ReconstructionINN: CONV}
 QUICK = {"max_iter": 2}
 ABOVE = 2.0  # dB
 TV_WEIGHTS = [0.0001, 0.0003, 0.001, 0.003]
