@@ -1,16 +1,20 @@
 """The weight of the prior of filters, which pairs tell."""
 
+import pickle
 import warnings
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import diags_array
+from sklearn.exceptions import ConvergenceWarning
 
 from helpers import conv_network
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
+from skinvbayes.inversion import invert
 from skinvbayes.operators import GramOperator
 from skinvbayes.problem.tensor_operator import TensorOperator
+from skinvbayes.training import prior_weight
 
 N, LEVEL = 40, 0.05
 BLUR = diags_array(np.full((7, N), 1 / 7), offsets=range(-3, 4), shape=(N, N)).tocsr()
@@ -89,6 +93,36 @@ def test_other_noise_keeps_the_ratio(fitted, pairs):
     assert other.epsilon_ == pytest.approx(0.64 * fitted.epsilon_)
     less = fitted.predict(Y, noise_level=0.8 * LEVEL)
     np.testing.assert_allclose(other.predict(Y), less, atol=1e-5)
+
+
+def test_what_was_fitted_stays_fitted(fitted, pairs):
+    """Whatever is asked for later, and after it was stored."""
+    X, Y = pairs
+    other = pickle.loads(pickle.dumps(fitted)).set_params(epsilon=LEVEL**2)
+    found = (e.predict(Y, noise_level=0.5 * LEVEL) for e in (fitted, other))
+    np.testing.assert_array_equal(*found)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other.posterior_std(Y[:2])
+
+
+@pytest.mark.parametrize("n_before", [0, 3])
+def test_an_interrupt_keeps_what_was_trained(n_before, pairs, monkeypatch):
+    calls = []
+
+    def interrupted(*args, **kwargs):
+        calls.append(1)
+        if len(calls) > n_before:
+            raise KeyboardInterrupt
+        return invert(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prior_weight, "invert", interrupted)
+        with pytest.warns(ConvergenceWarning, match="search for the weight of the prior"):
+            estimator = DivergenceRegularizedINN(**OPTIONS, noise_level=LEVEL).fit(*pairs)
+    weight = estimator.epsilon_ / LEVEL**2
+    assert weight == pytest.approx(1.0) if n_before == 0 else 1e-3 < weight < 1.0
+    assert np.isfinite(estimator.predict(pairs[1])).all()
 
 
 def test_uncertainty_comes_without_a_caveat(fitted, pairs):

@@ -36,6 +36,7 @@ def fitted_attributes(trained):
         "n_iter_": len(history.loss_curve),
         "lipschitz_": _certified_bounds(trained.network),
         "_continuation": trained.continuation,
+        "_prior_weight": trained.prior_weight,
     }
 
 
@@ -49,6 +50,7 @@ def trained_of(estimator):
         bandwidth=estimator.prior_bandwidth_,
         history=History(*curves, estimator.best_loss_, stages=estimator.training_stages_),
         continuation=estimator._continuation,
+        prior_weight=estimator._prior_weight,
     ).copy()
 
 

@@ -17,7 +17,7 @@ from .stored_sizes import check_network_sizes, check_problem_shapes
 
 __all__ = ["FORMAT", "StoredState", "check_version", "pack_state", "unpack_state"]
 
-FORMAT = 3  # of the states; whoever changes what is in them raises it, and adds to _UPGRADES
+FORMAT = 4  # of the states; whoever changes what is in them raises it, and adds to _UPGRADES
 _OLDEST = 0, 2  # version whose states can be read
 
 
@@ -142,7 +142,16 @@ def _third_format(state):
     return state | {"problem_": renewed(state["problem_"])} | others
 
 
-_UPGRADES = {1: _second_format, 2: _third_format}  # from each format to the next one
+def _fourth_format(state):
+    """Of the third one, which knew no other weight of the prior than epsilon."""
+    return state | {"_prior_weight": 1.0}
+
+
+_UPGRADES = {
+    1: _second_format,
+    2: _third_format,
+    3: _fourth_format,
+}  # from each format to the next one
 
 
 def check_version(stored, name):

@@ -364,10 +364,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
 
     def _epsilon_at(self, noise_level):
         """The weight of the penalty for another noise level; None is that of the measurements."""
-        if noise_level is None:
-            return self.epsilon_
-        told = self.epsilon == "auto" and self.noise_level_ > 0
-        return (self.epsilon_ / self.noise_level_**2 if told else 1.0) * noise_level**2
+        return self.epsilon_ if noise_level is None else self._prior_weight * noise_level**2
 
     def _shifted(self, offset):
         """A fitted copy for measurements to which a constant is added."""

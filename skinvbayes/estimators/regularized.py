@@ -101,7 +101,7 @@ class BaseRegularizedINN(BaseINN):
 
     def _caveat(self, noise_level):
         ratio = self.epsilon_ / self.noise_level_**2 if self.noise_level_ > 0 else 1.0
-        if noise_level is not None or self.epsilon == "auto" or abs(ratio - 1) <= _TEMPERED:
+        if noise_level is not None or abs(ratio / self._prior_weight - 1) <= _TEMPERED:
             return ""
         return (
             f"epsilon ({self.epsilon_:.3g}) is {ratio:.3g} times the squared noise level: the "

@@ -18,14 +18,17 @@ import math
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from sklearn.exceptions import ConvergenceWarning
 
 from ..inversion import invert
 from ..numerics.tensors import as_tensor
+from ..numerics.warn import warn_caller
+from .interrupts import is_one_of_many
 
-__all__ = ["weigh_prior", "weighed"]
+__all__ = ["reweigh", "weigh_prior"]
 
 _LEAST = 1e-3  # weight
-_ENTRIES = 2**17  # of the signals that are reconstructed
+_ENTRIES, _FEWEST = 2**15, 80  # of the signals that are reconstructed, and of signals
 _CLOSE = 0.05  # to the best weight, in its logarithm
 
 
@@ -38,29 +41,51 @@ def weigh_prior(trained, pairs):
         What training gave, for the normal equation and filters.
     pairs : Pairs
         Pairs of the training; filters hardly learn them by heart.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Where joblib runs this as one of many; elsewhere it is a ConvergenceWarning.
     """
-    problem, network = trained.problem, trained.network
-    X, Y, weight = pairs.sample(max(_ENTRIES // pairs.X.shape[1], 1))
-    w = as_tensor(problem.coordinates.from_targets(problem.targets(Y))).to(network.device)
-    present = trained.epsilon / problem.noise_level**2
-    u = None  # where the next inversion starts
-
-    def error(log_weight):
-        nonlocal u
-        u = invert(weighed(network, math.exp(log_weight) / present), w, start=u).x
-        errors = problem.coordinates.to_signals(u.cpu().numpy()) - X
-        mean = np.average(np.square(errors).mean(axis=1), weights=weight)
-        return mean if np.isfinite(mean) else np.inf
-
+    error = _ErrorOfWeight(trained, pairs.sample(max(_ENTRIES // pairs.X.shape[1], _FEWEST)))
     bounds, options = (math.log(_LEAST), 0.0), {"xatol": _CLOSE}
-    found = minimize_scalar(error, bounds=bounds, method="bounded", options=options)
-    factor = math.exp(found.x) / present
-    network.blocks[0].weigh(factor)
-    trained.epsilon *= factor
+    try:
+        error(0.0)
+        minimize_scalar(error, bounds=bounds, method="bounded", options=options)
+    except KeyboardInterrupt:
+        if is_one_of_many():
+            raise
+        warn_caller(
+            "The search for the weight of the prior was interrupted; the best one so far counts.",
+            ConvergenceWarning,
+        )
+    _, log_weight = min(error.found, default=(np.inf, 0.0))
+    reweigh(trained, math.exp(log_weight))
 
 
-def weighed(network, factor):
-    """A copy of a network of one block, with a prior of so many times the weight."""
-    other = copy.deepcopy(network)
-    other.blocks[0].weigh(factor)
-    return other
+def reweigh(trained, weight):
+    """Give the prior this weight, in place of that which it has; in place."""
+    if weight != trained.prior_weight:
+        factor = weight / trained.prior_weight
+        trained.network.blocks[0].weigh(factor)
+        trained.epsilon, trained.prior_weight = trained.epsilon * factor, weight
+
+
+class _ErrorOfWeight:
+    """The mean squared error of reconstructions, as a function of log w; it remembers them all."""
+
+    def __init__(self, trained, pairs):
+        self.trained, self.pairs, self.found = trained, pairs, []
+        problem = trained.problem
+        w = as_tensor(problem.coordinates.from_targets(problem.targets(pairs.Y)))
+        self.w, self.u = w.to(trained.network.device), None  # u: where the next inversion starts
+
+    def __call__(self, log_weight):
+        other = copy.deepcopy(self.trained.network)
+        other.blocks[0].weigh(math.exp(log_weight) / self.trained.prior_weight)
+        self.u = invert(other, self.w, start=self.u).x
+        signals = self.trained.problem.coordinates.to_signals(self.u.cpu().numpy())
+        errors = np.square(signals - self.pairs.X).mean(axis=1)
+        error = float(np.average(errors, weights=self.pairs.weight))
+        self.found.append((error if np.isfinite(error) else np.inf, log_weight))
+        return self.found[-1][0]

@@ -55,8 +55,6 @@ class TrainingSpecification:
         Class of the residual blocks.
     architecture : Architecture
         Size and settings of the network.
-    prior_weight : float, default=1.0
-        The weight over the variance of the noise, where ``epsilon`` is "auto".
     """
 
     title: str
@@ -79,7 +77,6 @@ class TrainingSpecification:
     device: object
     random_state: object
     verbose: object
-    prior_weight: float = 1.0
 
     def problem_of(self, pairs, rng, *, weighed=True):
         """The inverse problem that the pairs pose, and the pairs without outliers.
@@ -180,9 +177,7 @@ class TrainingSpecification:
 
     def epsilon_for(self, problem):
         """The weight of the penalty, a number."""
-        if self.epsilon == "auto":
-            return self.prior_weight * problem.noise_level**2
-        return float(self.epsilon)
+        return problem.noise_level**2 if self.epsilon == "auto" else float(self.epsilon)
 
     def weighs_prior(self, problem):
         """Whether pairs tell how much of the learned prior counts."""
@@ -261,9 +256,6 @@ class TrainingSpecification:
         problem = replace(
             problem, coordinates=before.coordinates, error_quantiles=before.error_quantiles
         )
-        if self.weighs_prior(before):
-            weight = previous.epsilon / before.noise_level**2
-            return replace(self, prior_weight=weight), problem
         config, drawn, alone = previous.network.config, self.with_draws(), self._with_scales_alone
         if config == self.network_config(problem):
             return self, problem

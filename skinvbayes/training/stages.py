@@ -14,6 +14,7 @@ from ..problem.gaussian import unit_optimum
 from .chunked_objective import ChunkedObjective
 from .objective import PRECISION, drawn_from, learns_rest, objective_of, tensor
 from .optimize import History, minimize
+from .prior_weight import reweigh
 from .progress import progress_bar
 from .set_aside import ALL
 from .trained import Continuation, Trained, rebuilt
@@ -50,6 +51,7 @@ def train(
     if previous is None:
         network = new_network(specification, problem, pairs, PRECISION[solver], generator)
     else:
+        reweigh(previous, 1.0)  # training is for the variance of the noise
         network = _same_network(specification, problem, previous.network)
     n_seen = pairs.weight.sum() if chunks is None else chunks.totals.n_effective
     trained = start(specification, network, problem, generator, n_seen)

@@ -63,6 +63,8 @@ class Trained:
         What a later pass goes on with.
     judges : Pairs or None
         The pairs of early stopping.
+    prior_weight : float
+        Epsilon over the variance of the noise, where pairs told it; one elsewhere.
     """
 
     network: InvertibleMap
@@ -72,6 +74,7 @@ class Trained:
     history: History
     continuation: Continuation
     judges: Pairs | None = None
+    prior_weight: float = 1.0
 
     def in_double_precision(self):
         """A copy whose network can reconstruct while this one is still being trained."""
