@@ -106,7 +106,7 @@ def test_what_was_fitted_stays_fitted(fitted, pairs):
         other.posterior_std(Y[:2])
 
 
-@pytest.mark.parametrize("n_before", [0, 3])
+@pytest.mark.parametrize("n_before", [0, 6])
 def test_an_interrupt_keeps_what_was_trained(n_before, pairs, monkeypatch):
     calls = []
 
