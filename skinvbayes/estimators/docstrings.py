@@ -19,9 +19,9 @@ def documented(cls: Estimator) -> Estimator:
 
 _EPSILON = """epsilon : "auto" or float, default="auto"
     Weight of the penalty, in the units of y squared; "auto" is δ², the Bayesian choice. With
-    ``residual="conv"`` the divergence loss is trained with δ², and then gives its prior the weight
-    up to that for which the training pairs are reconstructed best; ``epsilon_`` tells it, and other
-    noise levels and operators keep its ratio to δ².
+    ``residual="conv"`` the divergence loss is trained with δ², and its prior then gets the weight
+    for which the training pairs are reconstructed best, δ² at most: ``epsilon_`` tells it, and
+    other noise levels and operators keep its ratio to δ².
 """
 
 _METRIC = """metric : {"auto", "natural", "euclidean"}, default="auto"
@@ -57,9 +57,8 @@ prior_bandwidth : "auto" or float, default="auto"
     feature, and no more than neighbours are apart, where signals repeat, take few values, or lie on
     a curve or in tight clusters. With "conv" it is 0.7 of the noise of a pixel, 0.5 in the first
     stage of the reconstruction loss, and 0.35 where ``fit`` weighs the prior of the divergence
-    loss. The reconstruction loss needs less smoothing, because it
-    learns no score: "auto" gives it half of this bandwidth, and none with "conv" or where signals
-    repeat. Where held-out pairs say that it is better, that loss draws its signals from Gaussian
+    loss. The reconstruction loss needs less smoothing, because it learns no score: "auto" gives it
+    half of this bandwidth, and none with "conv" or where signals repeat. Where held-out pairs say that it is better, that loss draws its signals from Gaussian
     kernels with the covariances of clusters instead (then ``prior_bandwidth_`` is 0); their number
     and their width are chosen on held-out pairs too. So does the divergence loss, whose kernels the
     bandwidth widens unless there is one for each cluster (then ``prior_bandwidth_`` is 0 again).

@@ -147,11 +147,8 @@ def _fourth_format(state):
     return state | {"_prior_weight": 1.0}
 
 
-_UPGRADES = {
-    1: _second_format,
-    2: _third_format,
-    3: _fourth_format,
-}  # from each format to the next one
+# from each format to the next one
+_UPGRADES = {1: _second_format, 2: _third_format, 3: _fourth_format}
 
 
 def check_version(stored, name):
