@@ -51,17 +51,18 @@ noise_covariance : array-like of shape (n_measurements, n_measurements), default
     equation is then that of W A and W y, and z = AᵀW² y. No measurement counts as more than ten
     times more precise than the median one, relative to what the signals make of it.
 prior_bandwidth : "auto" or float, default="auto"
-    Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x,
-    and its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space,
-    and otherwise a nearest neighbour's distance for each coordinate. It is half of the noise of a
+    Standard deviation, in the units of x, of the Gaussian that smooths the prior: jitter on x, and
+    its image on z, fresh at every step of Adam. "auto" is 0 where the signals fill their space, and
+    otherwise a nearest neighbour's distance for each coordinate. It is half of the noise of a
     feature, and no more than neighbours are apart, where signals repeat, take few values, or lie on
     a curve or in tight clusters. With "conv" it is 0.7 of the noise of a pixel, 0.5 in the first
     stage of the reconstruction loss, and 0.35 where ``fit`` weighs the prior of the divergence
     loss. The reconstruction loss needs less smoothing, because it learns no score: "auto" gives it
-    half of this bandwidth, and none with "conv" or where signals repeat. Where held-out pairs say that it is better, that loss draws its signals from Gaussian
-    kernels with the covariances of clusters instead (then ``prior_bandwidth_`` is 0); their number
-    and their width are chosen on held-out pairs too. So does the divergence loss, whose kernels the
-    bandwidth widens unless there is one for each cluster (then ``prior_bandwidth_`` is 0 again).
+    half of this bandwidth, and none with "conv" or where signals repeat. Where held-out pairs say
+    that it is better, that loss draws its signals from Gaussian kernels with the covariances of
+    clusters instead (then ``prior_bandwidth_`` is 0); their number and their width are chosen on
+    held-out pairs too. So does the divergence loss, whose kernels the bandwidth widens unless there
+    is one for each cluster (then ``prior_bandwidth_`` is 0 again).
 residual : {"gradient", "mlp", "conv"} or a subclass of ResidualBlock, default="gradient"
     The residual branch: the gradient of a strongly convex function, the paper's multilayer
     perceptron, the gradient of a strongly convex function of images with the same filters at every
