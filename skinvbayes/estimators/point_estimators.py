@@ -230,6 +230,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         """Reconstruct signals from measurements: the MAP estimate, also for another noise level.
 
         The map for another noise level δ is ``G x + δ²/ε (φ(x) − G x)``; nothing is trained again.
+        Where pairs gave the prior of filters a weight w, ``w δ²`` takes the place of δ².
 
         Parameters
         ----------
