@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..inversion import InvertibleMap, invert
+from ..inversion.settings import SETTINGS
 from ..numerics import chunks
 from ..numerics.krylov import lowest_eigenvalues
 from ..numerics.progress import tracked
@@ -54,6 +55,8 @@ class AdaptedNetwork(InvertibleMap):
         self.matrix_free = self.positive_definite = network.matrix_free  # which means symmetric
         self.few_features = network.few_features
         self.any_precision, self.tolerance = network.any_precision, network.tolerance
+        if other is not None:  # which may be worse conditioned than G
+            self.tolerance = min(self.tolerance, SETTINGS.image_tolerance)
 
     def frozen(self, gradient=False):
         """A view of this map with a frozen network."""

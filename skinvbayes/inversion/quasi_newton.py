@@ -71,19 +71,17 @@ def limited_memory(first_length):
     """
 
     def solver(residual, slopes, last):
+        length = first_length.to(residual)
         if last is None:
-            none, step = residual[:, None, :][:, :0], -first_length.to(residual) * residual
-            return step, (none, none, step, residual)
+            step = -length * residual
+            return step, (step, residual)
         *memory, step, before = last
         back = leads_too_far(step, before, residual, SETTINGS.overshoot)[:, None]
-        latest = (torch.where(back, 0, new)[:, None] for new in (step, residual - before))
-        steps, changes = (
-            torch.cat(pair, dim=1)[:, -SETTINGS.quasi_newton_memory :]
-            for pair in zip(memory, latest, strict=True)
-        )
-        following = -_inverse_hessian_product(residual, steps, changes, first_length.to(residual))
+        memory += (torch.where(back, 0, new) for new in (step, residual - before))
+        memory = memory[-2 * SETTINGS.quasi_newton_memory :]
+        following = -_inverse_hessian_product(residual, memory[::2], memory[1::2], length)
         move, *course = half_back_or_on(back, step, before, following, residual)
-        return move, (steps, changes, *course)
+        return move, (*memory, *course)
 
     return solver
 
@@ -104,22 +102,17 @@ def half_back_or_on(back, step, before, following, residual):
 
 
 def _inverse_hessian_product(residual, steps, changes, length):
-    """The approximate inverse Hessian times the residual, from pairs along the second axis."""
-    curvature = vecdot(steps, changes)
-    known = curvature > 0  # elsewhere the function is not convex, or the row does not move
-    inverse = torch.where(known, 1 / curvature, 0)[:, :, None]
+    """The approximate inverse Hessian times the residual, from steps and changes of it."""
+    curvatures = [vecdot(s, y)[:, None] for s, y in zip(steps, changes, strict=True)]
+    # elsewhere the function is not convex, or the row does not move
+    inverses = [torch.where(curvature > 0, 1 / curvature, 0) for curvature in curvatures]
+    pairs = list(zip(steps, changes, inverses, strict=True))
     q, shares = residual, []
-    for s, y, rho in _latest_first(steps, changes, inverse):
+    for s, y, rho in pairs[::-1]:
         shares.append(rho * vecdot(s, q)[:, None])
         q = q - shares[-1] * y
-    newest = curvature[:, -1] / vector_norm(changes[:, -1], dim=1).square()
-    q = torch.where(known[:, -1], newest, length)[:, None] * q
-    pairs = zip(_latest_first(steps, changes, inverse), shares, strict=True)
-    for (s, y, rho), share in reversed(list(pairs)):
+    newest, square = curvatures[-1], vector_norm(changes[-1], dim=1).square()[:, None]
+    q = torch.where(newest > 0, newest / square, length) * q
+    for (s, y, rho), share in zip(pairs, shares[::-1], strict=True):
         q = q + (share - rho * vecdot(y, q)[:, None]) * s
     return q
-
-
-def _latest_first(*stacks):
-    """The entries of stacks along their second axis, the last ones first."""
-    return zip(*(stack.flip(1).unbind(1) for stack in stacks), strict=True)

@@ -34,6 +34,9 @@ class Settings:
     tolerance, training_tolerance : tuple of two int
         Largest residual that counts as converged, relative to max(‖z‖, 1), in units of rounding:
         in single and in double precision; and the same in training.
+    image_tolerance, photo_tolerance : float
+        The ``tolerance`` of maps of images; and of photos whose operator is well-conditioned, where
+        errors of the reconstruction are as small.
     approximate_training, matrix_free_training, matrix_free_adjoint : float
         In training of a map with a ``tolerance``: the residual relative to that at the start, with
         Jacobians and by products alone, and the relative residual of the equations for the
@@ -68,6 +71,8 @@ class Settings:
     matrix_free_forcing: float = 0.3
     tolerance: tuple[float, float] = (8, 100)
     training_tolerance: tuple[float, float] = (50, 100)
+    image_tolerance: float = 2e-5
+    photo_tolerance: float = 1e-3
     approximate_training: float = 1e-2
     matrix_free_training: float = 5e-2
     matrix_free_adjoint: float = 0.4

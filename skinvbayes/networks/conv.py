@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from ..inversion.settings import SETTINGS
 from ..numerics.krylov import conjugate_gradients
 from ..numerics.tensors import INITIAL, identity_like
 from ..problem.smoothing import noise_bandwidth
@@ -26,6 +27,7 @@ __all__ = ["ConvBlock"]
 
 
 _SHORT = 256  # samples of a signal
+_PHOTO = 2**12  # pixels, beyond which the time of an inversion counts
 _BATCH_PIXELS = 2**14  # of all images in a step of training
 _SETTLING = 5  # steps until a slope and the smoothing of its bound fit together
 _STEEP, _FALLING = 1.5, 0.15  # first ν and μ, relative to the mean slope of the prior's part
@@ -205,8 +207,16 @@ class ConvBlock(MonotoneBlock):
 
     @property
     def tolerance(self):
-        """Of images far below their noise; with Jacobians of all rows exactness costs nothing."""
-        return 1e-13 if math.prod(self.image_shape) <= self.few_features else 2e-5
+        """Of images far below their noise; with Jacobians of all rows exactness costs nothing.
+
+        Of photos the larger, the better G is conditioned: errors of x are residuals over slopes.
+        """
+        n_pixels, (low, high) = math.prod(self.image_shape), self.known_bounds
+        if n_pixels <= self.few_features:
+            return 1e-13
+        is_photo = n_pixels > _PHOTO and high > 0
+        lenient = SETTINGS.photo_tolerance * low / high if is_photo else 0.0
+        return max(SETTINGS.image_tolerance, lenient)
 
     def initialize(self, mean, deviations, slope):
         """Start with responses as steep as the mean slope, and with s = 1 where no G is known."""
