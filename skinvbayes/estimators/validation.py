@@ -308,8 +308,9 @@ def _distinct_pairs(X, Y, weight, groups=None):
     rows += 0.0  # -0.0 is 0.0
     bits = rows.view(np.dtype((np.void, rows.strides[0]))).ravel()
     order = bits.argsort(kind="stable")
-    # by a noisy number first, whose order does not depend on the units
-    order = order[rows[order, -1].argsort(kind="stable")]
+    # by numbers whose order does not depend on units: a signal's, where these tie a noisy one
+    for column in (-1, n_features - 1):
+        order = order[rows[order, column].argsort(kind="stable")]
     rows, weight = rows[order], weight[counted][order]
     groups = None if groups is None else groups[counted][order]
     new = np.ones(len(rows), dtype=bool)

@@ -53,7 +53,7 @@ class Coordinates:
     inverse_basis: np.ndarray | float
 
     @classmethod
-    def natural(cls, X, Z, weight, *, forward, precision):
+    def natural(cls, X, Z, weight, *, forward, precision, norm=1.0):
         """The coordinates in which a precision is the identity and G is diagonal.
 
         Parameters
@@ -65,6 +65,8 @@ class Coordinates:
         forward, precision : ndarrays of shape (n_features, n_features)
             The forward map G, of which the symmetric part is made diagonal, and the precision P,
             symmetric positive definite.
+        norm : float, default=1.0
+            What both were divided by.
 
         Returns
         -------
@@ -80,7 +82,8 @@ class Coordinates:
         axes = _distinct_axes(information, u, weight)
         basis, inverse_basis, u = basis @ axes, axes.T @ inverse_basis, u @ axes
         signs = np.where(weight @ u**3 < 0, -1.0, 1.0)
-        basis, inverse_basis = basis * signs, inverse_basis * signs[:, None]
+        root = np.sqrt(norm)
+        basis, inverse_basis = basis * signs / root, inverse_basis * signs[:, None] * root
         return cls._scaled(X, Z, weight, basis, inverse_basis)
 
     @classmethod

@@ -13,6 +13,7 @@ from ..numerics.symmetric import small_gram
 from ..numerics.tensors import identity_like
 from ..operators import GramOperator, as_operator
 from ..priors import principal_axes
+from .coordinates import rounded_number
 
 __all__ = [
     "gaussian_optimum",
@@ -21,6 +22,7 @@ __all__ = [
     "linear_estimator",
     "linear_precision",
     "unit_optimum",
+    "without_last_bits",
 ]
 
 _FLAT = 1e-12  # variance along an axis, relative to the largest, below which it counts as zero
@@ -29,6 +31,8 @@ _SMALLEST_UNIT = 1e-15  # standard deviation, relative to the largest, of a cons
 _LEAST_PRECISION = 1e-13  # eigenvalue of a precision, relative to the largest
 _LEAST_EPSILON = 1e-8  # relative to the mean variance of a clean measurement's feature
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
+_NOTHING, _HARDLY = 1e-13, 1e-3  # information relative to the largest: only rounding, and little
+_GRID = 2.0**-40  # relative to the norm of G: coarser than rounding, finer than what matters
 _JITTER = 1e-6  # added to the variances of the first guess, in unit scale
 
 
@@ -77,6 +81,34 @@ def gaussian_precision(covariance, forward, epsilon, bandwidth):
     epsilon = max(epsilon, _LEAST_EPSILON * energy)
     precision = gaussian_optimum(forward, (axes / variances) @ axes.T, epsilon)
     return _kept_positive(precision) / units / units[:, None]
+
+
+def without_last_bits(forward, epsilon, bandwidth, variance):
+    """G, ε and b, and what G and ε are divided by; of an ill-conditioned G rounded.
+
+    Rounding would choose the axes that G hardly tells apart, and training starts elsewhere with
+    others. With a grid that is coarser than rounding they are the same after any linear change of
+    the measurements.
+
+    Parameters
+    ----------
+    forward, epsilon, bandwidth
+        As of :func:`gaussian_precision`.
+    variance : float
+        The trace of the covariance, in whose units ε and b are rounded.
+
+    Returns
+    -------
+    norm, forward, epsilon, bandwidth
+    """
+    spectrum = np.abs(np.linalg.eigvalsh(forward))
+    doubtful = (spectrum > _NOTHING * spectrum.max()) & (spectrum < _HARDLY * spectrum.max())
+    if not doubtful.any():
+        return 1.0, forward, epsilon, bandwidth
+    norm = np.linalg.norm(forward)
+    epsilon = rounded_number(epsilon / (norm * variance)) * variance
+    bandwidth = rounded_number(bandwidth / np.sqrt(variance)) * np.sqrt(variance)
+    return norm, np.round(forward / norm / _GRID) * _GRID, epsilon, bandwidth
 
 
 def linear_precision(covariance, forward, epsilon, bandwidth):

@@ -12,7 +12,7 @@ from ..noise.model import NoiseModel
 from ..operators import Operator, as_operator
 from .coordinates import Coordinates
 from .error_quantiles import ErrorQuantiles
-from .gaussian import gaussian_precision, linear_precision
+from .gaussian import gaussian_precision, linear_precision, without_last_bits
 from .measurement import check_size, choose_operator, residuals_are_white
 from .measurement_model import MeasurementModel
 from .moments import covariance_of, shrunk_covariance
@@ -21,6 +21,9 @@ from .tensor_operator import TensorOperator
 from .weighted_mixture import WeightedMixture
 
 __all__ = ["InverseProblem", "Policy", "check_pairs"]
+
+
+_DECIMALS = 9  # of what is of unit scale in natural coordinates: beyond them is rounding
 
 
 class Policy(NamedTuple):
@@ -182,19 +185,20 @@ class InverseProblem:
             Whether the identity is the linear estimator where z = y, and not G + ε C⁻¹.
         """
         epsilon = 0 if epsilon == "auto" else epsilon
-        G = symmetric_part(self.forward)
         weights = epsilon or self.noise_level**2, self.bandwidth
         if moments is not None:
             covariance = moments.signal_covariance
         else:  # where G is told from the same pairs, it knows nothing outside of their span
             rule = shrunk_covariance if self.measurement.fitted is None else covariance_of
             covariance = rule(X, weight)
+        norm, G = 1.0, symmetric_part(self.forward)
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)
         else:
+            norm, G, *weights = without_last_bits(G, *weights, covariance.trace())
             precision = gaussian_precision(covariance, G, *weights)
-        Z = self.targets(Y)
-        coordinates = Coordinates.natural(X, Z, weight, forward=G, precision=precision)
+        options = {"forward": G, "precision": precision, "norm": norm}
+        coordinates = Coordinates.natural(X, self.targets(Y), weight, **options)
         if moments is not None:
             target_mean = self.targets(moments.measurement_mean[None])[0]
             coordinates = coordinates.with_moments(moments.signal_mean, target_mean, covariance)
@@ -337,7 +341,7 @@ class InverseProblem:
         """Bᵀ M B; the G of the normal equation is diagonal in these coordinates, exactly."""
         unit = self.coordinates.unit_map(matrix)
         is_diagonal = self.operator is not None and not self.is_adapted
-        return np.diag(np.diagonal(unit)) if is_diagonal else unit
+        return np.diag(np.diagonal(unit).round(_DECIMALS)) if is_diagonal else unit
 
     @property
     def information(self):
@@ -355,23 +359,30 @@ class InverseProblem:
 
     def clean_targets(self, X):
         """The targets of a linear problem without noise: G x plus a constant."""
-        return self.forward_targets(X) if self.operator is None else self.expected_targets(X, None)
+        if self.operator is None:
+            return self.forward_targets(X)
+        return self.targets(self.measurement.predicted(X))
+
+    @property
+    def unit_constant(self):
+        """What G̃ u lacks of w without noise, of shape (n_features,): its value for u = 0."""
+        coordinates = self.coordinates
+        of_mean = coordinates.from_targets(self.clean_targets(coordinates.signal_mean[None]))
+        return of_mean[0].round(_DECIMALS)
+
+    def unit_clean_targets(self, X):
+        """Targets w without noise; on natural axes without the rounding of any other."""
+        coordinates = self.coordinates
+        if coordinates.isotropic_norm is not None:
+            return coordinates.from_targets(self.clean_targets(X))
+        unit = self._unit_map(self.forward.to_dense())
+        return coordinates.from_signals(X) @ unit.T + self.unit_constant
 
     def noisy_targets(self, Z, n_copies, rng):
         """Clean targets with fresh noise, of shape (n_copies, n_samples, n_features)."""
         white = rng.standard_normal((n_copies, *Z.shape))
         noise = self.coordinates.to_target_noise(white @ self.unit_noise.T)
         return Z + noise
-
-    def expected_targets(self, X, Y):
-        """E[z|x] = G x + constant with a linear operator, and z without one.
-
-        A loss that depends on z through E[z|x] alone has the same optimum with either, and less
-        variance with E[z|x] (Rao–Blackwell).
-        """
-        if self.operator is None:
-            return self.targets(Y)
-        return self.targets(self.measurement.predicted(X))
 
 
 def _information(operator, forward):

@@ -34,11 +34,10 @@ def objective_of(
     if not specification.architecture.has_clusters:
         loss.metric = tensor(problem.unit_information + _UNINFORMED, device, dtype)
     noise = None if as_measured else specification.fresh_noise(problem, loss)
-    w = coordinates.from_targets(_targets(problem, loss, pairs, fresh=noise is not None))
+    rest = learns_rest(trained.network, loss)
+    w = _unit_targets(problem, loss, pairs, fresh=noise is not None, rest=rest)
     forward, constant = problem.unit_forward, 0.0
-    if learns_rest(trained.network, loss):
-        # what is known of φ(x) − z drops out, and the operator with it
-        w -= coordinates.from_targets(problem.forward_targets(X))
+    if rest:  # what is known of φ(x) − z drops out, and the operator with it
         constant = loss.value_of_known(forward.trace())
         forward = None
     bandwidth = specification.bandwidth_for(problem, loss)
@@ -84,12 +83,20 @@ def _left_out(prior, epsilon, problem):
     return 0.5 * float(noise - square)
 
 
-def _targets(problem, loss, pairs, fresh):
-    """The targets in the user's units: without noise where that does not matter or is fresh."""
+def _unit_targets(problem, loss, pairs, *, fresh, rest):
+    """The targets w, or what G̃ u lacks of them: without noise where it does not matter or is fresh.
+
+    It does not matter to a loss that depends on z through E[z|x] alone: that has the same optimum
+    with z, and less variance with E[z|x] (Rao–Blackwell).
+    """
     X, Y, _ = pairs
-    if fresh:
-        return problem.clean_targets(X)
-    return problem.targets(Y) if loss.expects_noise else problem.expected_targets(X, Y)
+    clean = fresh or (problem.operator is not None and not loss.expects_noise)
+    if clean and rest:
+        return np.tile(problem.unit_constant, (len(X), 1))
+    if clean:
+        return problem.unit_clean_targets(X)
+    w = problem.coordinates.from_targets(problem.targets(Y))
+    return w - problem.coordinates.from_targets(problem.forward_targets(X)) if rest else w
 
 
 def learns_rest(network, loss):
