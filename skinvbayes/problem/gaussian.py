@@ -83,32 +83,33 @@ def gaussian_precision(covariance, forward, epsilon, bandwidth):
     return _kept_positive(precision) / units / units[:, None]
 
 
-def without_last_bits(forward, epsilon, bandwidth, variance):
-    """G, ε and b, and what G and ε are divided by; of an ill-conditioned G rounded.
+def without_last_bits(covariance, forward, epsilon, bandwidth):
+    """G and ε over a norm of G, that norm, and b; of an ill-conditioned G without the last bits.
 
     Rounding would choose the axes that G hardly tells apart, and training starts elsewhere with
-    others. With a grid that is coarser than rounding they are the same after any linear change of
-    the measurements.
+    others. On a grid that is coarser than rounding they are the same after any linear change of the
+    measurements, which changes G by its norm alone.
 
     Parameters
     ----------
-    forward, epsilon, bandwidth
+    covariance, forward, epsilon, bandwidth
         As of :func:`gaussian_precision`.
-    variance : float
-        The trace of the covariance, in whose units ε and b are rounded.
 
     Returns
     -------
     norm, forward, epsilon, bandwidth
+        The norm is that in units of the features; one, and all as it was, if G is well-conditioned.
     """
-    spectrum = np.abs(np.linalg.eigvalsh(forward))
-    doubtful = (spectrum > _NOTHING * spectrum.max()) & (spectrum < _HARDLY * spectrum.max())
-    if not doubtful.any():
+    units = _units(covariance)
+    unit = forward * units * units[:, None]
+    spectrum = np.abs(np.linalg.eigvalsh(unit))
+    smallest, small = (share * spectrum.max() for share in (_NOTHING, _HARDLY))
+    if not ((spectrum > smallest) & (spectrum < small)).any():
         return 1.0, forward, epsilon, bandwidth
-    norm = np.linalg.norm(forward)
-    epsilon = rounded_number(epsilon / (norm * variance)) * variance
-    bandwidth = rounded_number(bandwidth / np.sqrt(variance)) * np.sqrt(variance)
-    return norm, np.round(forward / norm / _GRID) * _GRID, epsilon, bandwidth
+    norm, deviation = np.linalg.norm(unit), np.sqrt(covariance.trace())
+    unit = np.round(unit / norm / _GRID) * _GRID
+    bandwidth = rounded_number(bandwidth / deviation) * deviation
+    return norm, unit / units / units[:, None], rounded_number(epsilon / norm), bandwidth
 
 
 def linear_precision(covariance, forward, epsilon, bandwidth):

@@ -195,7 +195,7 @@ class InverseProblem:
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)
         else:
-            norm, G, *weights = without_last_bits(G, *weights, covariance.trace())
+            norm, G, *weights = without_last_bits(covariance, G, *weights)
             precision = gaussian_precision(covariance, G, *weights)
         options = {"forward": G, "precision": precision, "norm": norm}
         coordinates = Coordinates.natural(X, self.targets(Y), weight, **options)
