@@ -1,6 +1,7 @@
 """Filters applied piece by piece, in single precision and in threads, give the same images."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from scipy.sparse import eye_array
 
 from helpers import conv_network
 from skinvbayes import DivergenceRegularizedINN
+from skinvbayes.inference.adapted import AdaptedNetwork
 from skinvbayes.inversion import invert, invertible, quasi_newton
 from skinvbayes.inversion.chord import Equation
+from skinvbayes.inversion.settings import SETTINGS
 from skinvbayes.networks import conv, filter_bank, image_filters
 from skinvbayes.numerics import chunks
 from skinvbayes.numerics.threads import in_threads, single_thread
@@ -160,6 +163,23 @@ def test_threads_and_other_images_change_no_bit(denoiser, most_entries, monkeypa
     np.testing.assert_array_equal(*found)
     alone = np.vstack([estimator.predict(row[None]) for row in Y])
     np.testing.assert_array_equal(alone, found[0])
+
+
+def test_photos_are_inverted_as_exactly_as_their_noise_asks(denoiser, monkeypatch):
+    """Where the operator is well-conditioned; other measurements may need more, and get it."""
+    estimator, Y = denoiser
+    network, coordinates = estimator.network_, estimator.problem_.coordinates
+    w = torch.from_numpy(coordinates.from_targets(Y))
+    found = invert(network, w)
+    assert found.converged.all()
+    assert (found.residual > 1e-4 * w.norm(dim=1)).all()
+    known = network.blocks[0].known
+    for other, tolerance in (None, SETTINGS.photo_tolerance), (known, SETTINGS.image_tolerance):
+        assert AdaptedNetwork(network, known, 1.0, other).tolerance == pytest.approx(tolerance)
+    monkeypatch.setattr(conv, "SETTINGS", replace(SETTINGS, photo_tolerance=0.0))
+    change = coordinates.to_signals((found.x - invert(network, w).x).numpy())
+    change -= coordinates.to_signals(np.zeros_like(change))
+    assert np.sqrt((change**2).mean()) < 0.005 * 0.3  # of the noise
 
 
 def test_pieces_of_work_run_beside_each_other_and_stay_in_order():
