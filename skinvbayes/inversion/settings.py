@@ -72,7 +72,7 @@ class Settings:
     tolerance: tuple[float, float] = (8, 100)
     training_tolerance: tuple[float, float] = (50, 100)
     image_tolerance: float = 2e-5
-    photo_tolerance: float = 1e-3
+    photo_tolerance: float = 5e-4
     approximate_training: float = 1e-2
     matrix_free_training: float = 5e-2
     matrix_free_adjoint: float = 0.4

@@ -53,7 +53,7 @@ class Coordinates:
     inverse_basis: np.ndarray | float
 
     @classmethod
-    def natural(cls, X, Z, weight, *, forward, precision, norm=1.0):
+    def natural(cls, X, Z, weight, *, forward, precision, exact=None, norm=1.0):
         """The coordinates in which a precision is the identity and G is diagonal.
 
         Parameters
@@ -65,8 +65,10 @@ class Coordinates:
         forward, precision : ndarrays of shape (n_features, n_features)
             The forward map G, of which the symmetric part is made diagonal, and the precision P,
             symmetric positive definite.
+        exact : ndarray of shape (n_features, n_features), default=None
+            G before it was rounded, to see which coordinates it tells nothing about.
         norm : float, default=1.0
-            What both were divided by.
+            What all three were divided by.
 
         Returns
         -------
@@ -74,8 +76,8 @@ class Coordinates:
             Their axes come in the order of descending information, with positive skewness: they
             do not depend on the units or on a linear change of the signals.
         """
-        information, basis = eigh((forward + forward.T) / 2, precision)
-        information, basis = information[::-1], basis[:, ::-1]
+        basis = eigh((forward + forward.T) / 2, precision)[1][:, ::-1]
+        information = np.sum(basis * ((forward if exact is None else exact) @ basis), axis=0)
         inverse_basis = basis.T @ precision
         mean = np.average(X, axis=0, weights=weight)
         u = (X - mean) @ inverse_basis.T

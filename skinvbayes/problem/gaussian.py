@@ -13,7 +13,6 @@ from ..numerics.symmetric import small_gram
 from ..numerics.tensors import identity_like
 from ..operators import GramOperator, as_operator
 from ..priors import principal_axes
-from .coordinates import rounded_number
 
 __all__ = [
     "gaussian_optimum",
@@ -31,7 +30,6 @@ _SMALLEST_UNIT = 1e-15  # standard deviation, relative to the largest, of a cons
 _LEAST_PRECISION = 1e-13  # eigenvalue of a precision, relative to the largest
 _LEAST_EPSILON = 1e-8  # relative to the mean variance of a clean measurement's feature
 _SMALLEST_SLOPE = 1e-3  # of the linear first guess, in unit scale
-_NOTHING, _HARDLY = 1e-13, 1e-3  # information relative to the largest: only rounding, and little
 _GRID = 2.0**-40  # relative to the norm of G: coarser than rounding, finer than what matters
 _JITTER = 1e-6  # added to the variances of the first guess, in unit scale
 
@@ -84,7 +82,7 @@ def gaussian_precision(covariance, forward, epsilon, bandwidth):
 
 
 def without_last_bits(covariance, forward, epsilon, bandwidth):
-    """G and ε over a norm of G, that norm, and b; of an ill-conditioned G without the last bits.
+    """G and ε over a norm of G, that norm, and b, all without the last bits.
 
     Rounding would choose the axes that G hardly tells apart, and training starts elsewhere with
     others. On a grid that is coarser than rounding they are the same after any linear change of the
@@ -98,18 +96,20 @@ def without_last_bits(covariance, forward, epsilon, bandwidth):
     Returns
     -------
     norm, forward, epsilon, bandwidth
-        The norm is that in units of the features; one, and all as it was, if G is well-conditioned.
+        The norm is that of G in units of the features.
     """
-    units = _units(covariance)
+    units, deviation = _units(covariance), np.sqrt(covariance.trace())
     unit = forward * units * units[:, None]
-    spectrum = np.abs(np.linalg.eigvalsh(unit))
-    smallest, small = (share * spectrum.max() for share in (_NOTHING, _HARDLY))
-    if not ((spectrum > smallest) & (spectrum < small)).any():
-        return 1.0, forward, epsilon, bandwidth
-    norm, deviation = np.linalg.norm(unit), np.sqrt(covariance.trace())
+    norm = np.linalg.norm(unit) or 1.0
     unit = np.round(unit / norm / _GRID) * _GRID
-    bandwidth = rounded_number(bandwidth / deviation) * deviation
-    return norm, unit / units / units[:, None], rounded_number(epsilon / norm), bandwidth
+    bandwidth = _on_grid(bandwidth / deviation) * deviation
+    return norm, unit / units / units[:, None], _on_grid(epsilon / norm), bandwidth
+
+
+def _on_grid(number):
+    """The number rounded to as many digits as the entries of G."""
+    mantissa, exponent = np.frexp(number)
+    return float(np.ldexp(np.round(mantissa / _GRID) * _GRID, exponent))
 
 
 def linear_precision(covariance, forward, epsilon, bandwidth):

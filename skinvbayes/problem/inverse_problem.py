@@ -192,12 +192,13 @@ class InverseProblem:
             rule = shrunk_covariance if self.measurement.fitted is None else covariance_of
             covariance = rule(X, weight)
         norm, G = 1.0, symmetric_part(self.forward)
+        exact = G
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)
         else:
             norm, G, *weights = without_last_bits(covariance, G, *weights)
             precision = gaussian_precision(covariance, G, *weights)
-        options = {"forward": G, "precision": precision, "norm": norm}
+        options = {"forward": G, "precision": precision, "exact": exact / norm, "norm": norm}
         coordinates = Coordinates.natural(X, self.targets(Y), weight, **options)
         if moments is not None:
             target_mean = self.targets(moments.measurement_mean[None])[0]
