@@ -191,8 +191,8 @@ class InverseProblem:
         else:  # where G is told from the same pairs, it knows nothing outside of their span
             rule = shrunk_covariance if self.measurement.fitted is None else covariance_of
             covariance = rule(X, weight)
-        norm, G = 1.0, symmetric_part(self.forward)
-        exact = G
+        exact = symmetric_part(self.forward)
+        norm, G = 1.0, exact
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)
         else:
