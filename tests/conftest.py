@@ -30,6 +30,12 @@ def pairs():
 
 
 @pytest.fixture
+def one_trial(monkeypatch):
+    """However few pairs are held out, one trial decides."""
+    monkeypatch.setattr("skinvbayes.training.trial._MOST_TRIALS", 1)
+
+
+@pytest.fixture
 def rng():
     return np.random.RandomState(0)
 

@@ -115,7 +115,7 @@ def test_warm_start_goes_on_after_a_crash(cls, solver, pairs, path):
     assert saved.loss_curve_[-1] < last + 0.05 * abs(last)
 
 
-def test_a_first_stage_is_saved(pairs, path):
+def test_a_first_stage_is_saved(pairs, path, one_trial):
     X, Y = pairs
     options = {"max_iter": 20, "solver": "lbfgs", "prior_bandwidth": 0.0, "random_state": 0}
     saved = crashed(LogDetRegularizedINN(**options), path, pairs, 3)

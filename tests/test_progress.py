@@ -76,7 +76,7 @@ def fit(pairs, **parameters):
 # -------------------------------------------------------------------------------------- training
 
 
-def test_a_file_gets_a_line_per_tenth(shown, pairs):
+def test_a_file_gets_a_line_per_tenth(shown, pairs, one_trial):
     lines = shown(lambda: fit(pairs, **ONE_TRIAL)).splitlines()
     found = [LINE.fullmatch(line) for line in lines]
     assert all(found)
@@ -85,7 +85,7 @@ def test_a_file_gets_a_line_per_tenth(shown, pairs):
         assert shares == list(range(10, 101, 10))
 
 
-def test_an_early_end_is_the_last_line(shown, pairs):
+def test_an_early_end_is_the_last_line(shown, pairs, one_trial):
     options = {"max_iter": 500, "tol": 1e3} | ONE_TRIAL
     last = shown(lambda: fit(pairs, **options)).splitlines()[-1]
     n_iter = fit(pairs, **options | {"verbose": False}).n_iter_
@@ -184,7 +184,7 @@ def test_the_logger_gets_the_same_lines(shown, pairs, caplog):
 
 
 @pytest.mark.parametrize("stream", [io.StringIO, Terminal])
-def test_nothing_is_on_the_screen_twice(stream, shown, pairs, monkeypatch):
+def test_nothing_is_on_the_screen_twice(stream, shown, pairs, one_trial, monkeypatch):
     stream, logger = stream(), logging.getLogger("skinvbayes")
     monkeypatch.setattr(logger, "handlers", [*logger.handlers, logging.StreamHandler(stream)])
     monkeypatch.setattr(logger, "level", logging.INFO)

@@ -103,9 +103,9 @@ def prior_errors(prior, problem, X, Z):
     return _errors(lambda w: [prior.posterior_mean(w)], problem, X, Z)[0]
 
 
-def surely_positive(gains):
-    """Whether a mean is positive by more than its standard error."""
-    return gains.mean() > gains.std() / np.sqrt(len(gains))
+def surely_positive(gains, n_errors=1):
+    """Whether a mean is positive by more than so many standard errors."""
+    return gains.mean() > n_errors * gains.std() / np.sqrt(len(gains))
 
 
 def _errors(reconstruct, problem, X, Z):

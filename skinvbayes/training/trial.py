@@ -35,6 +35,7 @@ _TRIAL = 1 / 3  # share of the iterations
 _NEARLY = 1.03  # times the error that a prior allows
 _FEW_PAIRS = 1000  # fewer than that are few
 _MOST_TRIALS = 3  # with other held-out pairs each, where chance may have decided
+_FEW_HELD_OUT, _SURE_OF_FEW = 100, 3  # pairs, of which a gain must have more standard errors
 
 
 class Verdict(NamedTuple):
@@ -60,8 +61,12 @@ class Verdict(NamedTuple):
 
     @property
     def is_chance(self):
-        """Whether the pairs won by less than the standard error, and nothing would tell."""
-        return self._is_unguarded and self.gain.mean() > 0 and not surely_positive(self.gain)
+        """Whether the pairs may have won by chance, and nothing would tell."""
+        if self.share == 1 or self.gain.mean() <= 0:
+            return False
+        if len(self.gain) < _FEW_HELD_OUT:
+            return not surely_positive(self.gain, _SURE_OF_FEW)
+        return self._is_unguarded and not surely_positive(self.gain)
 
     def specified(self, specification, problem, pairs, moments):
         """The specification and the problem of the training that the trial asks for."""
@@ -100,8 +105,8 @@ def judge(specification, problem, pairs, set_aside, rng):
     verdict : Verdict
         On the best of them; scale units alone and a smoothed prior have to be better than what was
         tried before by a standard error, and the pairs than them. Where nothing surely is, draws
-        for an explicit inverse may still be the best of all; if the pairs are, more trials decide.
-        An interrupted training is returned at once.
+        for an explicit inverse may still be the best of all. Where chance may have decided, as
+        between few held-out pairs, more trials do. An interrupted training is returned at once.
     """
     arguments = specification, problem, pairs, set_aside, rng
     trial = _Trial.of(*arguments)
@@ -109,9 +114,11 @@ def judge(specification, problem, pairs, set_aside, rng):
     if specification.tries_scales_alone(trial.problem):
         scales = trial.without_clusters().verdict(None)
         scales = scales._replace(gain=best.errors - scales.errors)
+        if trial.is_small:
+            scales = _after_more_trials(scales, arguments, _Trial.without_clusters)
         if scales.interrupted:
             return scales
-        best = scales if surely_positive(scales.gain) else best
+        best = scales if scales.share < 1 and surely_positive(scales.gain) else best
     smooths, smoothed = specification.smooths(trial.problem), None
     prior = chosen_prior(trial.problem, trial.few, rng) if smooths else None
     if prior is not None and specification.can_draw_from(prior, trial.problem):
@@ -134,19 +141,22 @@ def judge(specification, problem, pairs, set_aside, rng):
             best = smoothed  # nobody learns draws by heart
         if best is smoothed and smoothed.errors.mean() < raw.errors.mean():
             return raw if raw.interrupted else smoothed
-    return _after_more_trials(raw, best, arguments)
-
-
-def _after_more_trials(raw, best, arguments):
-    """What the pairs give, if other held-out pairs like it too where chance may have decided."""
-    for _ in range(_MOST_TRIALS - 1):
-        if raw.interrupted or not raw.is_chance:
-            break
-        trial = _Trial.of(*arguments)
-        other = trial.verdict(None)
-        gain = np.concatenate([raw.gain, trial.linear_errors - other.errors])
-        raw = other._replace(gain=gain, share=max(raw.share, other.share))
+    raw = _after_more_trials(raw, arguments)
     return raw if raw.interrupted or raw.gain.mean() > 0 else best
+
+
+def _after_more_trials(found, arguments, variant=lambda trial: trial):
+    """A gain over the linear estimator, with other held-out pairs too where it may be chance."""
+    for _ in range(_MOST_TRIALS - 1):
+        if found.interrupted or not found.is_chance:
+            break
+        trial = variant(_Trial.of(*arguments))
+        other = trial.verdict(None)
+        if other.interrupted:
+            return other
+        gain = np.concatenate([found.gain, trial.linear_errors - other.errors])
+        found = found._replace(gain=gain, share=max(found.share, other.share))
+    return found
 
 
 class _Trial(NamedTuple):
