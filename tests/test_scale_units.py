@@ -115,7 +115,7 @@ def test_the_bound_of_a_unit_is_nearly_attained(threshold):
     layer = ScaleLayer(1, 1, 1, torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         layer.threshold.fill_(threshold)
-    units = layer.units()
+    units, _ = layer.units_and_bounds()
     x = torch.linspace(0, 60, 100_001, dtype=torch.float64)[:, None]
     steepest = units.jacobian(units.slopes(x), torch.zeros(1, 1)).max()
     bound = layer.bounding().square().sum()

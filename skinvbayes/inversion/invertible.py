@@ -86,6 +86,13 @@ class InvertibleMap(nn.Module):
         """
         return self
 
+    def for_step(self) -> "InvertibleMap":
+        """The same map for one step of training, whose loss and penalty share what they can.
+
+        What depends on the parameters alone is computed once, with gradients, where that pays.
+        """
+        return self
+
     def rows(self, index: Tensor | slice) -> "InvertibleMap":
         """The map of some of the rows, where every row has its own; elsewhere the same map."""
         return self

@@ -66,7 +66,14 @@ class ExplicitInverse(InvertibleMap):
 
     def frozen(self, gradient: bool = False) -> "Self":
         """A view of the map with a frozen inverse; it shares the parameters."""
-        view = type(self)(self.inverse.frozen(gradient))
+        return self._with_inverse(self.inverse.frozen(gradient))
+
+    def for_step(self) -> "Self":
+        """A view of the map for one step of training; it shares the parameters."""
+        return self._with_inverse(self.inverse.for_step())
+
+    def _with_inverse(self, inverse):
+        view = type(self)(inverse)
         view.training = self.training
         return view
 

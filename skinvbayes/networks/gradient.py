@@ -1,26 +1,24 @@
 """The default branch: the gradient of a strongly convex function made of log-sum-exp units."""
 
 import math
-from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from ..inversion.invertible import sample_stride
 from ..numerics import jacobians
 from ..numerics.chunks import MATRIX_FEATURES
-from ..numerics.symmetric import semidefinite_root, square_norm
+from ..numerics.symmetric import semidefinite_root
 from ..numerics.tensors import INITIAL, identity_like
 from .block import PENALTY
-from .gradient_constants import GradientConstants
+from .gradient_constants import LinearPart, assembled, bounding_rows, root_of_sharpness
 from .monotone import MonotoneBlock
 from .scale_units import ScaleLayer, SumOfUnits
-from .units import centred, units_of
+from .units import centred
 
 __all__ = ["GradientBlock"]
 
-_MAX_LOG_SHARPNESS = 30.0  # or a unit of weight zero could sharpen until it overflows
 _LEAST_REST = 1e-6  # of the weights: without any, training could not go on
 _ROWS = 2048  # of signals, whose hidden units are in memory at once
 _UNLIKELY = 20.0  # less in the exponent, for pieces that a start does not use
@@ -200,8 +198,8 @@ class GradientBlock(MonotoneBlock):
         """
         with torch.no_grad():
             rest, identity = 1 - share, identity_like(len(self.shift), self.shift)
-            parts = self._parts()
-            square = rest * (parts.square + parts.floor * identity) + share * identity
+            _, floor, _ = self._assembled()
+            square = rest * (self._square() + floor * identity) + share * identity
             self.shift.mul_(rest)
             if rest > 0:
                 self.bias.mul_(rest)
@@ -289,32 +287,35 @@ class GradientBlock(MonotoneBlock):
 
     def weight_penalty(self):
         """The sum of the bounds ½ β ‖W‖² of the units' slopes; a share of it for many features."""
-        parts = self._parts()
-        bounds = self._bounding_rows(parts).square().sum()
-        return bounds if self.factor.ndim else PENALTY * bounds
+        total = self.current_constants().total
+        return total if self.factor.ndim else PENALTY * total
+
+    def for_step(self):
+        """A view whose constants serve the loss and the penalty of one step of training."""
+        return self.frozen(gradient=True)
 
     @torch.no_grad()
     def magnitude(self):
         """Bound of the spectrum of Dφ."""
-        parts = self._parts()
-        return parts.floor + parts.size + self.known_bounds[1]
+        _, floor, size = self._assembled()
+        return floor + size + self.known_bounds[1]
 
+    @torch.no_grad()
     def bounds(self):
         """The bounds (a, b) of the Jacobian's spectrum, of shape () each."""
-        parts, n = self._parts(), self.n_subtracted
-        low, high = (parts.floor + bound for bound in self.known_bounds)
-        if not self.factor.ndim:
-            lowest = parts.square
-            added = 0.0  # before torch 2.5, matrices without rows have no norm
-            if n < len(parts.weight):
-                units = _bounding(parts.weight[n:], parts.root[n:])
-                added = torch.linalg.matrix_norm(units, 2) ** 2
-            highest = parts.square + parts.lifted + added
+        k, floor, size = self._assembled()
+        low, high = (floor + bound for bound in self.known_bounds)
+        rows = self._bounding_rows()
+        if self.factor.ndim:
+            square = self._square()
+            lowest = torch.linalg.eigvalsh(square)[0].clamp(min=0)
+            highest = torch.linalg.eigvalsh(square + rows.T @ rows)[-1]
         else:
-            units = self._bounding_rows(parts)
-            lowest = torch.linalg.eigvalsh(parts.square)[0].clamp(min=0)
-            highest = torch.linalg.eigvalsh(parts.square + units.T @ units)[-1]
-        return low + lowest, high + torch.minimum(highest, parts.size)
+            lowest, highest = self._square(), k.slope - floor
+            added = rows[len(rows) // len(self.sign) * self.n_subtracted :]
+            if len(added):  # before torch 2.5, matrices without rows have no norm
+                highest = highest + torch.linalg.matrix_norm(added, 2) ** 2
+        return low + lowest, high + torch.minimum(highest, size)
 
     def hidden_units(self):
         """The block seen from its units, if those have fewer rows than features; or None."""
@@ -326,38 +327,22 @@ class GradientBlock(MonotoneBlock):
 
     def constants(self):
         """S, and the units."""
-        parts = self._parts()
-        floor = parts.floor
-        if self.factor.ndim:
-            floor = floor * identity_like(len(self.factor), floor)
-        units = units_of(parts.weight, self.bias, parts.root, self.sign)
-        if self.scales is not None:
-            units = SumOfUnits(units, self.scales.units())
-        return GradientConstants(parts.square + parts.lifted + floor, units)
+        return self._assembled()[0]
 
-    def _parts(self):
-        """What the parameters stand for: centred weights, the parts of S, and the floor a."""
-        weight = centred(self.weight)
-        root = (self.log_sharpness / 2).clamp(max=_MAX_LOG_SHARPNESS / 2).exp()[:, None]
-        n = self.n_subtracted
-        # a variance is at most the largest squared distance
-        size = (root[n:] ** 2 * weight[n:].square().sum(2)).amax(1).sum()
-        if self.n_pieces == 2:
-            size = torch.minimum(size, square_norm(_bounding(weight[n:], root[n:])))
-        square, lifted = self._square(), 0.0
-        if n > 0:
-            lift = _bounding(weight[:n], root[:n])
-            lifted = lift.T @ lift if self.factor.ndim else square_norm(lift)
-        if self.scales is not None:
-            size = size + square_norm(self.scales.bounding())
-        size = size + (square + lifted).norm()
-        low, high = self.known_bounds
-        floor = (self._ratio * (high + size) - low) / (1 - self._ratio)
-        return _Parts(weight, root, square, lifted, floor.clamp(min=1e-12), size)
+    def _assembled(self):
+        """The constants, the floor a, and a bound of the spectrum of all but a I."""
+        linear = LinearPart(self.n_subtracted, self.sign, self.pace, self._ratio, self.known_bounds)
+        parameters = self.weight, self.bias, self.log_sharpness, self.factor
+        if self.scales is None:
+            return assembled(*parameters, linear)
+        scales, bounds = self.scales.units_and_bounds()
+        constants, *others = assembled(*parameters, linear, bounds)
+        return constants._replace(units=SumOfUnits(constants.units, scales)), *others
 
-    def _bounding_rows(self, parts):
-        """Rows whose Gram matrix is an upper bound of the slopes of all units."""
-        rows = _bounding(parts.weight, parts.root)
+    def _bounding_rows(self):
+        """Rows whose Gram matrix is an upper bound of the slopes of all units, subtracted first."""
+        root = root_of_sharpness(self.log_sharpness)
+        rows = bounding_rows(centred(self.weight), root).flatten(0, 1)
         return rows if self.scales is None else torch.cat([rows, self.scales.bounding()])
 
     def _set_slope(self, slope, mean):
@@ -369,13 +354,12 @@ class GradientBlock(MonotoneBlock):
             self._set_factor(semidefinite_root(slope - known))
         else:
             slope = slope.diagonal().mean() if slope.ndim else slope
-            parts = self._parts()
-            rest = (slope - parts.lifted - parts.floor).clamp(min=1e-3 * slope)
-            self._set_factor(rest.sqrt())
+            others = self.constants().slope  # since L is zero
+            self._set_factor((slope - others).clamp(min=1e-3 * slope).sqrt())
 
     def _set_matrix(self, matrix):
         """L such that L Lᵀ + a I is this matrix, as far as possible; a falls with L Lᵀ."""
-        floor = self._parts().floor
+        _, floor, _ = self._assembled()
         for _ in range(_FLOOR_STEPS):  # enough unless the Lipschitz bound is small
             before, floor = floor, self._floor_beside(matrix, floor)
         if abs(floor - before) <= _SETTLED * floor:
@@ -390,7 +374,7 @@ class GradientBlock(MonotoneBlock):
         """The a that belongs to the L with L Lᵀ + floor I = matrix, which is set."""
         floor = floor * identity_like(len(matrix), matrix)
         self._set_factor(semidefinite_root(matrix - floor, 0.0))
-        return self._parts().floor
+        return self._assembled()[1]
 
     def _square(self):
         """The matrix L Lᵀ, or the number."""
@@ -418,19 +402,3 @@ class GradientBlock(MonotoneBlock):
         curvature = k.units.curvature(lower)
         linear = (lower * (k.matrix(len(self.shift)) @ lower)).sum()
         return linear + k.units.divergence(curvature, slopes)
-
-
-class _Parts(NamedTuple):
-    weight: Tensor  # W, centred
-    root: Tensor  # √β, of shape (n_units, 1)
-    square: Tensor  # L Lᵀ
-    lifted: Tensor | float  # ½ Σ β_j W_jᵀW_j of what is subtracted; or what bounds its norm
-    floor: Tensor  # a
-    size: Tensor  # bound of the spectrum of all but a I
-
-
-def _bounding(weight, root):
-    """Rows whose Gram matrix is an upper bound of the units' slopes."""
-    # a variance is at most half of the sum of squared distances
-    share = 1.0 if weight.shape[1] == 1 else 0.5**0.5
-    return (share * root[:, :, None] * weight).flatten(0, 1)

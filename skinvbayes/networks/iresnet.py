@@ -183,6 +183,10 @@ class IResNet(InvertibleMap):
         """A view of the network whose blocks are frozen; it shares the parameters."""
         return self._with_blocks([block.frozen(gradient) for block in self.blocks])
 
+    def for_step(self) -> "Self":
+        """A view of the network for one step of training; it shares the parameters."""
+        return self._with_blocks([block.for_step() for block in self.blocks])
+
     def rest(self) -> "Self":
         """A view of the network without the part of φ that is known; it shares the parameters.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from ..numerics.symmetric import slope_of_square_norm, square_norm
 from ..numerics.tensors import INITIAL
 
 __all__ = ["ScaleLayer", "ScaleUnits", "SumOfUnits"]
@@ -68,12 +69,15 @@ class ScaleLayer(nn.Module):
 
     def bounding(self):
         """Rows whose Gram matrix is an upper bound of the units' slopes."""
-        steepest = self.log_amplitude.exp() * (_STEEPEST + self.threshold.clamp(min=0) / 2)
-        return (steepest.sqrt()[:, None, None] * self._rows()).flatten(0, 1)
+        return _bounding_rows(self._rows(), self.threshold, self.log_amplitude.exp()).flatten(0, 1)
 
-    def units(self):
-        """The units as they are evaluated."""
-        return ScaleUnits(self._rows(), self.bias, self.threshold, self.log_amplitude.exp())
+    def units_and_bounds(self):
+        """The units as they are evaluated, a bound of their slopes, and the sum of those of each.
+
+        All are differentiable in the parameters.
+        """
+        units = ScaleUnits(self._rows(), self.bias, self.threshold, self.log_amplitude.exp())
+        return units, _Bounds.apply(units.weight, units.threshold, units.amplitude)
 
     def _rows(self):
         """The W_j."""
@@ -196,6 +200,35 @@ class _Fused(torch.autograd.Function):
         of_bias, of_rows = of_h.sum(2), of_h.flatten(0, 1) @ x
         of_weight = of_rows.addmm_(response, of_image).view_as(weight)
         return None, of_image, of_weight, of_bias, -of_energy.sum(1), of_gate.sum(1)
+
+
+def _steepest(threshold):
+    """The bound of κ(t)."""
+    return _STEEPEST + threshold.clamp(min=0) / 2
+
+
+def _bounding_rows(weight, threshold, amplitude):
+    """B = √(α κ(t)) W, with H ≼ BᵀB."""
+    return (amplitude * _steepest(threshold)).sqrt()[:, None, None] * weight
+
+
+class _Bounds(torch.autograd.Function):
+    """A bound of ‖B‖², and the sum of all squares."""
+
+    @staticmethod
+    def forward(ctx, weight, threshold, amplitude):
+        B = _bounding_rows(weight, threshold, amplitude)
+        ctx.save_for_backward(threshold, amplitude, B)
+        return square_norm(B.flatten(0, 1)), B.square().sum()
+
+    @staticmethod
+    def backward(ctx, of_size, of_total):
+        threshold, amplitude, B = ctx.saved_tensors
+        of_B = of_size * slope_of_square_norm(B.flatten(0, 1)).view_as(B) + 2 * of_total * B
+        of_log = (of_B * B).sum((1, 2)) / 2  # of α κ(t)
+        steepest = _steepest(threshold)
+        of_threshold = of_log / steepest / 2 * (threshold > 0)
+        return (amplitude * steepest).sqrt()[:, None, None] * of_B, of_threshold, of_log / amplitude
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from ..inversion.hidden_units import HiddenUnits
 from ..inversion.invertible import sample_stride
 from ..numerics.activations import slope_of_tanh, tanh_
 
-__all__ = ["SoftmaxUnits", "TanhUnits", "centred", "units_of"]
+__all__ = ["SoftmaxUnits", "TanhUnits", "centred", "of_centred"]
 
 
 def centred(weight):
-    """Weights of shape (n_units, n_pieces, n_features), of mean zero over the pieces.
+    """Weights of shape (n_units, n_pieces, …), of mean zero over the pieces.
 
     The mean would only add a constant. Of two opposite pieces the first one is returned.
     """
@@ -27,30 +27,11 @@ def centred(weight):
     return weight - weight.mean(1, keepdim=True)
 
 
-def units_of(weight, bias, root, sign):
-    """The units ±W_jᵀ softmax(β_j (W_j x + b_j)).
-
-    Parameters
-    ----------
-    weight : Tensor of shape (n_units, n_rows, n_features)
-        The W_j, centred.
-    bias : Tensor of shape (n_units, n_pieces)
-        The b_j.
-    root : Tensor of shape (n_units, 1)
-        The √β_j.
-    sign : Tensor of shape (n_units,)
-        The signs.
-    """
-    if bias.shape[1] == 2:
-        bias = (bias[:, :1] - bias[:, 1:]) / 2
-    shared = {
-        "inner": (root.square()[:, :, None] * weight).flatten(0, 1),
-        "bias": (root.square() * bias).flatten(),
-        "outer": (sign[:, None, None] * weight).flatten(0, 1),
-        "root": root,
-        "sign": sign,
-    }
-    return TanhUnits(**shared) if bias.shape[1] == 1 else SoftmaxUnits(**shared)
+def of_centred(gradient):
+    """The derivative in what :func:`centred` was given, from that in what it returned."""
+    if gradient.shape[1] == 1:
+        return torch.cat([gradient, -gradient], 1) / 2
+    return gradient - gradient.mean(1, keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -144,8 +125,9 @@ class TanhUnits(_Units):
 
     def curvature(self, lower=None):
         """What the divergence is computed with: ±β‖w‖², or ±β‖Lᵀw‖²."""
-        weight = self.weight if lower is None else self.weight @ lower
-        return self.sign * weight.square().sum(1)
+        if lower is None:
+            return (self.inner * self.outer).sum(1)
+        return self.sign * (self.weight @ lower).square().sum(1)
 
     def divergence(self, curvature, slopes):
         """The divergence of the units, at every point."""

@@ -13,16 +13,19 @@ import torch
 from .tensors import as_tensor
 
 __all__ = [
+    "LEAST_NORM",
     "NormTracker",
     "eigenpairs",
     "normalize",
     "of_quotient",
     "semidefinite_root",
+    "slope_of_square_norm",
     "small_gram",
     "spectral_norm",
     "square_norm",
 ]
 
+LEAST_NORM = 1e-30  # in a denominator, where single precision goes on
 _TINY = 16  # for matrices up to this size, SciPy is faster than a call of torch
 
 
@@ -40,6 +43,13 @@ def small_gram(matrix):
 def square_norm(matrix):
     """An upper bound of ‖M‖², the Frobenius norm of M Mᵀ or MᵀM."""
     return small_gram(matrix).norm()
+
+
+def slope_of_square_norm(matrix):
+    """Its derivative in M, of the shape of M; zero for M = 0."""
+    gram = small_gram(matrix)
+    unit = gram * (2 / gram.norm().clamp(min=LEAST_NORM))
+    return unit @ matrix if len(unit) == len(matrix) else matrix @ unit
 
 
 def semidefinite_root(matrix, least=1e-6):
