@@ -35,7 +35,12 @@ def test_derivatives_are_those_of_finite_differences(shape, most, monkeypatch):
     monkeypatch.setattr(GradientBlock, "most_features_of_matrices", most)
     block = make_network(*shape).blocks[0]
     parameters = [p for name, p in block.named_parameters() if name != "shift"]
-    assert torch.autograd.gradcheck(lambda *_: tuple(tensors(block.constants())), parameters)
+    by_hand = block.for_step().current_constants
+    assert torch.autograd.gradcheck(
+        lambda *_: tuple(tensors(block.for_step().current_constants())), parameters
+    )
+    for one, other in zip(tensors(by_hand()), tensors(block.constants()), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_derivatives_where_a_or_the_sharpness_is_at_its_limit():
@@ -45,9 +50,8 @@ def test_derivatives_where_a_or_the_sharpness_is_at_its_limit():
     assert block._assembled()[1] == 1e-12
     with torch.no_grad():
         block.log_sharpness[1] = 31.0
-    of_sharpness = torch.autograd.grad(
-        sum(t.sum() for t in tensors(block.constants())), [block.log_sharpness]
-    )[0]
+    total = sum(t.sum() for t in tensors(block.for_step().current_constants()))
+    (of_sharpness,) = torch.autograd.grad(total, [block.log_sharpness])
     assert of_sharpness[1] == 0
     assert (of_sharpness[[0, 2, 3]] != 0).all()
 
@@ -62,7 +66,7 @@ def test_a_step_computes_them_once(loss, monkeypatch):
     apart = objective.mean_loss(network) + 0.5 * network.weight_penalty()
     calls, assembled = [], gradient.assembled
     monkeypatch.setattr(
-        gradient, "assembled", lambda *arguments: calls.append(1) or assembled(*arguments)
+        gradient, "assembled", lambda *a, **b: calls.append(1) or assembled(*a, **b)
     )
     _, together = objective.loss_and_penalised(network)
     assert len(calls) == 1
@@ -70,3 +74,26 @@ def test_a_step_computes_them_once(loss, monkeypatch):
     gradients = [torch.autograd.grad(v, list(network.parameters())) for v in (together, apart)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_without_a_linear_part_there_is_no_slope_of_its_norm():
+    network = make_network(3, 4, 2, 2, 0).float()
+    (block,) = network.blocks
+    with torch.no_grad():
+        block.factor.zero_()
+        block.weight[:2].zero_()
+    value = 1e8 * network.for_step()(torch.ones(2, 3)).sum()
+    assert (torch.autograd.grad(value, block.factor)[0] == 0).all()
+
+
+def test_only_a_step_gives_up_derivatives_of_derivatives():
+    network, x = make_network(3, 4, 2, 2, 2), torch.ones(2, 3).double()
+    jacobian = torch.func.vmap(torch.func.jacrev(lambda row: network(row[None])[0]))(x)
+    torch.testing.assert_close(jacobian, network.jacobian(x))
+    weight = network.blocks[0].weight
+    (slope,) = torch.autograd.grad(network.weight_penalty(), weight, create_graph=True)
+    assert torch.autograd.grad(slope.square().sum(), weight)[0].abs().sum() > 0
+    penalty = network.for_step().weight_penalty()
+    (slope,) = torch.autograd.grad(penalty, weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad|once_differentiable"):
+        torch.autograd.grad(slope.square().sum(), weight)

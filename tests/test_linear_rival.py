@@ -62,12 +62,11 @@ def test_networks_that_are_better_are_silent():
             estimator.set_params(operator=eye_array(2)).fit(data.X_train, denoised)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("cls", [DivergenceRegularizedINN, ReconstructionINN])
-def test_hundreds_of_features_are_no_worse(cls, seed):
+def test_hundreds_of_features_are_no_worse(cls):
     """Natural coordinates serve them too; without, errors were twice as large."""
     data = make_ill_posed("heat", 120, 200, prior="piecewise_constant", n_features=260)
-    estimator = cls(operator=data.operator, max_iter=10, random_state=seed)
+    estimator = cls(operator=data.operator, max_iter=10, random_state=0)
     estimator.fit(data.X_train, data.Y_train)
     assert_no_worse_than_linear(estimator, data)
 

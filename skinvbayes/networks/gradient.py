@@ -292,7 +292,9 @@ class GradientBlock(MonotoneBlock):
 
     def for_step(self):
         """A view whose constants serve the loss and the penalty of one step of training."""
-        return self.frozen(gradient=True)
+        if self._constants is not None:
+            return self
+        return self._view(_constants=self._assembled(by_hand=True)[0])
 
     @torch.no_grad()
     def magnitude(self):
@@ -329,14 +331,14 @@ class GradientBlock(MonotoneBlock):
         """S, and the units."""
         return self._assembled()[0]
 
-    def _assembled(self):
+    def _assembled(self, by_hand=False):
         """The constants, the floor a, and a bound of the spectrum of all but a I."""
         linear = LinearPart(self.n_subtracted, self.sign, self.pace, self._ratio, self.known_bounds)
         parameters = self.weight, self.bias, self.log_sharpness, self.factor
         if self.scales is None:
-            return assembled(*parameters, linear)
-        scales, bounds = self.scales.units_and_bounds()
-        constants, *others = assembled(*parameters, linear, bounds)
+            return assembled(*parameters, linear, by_hand=by_hand)
+        scales, bounds = self.scales.units_and_bounds(by_hand)
+        constants, *others = assembled(*parameters, linear, bounds, by_hand)
         return constants._replace(units=SumOfUnits(constants.units, scales)), *others
 
     def _bounding_rows(self):

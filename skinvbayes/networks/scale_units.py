@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from ..numerics.symmetric import slope_of_square_norm, square_norm
 from ..numerics.tensors import INITIAL
@@ -71,13 +72,14 @@ class ScaleLayer(nn.Module):
         """Rows whose Gram matrix is an upper bound of the units' slopes."""
         return _bounding_rows(self._rows(), self.threshold, self.log_amplitude.exp()).flatten(0, 1)
 
-    def units_and_bounds(self):
+    def units_and_bounds(self, by_hand=False):
         """The units as they are evaluated, a bound of their slopes, and the sum of those of each.
 
-        All are differentiable in the parameters.
+        All are differentiable in the parameters; with ``by_hand`` once, and faster.
         """
         units = ScaleUnits(self._rows(), self.bias, self.threshold, self.log_amplitude.exp())
-        return units, _Bounds.apply(units.weight, units.threshold, units.amplitude)
+        arguments = units.weight, units.threshold, units.amplitude
+        return units, _Bounds.apply(*arguments) if by_hand else _bounds(_bounding_rows(*arguments))
 
     def _rows(self):
         """The W_j."""
@@ -212,16 +214,20 @@ def _bounding_rows(weight, threshold, amplitude):
     return (amplitude * _steepest(threshold)).sqrt()[:, None, None] * weight
 
 
-class _Bounds(torch.autograd.Function):
+def _bounds(B):
     """A bound of ‖B‖², and the sum of all squares."""
+    return square_norm(B.flatten(0, 1)), B.square().sum()
 
+
+class _Bounds(torch.autograd.Function):
     @staticmethod
     def forward(ctx, weight, threshold, amplitude):
         B = _bounding_rows(weight, threshold, amplitude)
         ctx.save_for_backward(threshold, amplitude, B)
-        return square_norm(B.flatten(0, 1)), B.square().sum()
+        return _bounds(B)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, of_size, of_total):
         threshold, amplitude, B = ctx.saved_tensors
         of_B = of_size * slope_of_square_norm(B.flatten(0, 1)).view_as(B) + 2 * of_total * B

@@ -13,7 +13,6 @@ import torch
 from .tensors import as_tensor
 
 __all__ = [
-    "LEAST_NORM",
     "NormTracker",
     "eigenpairs",
     "normalize",
@@ -25,7 +24,7 @@ __all__ = [
     "square_norm",
 ]
 
-LEAST_NORM = 1e-30  # in a denominator, where single precision goes on
+_LEAST_NORM = 1e-30  # in a denominator, where single precision goes on
 _TINY = 16  # for matrices up to this size, SciPy is faster than a call of torch
 
 
@@ -48,7 +47,7 @@ def square_norm(matrix):
 def slope_of_square_norm(matrix):
     """Its derivative in M, of the shape of M; zero for M = 0."""
     gram = small_gram(matrix)
-    unit = gram * (2 / gram.norm().clamp(min=LEAST_NORM))
+    unit = gram * (2 / gram.norm().clamp(min=_LEAST_NORM))
     return unit @ matrix if len(unit) == len(matrix) else matrix @ unit
 
 

@@ -15,7 +15,8 @@ from .error_quantiles import ErrorQuantiles
 from .gaussian import gaussian_precision, linear_precision, without_last_bits
 from .measurement import check_size, choose_operator, residuals_are_white
 from .measurement_model import MeasurementModel
-from .moments import covariance_of, shrunk_covariance
+from .moments import covariance_of
+from .shrinkage import shrunk_covariance
 from .smoothing import repeats
 from .tensor_operator import TensorOperator
 from .weighted_mixture import WeightedMixture
@@ -186,12 +187,14 @@ class InverseProblem:
         """
         epsilon = 0 if epsilon == "auto" else epsilon
         weights = epsilon or self.noise_level**2, self.bandwidth
+        exact = symmetric_part(self.forward)
         if moments is not None:
             covariance = moments.signal_covariance
-        else:  # where G is told from the same pairs, it knows nothing outside of their span
-            rule = shrunk_covariance if self.measurement.fitted is None else covariance_of
-            covariance = rule(X, weight)
-        exact = symmetric_part(self.forward)
+        elif self.measurement.fitted is not None:
+            covariance = covariance_of(X, weight)  # G knows nothing outside of their span either
+        else:
+            known = () if self.operator is None else (exact, self.noise_level**2)
+            covariance = shrunk_covariance(X, weight, *known)
         norm, G = 1.0, exact
         if reconstructs and self.operator is None:
             precision = linear_precision(covariance, self.forward.to_dense(), *weights)

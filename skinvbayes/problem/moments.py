@@ -4,42 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import solve
-from sklearn.covariance import oas
 
 from ..operators import Operator
 from ..operators.linear import LEAST_SQUARES_RIDGE, units_of_features
 
-__all__ = ["Moments", "are_few", "covariance_of", "moment_sums", "shrunk_covariance"]
-
-_ENOUGH = 10  # rows for each column, from which on a covariance is taken as it is
+__all__ = ["Moments", "covariance_of", "moment_sums"]
 
 
 def covariance_of(X, weight):
     """The covariance of the columns of X, a matrix also for one column; rows count by weight."""
     return np.cov(X.T, aweights=weight, bias=True).reshape(X.shape[1], -1)
-
-
-def are_few(X):
-    """Whether rows tell too little about the covariance of their columns."""
-    return len(X) < _ENOUGH * X.shape[1]
-
-
-def shrunk_covariance(X, weight):
-    """The covariance; of few rows drawn towards its diagonal.
-
-    A sample covariance of fewer rows than columns denies that signals leave the span of the sample.
-    The oracle approximating shrinkage of the correlations leaves units without influence.
-    """
-    covariance = covariance_of(X, weight)
-    if not are_few(X):
-        return covariance
-    deviations = np.sqrt(covariance.diagonal())
-    units = np.where(deviations > 0, deviations, 1.0)
-    mean = np.average(X, axis=0, weights=weight)
-    correlation, _ = oas(
-        np.sqrt(weight / weight.mean())[:, None] * (X - mean) / units, assume_centered=True
-    )
-    return correlation * deviations * deviations[:, None]
 
 
 @dataclass(frozen=True)

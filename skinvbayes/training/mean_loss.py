@@ -121,11 +121,9 @@ class Objective:
 
     def loss_and_penalised(self, network):
         """The mean loss, and what is minimised: the mean loss with the weight penalty."""
-        if not self.decay:
-            return (self.mean_loss(network),) * 2
         network = network.for_step()
         loss = self.mean_loss(network)
-        return loss, loss + self.decay * network.weight_penalty()
+        return loss, loss + self.decay * network.weight_penalty() if self.decay else loss
 
     def backward(self, network):
         """The mean loss, and what is minimised, two numbers; adds the gradient of the latter."""

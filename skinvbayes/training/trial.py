@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..problem.error_quantiles import ErrorQuantiles
-from ..problem.moments import are_few
+from ..problem.shrinkage import are_few
 from ..problem.smoothed_prior import SmoothedPrior
 from .calibration import calibrate
 from .guard import (
@@ -64,9 +64,14 @@ class Verdict(NamedTuple):
         """Whether the pairs may have won by chance, and nothing would tell."""
         if self.share == 1 or self.gain.mean() <= 0:
             return False
-        if len(self.gain) < _FEW_HELD_OUT:
+        if self._few_are_held_out:
             return not surely_positive(self.gain, _SURE_OF_FEW)
         return self._is_unguarded and not surely_positive(self.gain)
+
+    @property
+    def wins(self):
+        """Whether the gain is positive; over few pairs, surely."""
+        return surely_positive(self.gain) if self._few_are_held_out else self.gain.mean() > 0
 
     def specified(self, specification, problem, pairs, moments):
         """The specification and the problem of the training that the trial asks for."""
@@ -75,6 +80,10 @@ class Verdict(NamedTuple):
         if self.prior is not None:
             specification = specification.with_draws()
         return _shortened(specification) if self.is_doubtful else specification, problem
+
+    @property
+    def _few_are_held_out(self):
+        return len(self.errors) < _FEW_HELD_OUT
 
     @property
     def _is_unguarded(self):
@@ -142,12 +151,12 @@ def judge(specification, problem, pairs, set_aside, rng):
         if best is smoothed and smoothed.errors.mean() < raw.errors.mean():
             return raw if raw.interrupted else smoothed
     raw = _after_more_trials(raw, arguments)
-    return raw if raw.interrupted or raw.gain.mean() > 0 else best
+    return raw if raw.interrupted or raw.wins else best
 
 
 def _after_more_trials(found, arguments, variant=lambda trial: trial):
     """A gain over the linear estimator, with other held-out pairs too where it may be chance."""
-    for _ in range(_MOST_TRIALS - 1):
+    for n in range(1, _MOST_TRIALS):
         if found.interrupted or not found.is_chance:
             break
         trial = variant(_Trial.of(*arguments))
@@ -155,7 +164,7 @@ def _after_more_trials(found, arguments, variant=lambda trial: trial):
         if other.interrupted:
             return other
         gain = np.concatenate([found.gain, trial.linear_errors - other.errors])
-        found = found._replace(gain=gain, share=max(found.share, other.share))
+        found = found._replace(gain=gain, share=(n * found.share + other.share) / (n + 1))
     return found
 
 
