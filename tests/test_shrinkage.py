@@ -72,3 +72,9 @@ def test_units_weights_and_unknown_operators(rng):
     np.testing.assert_array_equal(
         shrunk_covariance(X[:5], np.ones(5), G, 0.1), shrunk_covariance(X[:5], np.ones(5))
     )
+
+
+@pytest.mark.parametrize("variance", [1e-30, 1e30])
+def test_any_noise(variance, rng):
+    X, G = rng.standard_normal((30, 12)), np.diag([*np.ones(6), *np.zeros(6)])
+    assert np.isfinite(shrunk_covariance(X, np.ones(30), G, variance)).all()

@@ -14,6 +14,7 @@ __all__ = ["are_few", "shrunk_covariance"]
 _ENOUGH = 10  # rows for each column, from which on a covariance is taken as it is
 _SHARES = 1.0, 0.3, 0.1, 0.0  # of the oracle approximating shrinkage
 _FOLDS = 3
+_LEAST_VARIANCE = 1e-12  # of noise, relative to that of targets: M is inverted
 
 
 def are_few(X):
@@ -54,7 +55,9 @@ def shrunk_covariance(X, weight, forward=None, variance=0.0):
 
 def _best_share(X, weight, forward, variance):
     """The share with the least error of the linear estimator in some folds, if surely less."""
-    units = _units(covariance_of(X, weight))
+    covariance = covariance_of(X, weight)
+    units, energy = _units(covariance), abs(np.sum(covariance * forward)) / len(forward)
+    variance = max(variance, _LEAST_VARIANCE * energy)
     _, signal = np.unique((X / units).sum(axis=1), return_inverse=True)
     if signal.max() < 2 * _FOLDS:
         return _SHARES[0]
