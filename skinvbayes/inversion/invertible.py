@@ -89,7 +89,8 @@ class InvertibleMap(nn.Module):
     def for_step(self) -> "InvertibleMap":
         """The same map for one step of training, whose loss and penalty share what they can.
 
-        What depends on the parameters alone is computed once, with gradients, where that pays.
+        Where that pays, what depends on the parameters alone is computed once, with gradients but
+        without derivatives of these.
         """
         return self
 
