@@ -64,14 +64,9 @@ class Verdict(NamedTuple):
         """Whether the pairs may have won by chance, and nothing would tell."""
         if self.share == 1 or self.gain.mean() <= 0:
             return False
-        if self._few_are_held_out:
+        if len(self.errors) < _FEW_HELD_OUT:
             return not surely_positive(self.gain, _SURE_OF_FEW)
         return self._is_unguarded and not surely_positive(self.gain)
-
-    @property
-    def wins(self):
-        """Whether the gain is positive; over few pairs, surely."""
-        return surely_positive(self.gain) if self._few_are_held_out else self.gain.mean() > 0
 
     def specified(self, specification, problem, pairs, moments):
         """The specification and the problem of the training that the trial asks for."""
@@ -80,10 +75,6 @@ class Verdict(NamedTuple):
         if self.prior is not None:
             specification = specification.with_draws()
         return _shortened(specification) if self.is_doubtful else specification, problem
-
-    @property
-    def _few_are_held_out(self):
-        return len(self.errors) < _FEW_HELD_OUT
 
     @property
     def _is_unguarded(self):
@@ -151,7 +142,7 @@ def judge(specification, problem, pairs, set_aside, rng):
         if best is smoothed and smoothed.errors.mean() < raw.errors.mean():
             return raw if raw.interrupted else smoothed
     raw = _after_more_trials(raw, arguments)
-    return raw if raw.interrupted or raw.wins else best
+    return raw if raw.interrupted or raw.gain.mean() > 0 else best
 
 
 def _after_more_trials(found, arguments, variant=lambda trial: trial):
