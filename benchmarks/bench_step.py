@@ -92,7 +92,7 @@ def ours(n_features, n_blocks, branch, loss, x, z):
     """Step, error of the gradient and exact bound."""
 
     def mean_loss(network, x, z):
-        return loss(network, x, z).mean()
+        return loss(network.for_step(), x, z).mean()
 
     def make():
         sizes = {"n_blocks": n_blocks, "lipschitz": LIPSCHITZ}
