@@ -47,7 +47,7 @@ def test_derivatives_where_a_or_the_sharpness_is_at_its_limit():
     """A floor that the known part gives, and a sharpness that is cut off: no slope from either."""
     network = make_network(3, 4, 2, 2, 0, known=lambda v: v, known_bounds=(1e6, 1e6))
     (block,) = network.blocks
-    assert block._assembled()[1] == 1e-12
+    assert block.constants().floor == 1e-12
     with torch.no_grad():
         block.log_sharpness[1] = 31.0
     total = sum(t.sum() for t in tensors(block.for_step().current_constants()))

@@ -84,7 +84,7 @@ def formula(block, x):
     lift = (down.T * scale / 2) @ down
     identity = torch.eye(x.shape[1], dtype=x.dtype)
     square = block.factor @ block.factor.T if block.factor.ndim else block.factor**2 * identity
-    return x @ (block._assembled()[1] * identity + square + lift) + units + block.shift
+    return x @ (block.constants().floor * identity + square + lift) + units + block.shift
 
 
 # ------------------------------------------------------------------------------- closed forms

@@ -86,7 +86,7 @@ def test_training_mode_keeps_the_bound(residual):
         torch.testing.assert_close(followed, network(x), rtol=2e-2, atol=2e-2)
     else:  # by construction, with room for sums of bounds; without its multiple of I, above it
         a, b = network.blocks[0].bounds()
-        assert (b - a) / (b + a - 2 * network.blocks[0]._assembled()[1]) > 0.5
+        assert (b - a) / (b + a - 2 * network.blocks[0].constants().floor) > 0.5
         torch.testing.assert_close(followed, network(x), rtol=1e-12, atol=1e-12)
 
 

@@ -198,8 +198,7 @@ class GradientBlock(MonotoneBlock):
         """
         with torch.no_grad():
             rest, identity = 1 - share, identity_like(len(self.shift), self.shift)
-            _, floor, _ = self._assembled()
-            square = rest * (self._square() + floor * identity) + share * identity
+            square = rest * (self._square() + self.constants().floor * identity) + share * identity
             self.shift.mul_(rest)
             if rest > 0:
                 self.bias.mul_(rest)
@@ -294,30 +293,30 @@ class GradientBlock(MonotoneBlock):
         """A view whose constants serve the loss and the penalty of one step of training."""
         if self._constants is not None:
             return self
-        return self._view(_constants=self._assembled(by_hand=True)[0])
+        return self._view(_constants=self.constants(by_hand=True))
 
     @torch.no_grad()
     def magnitude(self):
         """Bound of the spectrum of Dφ."""
-        _, floor, size = self._assembled()
-        return floor + size + self.known_bounds[1]
+        k = self.current_constants()
+        return k.floor + k.size + self.known_bounds[1]
 
     @torch.no_grad()
     def bounds(self):
         """The bounds (a, b) of the Jacobian's spectrum, of shape () each."""
-        k, floor, size = self._assembled()
-        low, high = (floor + bound for bound in self.known_bounds)
+        k = self.current_constants()
+        low, high = (k.floor + bound for bound in self.known_bounds)
         rows = self._bounding_rows()
         if self.factor.ndim:
             square = self._square()
             lowest = torch.linalg.eigvalsh(square)[0].clamp(min=0)
             highest = torch.linalg.eigvalsh(square + rows.T @ rows)[-1]
         else:
-            lowest, highest = self._square(), k.slope - floor
+            lowest, highest = self._square(), k.slope - k.floor
             added = rows[len(rows) // len(self.sign) * self.n_subtracted :]
             if len(added):  # before torch 2.5, matrices without rows have no norm
                 highest = highest + torch.linalg.matrix_norm(added, 2) ** 2
-        return low + lowest, high + torch.minimum(highest, size)
+        return low + lowest, high + torch.minimum(highest, k.size)
 
     def hidden_units(self):
         """The block seen from its units, if those have fewer rows than features; or None."""
@@ -327,19 +326,15 @@ class GradientBlock(MonotoneBlock):
         k = self.current_constants()
         return k.units.hidden_units(k.divide(), self.shift)
 
-    def constants(self):
-        """S, and the units."""
-        return self._assembled()[0]
-
-    def _assembled(self, by_hand=False):
-        """The constants, the floor a, and a bound of the spectrum of all but a I."""
+    def constants(self, by_hand=False):
+        """S, and the units; see :func:`skinvbayes.networks.gradient_constants.assembled`."""
         linear = LinearPart(self.n_subtracted, self.sign, self.pace, self._ratio, self.known_bounds)
         parameters = self.weight, self.bias, self.log_sharpness, self.factor
         if self.scales is None:
             return assembled(*parameters, linear, by_hand=by_hand)
         scales, bounds = self.scales.units_and_bounds(by_hand)
-        constants, *others = assembled(*parameters, linear, bounds, by_hand)
-        return constants._replace(units=SumOfUnits(constants.units, scales)), *others
+        k = assembled(*parameters, linear, bounds, by_hand)
+        return k._replace(units=SumOfUnits(k.units, scales))
 
     def _bounding_rows(self):
         """Rows whose Gram matrix is an upper bound of the slopes of all units, subtracted first."""
@@ -361,7 +356,7 @@ class GradientBlock(MonotoneBlock):
 
     def _set_matrix(self, matrix):
         """L such that L Lᵀ + a I is this matrix, as far as possible; a falls with L Lᵀ."""
-        _, floor, _ = self._assembled()
+        floor = self.constants().floor
         for _ in range(_FLOOR_STEPS):  # enough unless the Lipschitz bound is small
             before, floor = floor, self._floor_beside(matrix, floor)
         if abs(floor - before) <= _SETTLED * floor:
@@ -376,7 +371,7 @@ class GradientBlock(MonotoneBlock):
         """The a that belongs to the L with L Lᵀ + floor I = matrix, which is set."""
         floor = floor * identity_like(len(matrix), matrix)
         self._set_factor(semidefinite_root(matrix - floor, 0.0))
-        return self._assembled()[1]
+        return self.constants().floor
 
     def _square(self):
         """The matrix L Lᵀ, or the number."""

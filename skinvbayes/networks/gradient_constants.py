@@ -28,6 +28,8 @@ class GradientConstants(NamedTuple):
     slope: Tensor  # S; of many features, the multiple of the identity in it
     units: SoftmaxUnits | TanhUnits | SumOfUnits
     total: Tensor  # sum of the bounds of the units' slopes
+    floor: Tensor  # a
+    size: Tensor  # bound of the spectrum of all but a I
 
     def to(self, like):
         """The same in the dtype of a tensor."""
@@ -113,14 +115,13 @@ def assembled(weight, bias, log_sharpness, factor, linear, added=(0.0, 0.0), by_
     -------
     constants : GradientConstants
         Differentiable in the parameters.
-    floor, size : Tensors of shape ()
-        The a, and a bound of the spectrum of all but a I.
     """
     arguments = weight, bias, log_sharpness, factor, *added, linear
     found = _Assembled.apply(*arguments) if by_hand else _assembled(*arguments)[0]
-    slope, total, floor, size, *units = found
+    slope, *numbers, inner, centres, outer, root = found
     kind = TanhUnits if bias.shape[1] == 2 else SoftmaxUnits
-    return GradientConstants(slope, kind(*units, linear.sign), total), floor, size
+    units = kind(inner, centres, outer, root, linear.sign)
+    return GradientConstants(slope, units, *numbers)
 
 
 def root_of_sharpness(log_sharpness):
