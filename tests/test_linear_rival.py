@@ -91,7 +91,7 @@ def assert_no_worse_than_linear(estimator, data):
     assert rmse(estimator.predict(data.Y_test), data.X_test) < limit
 
 
-@pytest.mark.parametrize("n", [100, 2999, 3500])
+@pytest.mark.parametrize("n", [20, 100, 2999, 3500])
 def test_judges_are_pairs_that_the_filter_has_not_seen(n, monkeypatch):
     seen, judged = [], []
     problem = SimpleNamespace(targets=lambda Y: Y)
@@ -106,5 +106,5 @@ def test_judges_are_pairs_that_the_filter_has_not_seen(n, monkeypatch):
     X = np.arange(n)[:, None]
     linear_rival.warn_if_worse(SimpleNamespace(problem=problem, network=None), Pairs(X, X, X[:, 0]))
     assert not np.isin(judged[0], seen[0]).any()
-    assert 50 <= len(judged[0]) <= 200
-    assert 50 <= len(seen[0]) <= 1000
+    assert min(50, n // 2) <= len(judged[0]) <= 200
+    assert min(50, n // 2) <= len(seen[0]) <= 1000

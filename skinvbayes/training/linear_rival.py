@@ -14,7 +14,7 @@ from .guard import reconstruction_errors, surely_positive
 
 __all__ = ["linear_reconstructions", "warn_if_worse"]
 
-_FEWEST_PAIRS = 100
+_FEWEST_PAIRS = 20
 _MOST_SIGNALS, _MOST_JUDGES = 1000, 200  # that make up C, and that are reconstructed
 _WORSE = 1.1  # times the mean squared error of the linear estimator
 

@@ -112,7 +112,7 @@ def judge(specification, problem, pairs, set_aside, rng):
     trial = _Trial.of(*arguments)
     best = Verdict(trial.linear_errors)
     if specification.tries_scales_alone(trial.problem):
-        scales = trial.without_clusters().verdict(None)
+        scales = trial.without_clusters(whole=trial.is_small).verdict(None)
         scales = scales._replace(gain=best.errors - scales.errors)
         if trial.is_small:
             scales = _after_more_trials(scales, arguments, _Trial.without_clusters)
@@ -146,7 +146,10 @@ def judge(specification, problem, pairs, set_aside, rng):
 
 
 def _after_more_trials(found, arguments, variant=lambda trial: trial):
-    """A gain over the linear estimator, with other held-out pairs too where it may be chance."""
+    """A gain over the linear estimator, with other held-out pairs too where it may be chance.
+
+    These trials are short, as training is after such a gain.
+    """
     for n in range(1, _MOST_TRIALS):
         if found.interrupted or not found.is_chance:
             break
@@ -197,13 +200,13 @@ class _Trial(NamedTuple):
         doubtful = self.is_small and not self.specification.explicit_inverse
         return surely_positive(gain) or (doubtful and gain.mean() > 0)
 
-    def without_clusters(self):
-        """The same trial of a network with units for scales alone; of few pairs, a whole training.
+    def without_clusters(self, whole=False):
+        """The same trial of a network with units for scales alone; or a whole training.
 
         Many small units learn a few signals by heart, but not in a third of a training.
         """
         specification, problem = self.specification.without_clusters(self.problem, self.few)
-        if self.is_small:
+        if whole:
             specification = replace(specification, max_iter=self.max_iter)
         return self._replace(specification=specification, problem=problem)
 
