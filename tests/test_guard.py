@@ -12,14 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from helpers import rmse
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
 from skinvbayes.datasets import make_bimodal, make_ill_posed, make_mixture
+from skinvbayes.inference.posterior import interval_factor
 from skinvbayes.inversion import invert
 from skinvbayes.oracles import posterior_mean
 from skinvbayes.problem.error_quantiles import ErrorQuantiles
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
+from skinvbayes.training import trial
 from skinvbayes.training.adam import Adam, Annealing
 from skinvbayes.training.guard import best_share, blend, linear_errors
-from skinvbayes.training.held_out_errors import warn_of_small_deviations
+from skinvbayes.training.held_out_errors import HeldOutErrors, warn_of_small_deviations
 from skinvbayes.training.mean_loss import Objective
 from skinvbayes.training.optimize import History
 from skinvbayes.training.specification import Pairs
@@ -201,6 +203,27 @@ def test_intervals_of_few_pairs_are_long_enough(cls, n):
     lower, upper = estimator.posterior_interval(data.Y_test)
     covered = ((lower <= data.X_test) & (data.X_test <= upper)).mean()
     assert 0.87 < covered < 0.99
+
+
+def test_intervals_go_by_the_errors_of_all_trials(monkeypatch):
+    """Each holds out 20 signals, of which alone the quantile of 0.9 is that of 0.945."""
+    rng = np.random.default_rng(0)
+    learned = SimpleNamespace(history=SimpleNamespace(interrupted=False))
+
+    def verdict(prior):
+        found = {"held_out": HeldOutErrors(rng.standard_normal(200), np.ones(200), 20)}
+        found["gain"] = 0.3 + rng.standard_normal(20)
+        return trial.Verdict(np.ones(20), learned, 0.0, **found)
+
+    others = SimpleNamespace(verdict=verdict, linear_errors=np.full(20, 1.1))
+    monkeypatch.setattr(trial._Trial, "of", lambda *_: others)
+    first = verdict(None)
+    found = trial._after_more_trials(first, ())
+    assert found.is_chance and len(found.gain) == 60 and found.held_out.n_signals == 60
+    ratios = np.abs(found.held_out.errors)
+    np.testing.assert_array_equal(ratios[:200], np.abs(first.held_out.errors))
+    level = interval_factor(0.9, found.error_quantiles)
+    assert level == pytest.approx(np.quantile(ratios, 0.9 * 61 / 60), rel=1e-6)
 
 
 @pytest.mark.parametrize("size, told", [(1.4, False), (2.0, True)])

@@ -27,7 +27,7 @@ from skinvbayes.priors import GaussianMixturePrior
 from skinvbayes.problem.error_quantiles import ERROR_LEVELS, ErrorQuantiles
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.training import stages, trial
-from skinvbayes.training.held_out_errors import error_quantiles
+from skinvbayes.training.held_out_errors import held_out_errors
 from skinvbayes.training.stages import train
 
 # features, units, pieces and subtracted ones of them, scale units, rows of each
@@ -250,8 +250,8 @@ def test_equal_standard_deviations_are_one_group(n_signals):
 def test_few_held_out_signals_make_intervals_longer(steps, fitted):
     network, problem = fitted.network_, fitted.problem_
     X, Z = steps.X_test, problem.targets(steps.Y_test)[None]
-    many = error_quantiles(network, problem, 0.0, X, Z)
-    some = error_quantiles(network, problem, 0.0, X[:20], Z[:, :20])
+    many = held_out_errors(network, problem, 0.0, X, Z).quantiles()
+    some = held_out_errors(network, problem, 0.0, X[:20], Z[:, :20]).quantiles()
     assert many.ratios.shape == (1, ERROR_LEVELS) and (np.diff(many.ratios) >= 0).all()
     assert interval_factor(0.9, many) == pytest.approx(many.ratios[0, 180])
     unadjusted = np.quantile(_ratios(fitted, steps, 20), np.linspace(0, 1, ERROR_LEVELS))

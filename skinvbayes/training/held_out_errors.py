@@ -7,6 +7,8 @@ training spreads the standard deviations more than the trial does, and has small
 groups of them would cover up to 94 %.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from sklearn.model_selection import GroupKFold, KFold
@@ -17,7 +19,7 @@ from ..numerics.warn import warn_caller
 from ..problem.error_model import ErrorModel
 from ..problem.error_quantiles import ErrorQuantiles
 
-__all__ = ["error_quantiles", "linear_error_quantiles", "warn_of_small_deviations"]
+__all__ = ["HeldOutErrors", "held_out_errors", "linear_error_quantiles", "warn_of_small_deviations"]
 
 _MOST_ROWS = 1000
 _MOST_ENTRIES = 2**23  # of all Jacobians
@@ -25,9 +27,30 @@ _FOLDS, _MOST_PAIRS = 5, 4000
 _TOO_LARGE = 1.5  # errors over their standard deviations, root mean square
 
 
+class HeldOutErrors(NamedTuple):
+    """Errors of signals that training has not seen, with their standard deviations."""
+
+    errors: np.ndarray
+    deviations: np.ndarray
+    n_signals: int
+
+    def beside(self, other):
+        """These and those of another trial."""
+        errors, deviations, n_signals = zip(self, other, strict=True)
+        return HeldOutErrors(np.concatenate(errors), np.concatenate(deviations), sum(n_signals))
+
+    def quantiles(self):
+        """Quantiles of the ratios, an ErrorQuantiles; None where nothing varies."""
+        varies = self.deviations > 0
+        errors, deviations = self.errors[varies], self.deviations[varies]
+        if not errors.size or not np.isfinite(errors / deviations).all():
+            return None
+        return ErrorQuantiles.of(errors, deviations, self.n_signals)
+
+
 @torch.no_grad()
-def error_quantiles(network, problem, bandwidth, X, Z):
-    """Quantiles of errors over their standard deviations.
+def held_out_errors(network, problem, bandwidth, X, Z):
+    """The errors of the reconstructions of held-out signals.
 
     Parameters
     ----------
@@ -44,8 +67,7 @@ def error_quantiles(network, problem, bandwidth, X, Z):
 
     Returns
     -------
-    quantiles : ErrorQuantiles or None
-        None where nothing varies.
+    errors : HeldOutErrors
     """
     n_rows = min(_MOST_ROWS, max(_MOST_ENTRIES // X.shape[1] ** 2, 1))
     signals, coordinates = np.concatenate([X] * len(Z))[:n_rows], problem.coordinates
@@ -60,12 +82,12 @@ def error_quantiles(network, problem, bandwidth, X, Z):
         jacobian = coordinates.to_jacobian(network.jacobian_at_image(u, w).cpu().numpy())
         covariance, _ = ErrorModel.of(problem, bandwidth).covariance(jacobian)
         variance = np.diagonal(covariance, axis1=1, axis2=2)
-    error, varies = coordinates.to_signals(u.cpu().numpy()) - signals, variance > 0
-    return _quantiles(error[varies], np.sqrt(variance[varies]), len(X))
+    error = coordinates.to_signals(u.cpu().numpy()) - signals
+    return HeldOutErrors(error.ravel(), np.sqrt(variance.clip(0)).ravel(), len(X))
 
 
 def linear_error_quantiles(specification, problem, pairs, groups=None):
-    """The same for the linear estimator: every pair is judged by that of the other folds.
+    """Quantiles for the linear estimator: every pair is judged by that of the other folds.
 
     Parameters
     ----------
@@ -96,8 +118,7 @@ def linear_error_quantiles(specification, problem, pairs, groups=None):
         c = fold.coordinates
         errors[held] = c.to_signals(c.from_targets(fold.targets(Y))) - X
         deviations[held] = np.sqrt(fold.unit_epsilon * ((c.scale * c.basis) ** 2).sum(axis=1))
-    varies = deviations > 0
-    return _quantiles(errors[varies], deviations[varies], n_groups)
+    return HeldOutErrors(errors.ravel(), deviations.ravel(), n_groups).quantiles()
 
 
 def warn_of_small_deviations(quantiles, pairs):
@@ -110,9 +131,3 @@ def warn_of_small_deviations(quantiles, pairs):
             "posterior_interval allows for that; posterior_std, posterior_covariance and "
             "sample_posterior do not. More pairs help."
         )
-
-
-def _quantiles(errors, deviations, n_signals):
-    if not errors.size or not np.isfinite(errors / deviations).all():
-        return None
-    return ErrorQuantiles.of(errors, deviations, n_signals)

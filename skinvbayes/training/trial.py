@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..problem.error_quantiles import ErrorQuantiles
 from ..problem.shrinkage import are_few
 from ..problem.smoothed_prior import SmoothedPrior
 from .calibration import calibrate
@@ -23,7 +22,7 @@ from .guard import (
     reconstruction_errors,
     surely_positive,
 )
-from .held_out_errors import error_quantiles
+from .held_out_errors import HeldOutErrors, held_out_errors
 from .prior import chosen_prior
 from .stages import train
 from .trained import Trained
@@ -47,12 +46,17 @@ class Verdict(NamedTuple):
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
     gain: np.ndarray | None = None  # of the pairs over what else was tried
     has_clusters: bool = True  # whether the network has units for them
-    error_quantiles: ErrorQuantiles | None = None  # of held-out signals; None for Gaussian ones
+    held_out: HeldOutErrors | None = None  # None where errors count as Gaussian
 
     @property
     def interrupted(self):
         """Whether the training was."""
         return self.trained is not None and self.trained.history.interrupted
+
+    @property
+    def error_quantiles(self):
+        """Quantiles of the errors of held-out signals; None for Gaussian ones."""
+        return None if self.held_out is None else self.held_out.quantiles()
 
     @property
     def is_doubtful(self):
@@ -158,7 +162,9 @@ def _after_more_trials(found, arguments, variant=lambda trial: trial):
         if other.interrupted:
             return other
         gain = np.concatenate([found.gain, trial.linear_errors - other.errors])
-        found = found._replace(gain=gain, share=(n * found.share + other.share) / (n + 1))
+        held_out = found.held_out and found.held_out.beside(other.held_out)
+        share = (n * found.share + other.share) / (n + 1)
+        found = found._replace(gain=gain, share=share, held_out=held_out)
     return found
 
 
@@ -225,15 +231,15 @@ class _Trial(NamedTuple):
         if prior is None or trained.network.explicit_inverse is None:
             share = share_of_linear(self.specification, trained, X, targets)
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
-        quantiles = None
+        held_out = None
         explicit = trained.network.explicit_inverse is not None and problem.bandwidth == 0
         if explicit or are_few(self.few.X):  # standard deviations may then be far too small
             whole = replace(trained, network=blended(trained.network, share))
             calibrate(self.specification, whole, self.few, prior)
             bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
-            quantiles = error_quantiles(whole.network, problem, bandwidth, X, targets)
+            held_out = held_out_errors(whole.network, problem, bandwidth, X, targets)
         clusters = self.specification.architecture.has_clusters
-        found = {"has_clusters": clusters, "error_quantiles": quantiles}
+        found = {"has_clusters": clusters, "held_out": held_out}
         return Verdict(errors, trained, share, prior, **found)
 
 
