@@ -18,6 +18,7 @@ from skinvbayes.oracles import posterior_mean
 from skinvbayes.problem.error_quantiles import ErrorQuantiles
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.problem.measurement import residuals_are_white
+from skinvbayes.problem.shrinkage import shrunk_covariance
 from skinvbayes.training import trial
 from skinvbayes.training.adam import Adam, Annealing
 from skinvbayes.training.guard import best_share, blend, linear_errors
@@ -190,6 +191,25 @@ def test_few_pairs_of_many_features(cls, n):
     assert rmse(estimator.predict(Y[n:]), X[n:]) < 1.1 * rmse(least_squares, X[n:])
     lower, upper = estimator.posterior_interval(Y[n:])
     assert 0.87 < ((lower <= X[n:]) & (X[n:] <= upper)).mean() < 0.99
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+@pytest.mark.parametrize("cls", [DivergenceRegularizedINN, ReconstructionINN])
+def test_the_fewest_pairs_get_the_linear_estimator(cls, n, rng):
+    """A network learned five of them by heart: twice the error, and intervals covered 14 %."""
+    A, X = rng.standard_normal((6, 4)), rng.exponential(size=(n + 300, 4))
+    Y = X @ A.T + 0.3 * rng.standard_normal((n + 300, 6))
+    estimator = cls(operator=A, noise_level=0.3, random_state=0)
+    with pytest.warns(UserWarning, match=f"^{n} pairs are too few to tell"):
+        estimator.fit(X[:n], Y[:n])
+    found = estimator.predict(Y[n:])
+    covariance = shrunk_covariance(X[:n], np.full(n, 1 / n), A.T @ A, 0.09)
+    centred = Y[n:] - Y[:n].mean(axis=0) + A @ X[:n].mean(axis=0)
+    linear = linear_estimator(X[:n].mean(axis=0), covariance, A, 0.3)(centred)
+    assert rmse(found, X[n:]) == pytest.approx(rmse(linear, X[n:]), rel=1e-3)
+    if n > 2:  # of two, none tells the error of the other
+        lower, upper = estimator.posterior_interval(Y[n:])
+        assert ((lower <= X[n:]) & (X[n:] <= upper)).mean() > 0.9
 
 
 @pytest.mark.parametrize("n", [20, 100])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy.sparse import eye_array
+from sklearn.datasets import load_digits
 
 from helpers import rmse
 from skinvbayes import DivergenceRegularizedINN, ReconstructionINN
@@ -51,6 +52,24 @@ def test_networks_that_are_worse_say_so(heat, monkeypatch):
     assert ratio == pytest.approx(truth / rmse(linear(heat.Y_test), heat.X_test), rel=0.25)
 
 
+def test_the_ratio_is_that_of_other_pairs():
+    """Of few pairs: a filter of half of them was so much worse that the network was none."""
+    images = np.random.default_rng(0).permutation(load_digits().data / 16)[:300]
+    blur = np.exp(-0.5 * np.subtract.outer(np.arange(8), np.arange(8)) ** 2)
+    A = np.kron(*2 * (blur / blur.sum(axis=1, keepdims=True),))
+    Y = images @ A.T + 0.03 * np.random.default_rng(1).standard_normal(images.shape)
+    options = {"residual": "conv", "image_shape": (8, 8), "kernel_size": 5, "max_iter": 30}
+    estimator = ReconstructionINN(operator=A, noise_level=0.03, batch_size=20, random_state=0)
+    estimator.set_params(hidden_layer_sizes=10, **options)
+    with pytest.warns(UserWarning, match=WORSE) as caught:
+        estimator.fit(images[:100], Y[:100])
+    (message,) = [str(w.message) for w in caught if WORSE in str(w.message)]
+    linear = linear_estimator(images[:100].mean(axis=0), np.cov(images[:100].T), A, 0.03)
+    truth = rmse(estimator.predict(Y[100:]), images[100:]) / rmse(linear(Y[100:]), images[100:])
+    assert truth > 1.1
+    assert float(message.split("with ")[1].split()[0]) == pytest.approx(truth, rel=0.1)
+
+
 def test_networks_that_are_better_are_silent():
     data = make_mixture(400, 1, n_features=2, operator="tall", random_state=0)
     denoised = data.X_train + 0.3 * np.random.default_rng(0).standard_normal(data.X_train.shape)
@@ -91,20 +110,27 @@ def assert_no_worse_than_linear(estimator, data):
     assert rmse(estimator.predict(data.Y_test), data.X_test) < limit
 
 
-@pytest.mark.parametrize("n", [20, 100, 2999, 3500])
+@pytest.mark.parametrize("n", [20, 103, 2999, 7000])
 def test_judges_are_pairs_that_the_filter_has_not_seen(n, monkeypatch):
-    seen, judged = [], []
+    """Of all folds; with far more pairs than are looked at, spread over them."""
+    seen, filtered, judged = [], [], []
     problem = SimpleNamespace(targets=lambda Y: Y)
-    monkeypatch.setattr(
-        linear_rival, "linear_reconstructions", lambda _, pairs, Z: seen.append(pairs.X) or Z
-    )
-    monkeypatch.setattr(
-        linear_rival,
-        "reconstruction_errors",
-        lambda network, problem, X, Z, shares: judged.append(X) or np.zeros((1, len(X))),
-    )
+
+    def reconstructions(_, pairs, Z):
+        seen.append(pairs.X)
+        filtered.append(Z)
+        return Z
+
+    def errors(network, problem, X, Z, shares):
+        judged.append(X)
+        return np.zeros((1, len(X)))
+
+    monkeypatch.setattr(linear_rival, "linear_reconstructions", reconstructions)
+    monkeypatch.setattr(linear_rival, "reconstruction_errors", errors)
     X = np.arange(n)[:, None]
     linear_rival.warn_if_worse(SimpleNamespace(problem=problem, network=None), Pairs(X, X, X[:, 0]))
-    assert not np.isin(judged[0], seen[0]).any()
-    assert min(50, n // 2) <= len(judged[0]) <= 200
-    assert min(50, n // 2) <= len(seen[0]) <= 1000
+    for others, part in zip(seen, filtered, strict=True):
+        assert not np.isin(part, others).any()
+        assert min(500, n * 4 // 5) <= len(others) <= 1000 and np.ptp(others) > 0.9 * n - 3
+    np.testing.assert_array_equal(np.concatenate(filtered), judged[0])
+    assert min(100, n) <= len(judged[0]) <= 200 and len(np.unique(judged[0])) == len(judged[0])

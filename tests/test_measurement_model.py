@@ -206,6 +206,29 @@ def test_signals_that_are_rare_are_no_outliers(rng):
     assert clean is Y
 
 
+WRONG = {
+    "twice": lambda A: 2 * A,
+    "negative": lambda A: -A,
+    "columns reversed": lambda A: A[:, ::-1],
+    "other units": lambda A: A / 100,
+}
+CLOSE = {"itself": lambda A: A, "nearly": lambda A: 1.05 * A}
+
+
+@pytest.mark.parametrize("noise_level", ["auto", 0.3])
+@pytest.mark.parametrize("n", [40, 300])
+@pytest.mark.parametrize("change", [*WRONG, *CLOSE])
+def test_operators_that_did_not_measure_are_told(change, n, noise_level, rng):
+    A, X = rng.standard_normal((6, 4)), rng.exponential(size=(n, 4))
+    Y = X @ A.T + 0.3 * rng.standard_normal((n, 6))
+    operator = (WRONG | CLOSE)[change](A)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MeasurementModel.from_pairs(operator, noise_level, None, X, Y, np.ones(n))
+    told = any("were measured by another one" in str(w.message) for w in caught)
+    assert told == (change in WRONG)
+
+
 # ------------------------------------------------------------------------------ not linear at all
 
 

@@ -25,6 +25,7 @@ _MOST_PRECISE = 10.0  # times more precise than the median measurement that one 
 _PRECISE = 0.03  # where its noise is less than this share of its signals
 _ROWS_PER_MEASUREMENT = 10  # complete rows that tell how noise is correlated
 _FEWEST_ROWS = 10  # from which on residuals tell more than a level
+_MISFIT = 0.5  # share of the residuals that signals explain where another operator was meant
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,6 +290,8 @@ def _noise_and_clean(operator, fitted, noise_level, noise_covariance, X, Y, weig
     if mean.is_possible or size.is_possible:
         if fitted is not None:
             _warn_of_dependence(mean, size)
+        elif mean.is_evident and mean.share > _MISFIT:
+            _warn_of_operator(mean)
         return white, Y, False
     if not mask.any():
         return noise, Y, True
@@ -318,6 +321,15 @@ def _outliers_left_out(residual, noise, weight, regressors, missing):
         residual = refitted(residual, mask, weight, regressors)
         mask = outliers(residual, noise) & ~missing
     return residual, mask
+
+
+def _warn_of_operator(mean):
+    """Warn that an operator that was given is not the one that measured."""
+    warn_caller(
+        f"X explains {mean.share:.0%} of the residuals y - A x of the operator A that was given: "
+        "these pairs were measured by another one. Check its units and the order of its rows and "
+        "columns; a scaler before the estimator changes both units."
+    )
 
 
 def _warn_of_dependence(mean, size):

@@ -24,7 +24,7 @@ from .prior_weight import weigh_prior
 from .set_aside import ALL
 from .stages import in_user_units, new_generator, new_network, start, train
 from .trained import copied, rebuilt
-from .trial import UNTRIED, judge, share_of_linear
+from .trial import FEWEST_PAIRS, TOO_FEW, UNTRIED, judge, share_of_linear
 
 __all__ = ["fit", "resized"]
 
@@ -73,14 +73,14 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if previous is not None:
         specification, problem = specification.continuing(previous, problem)
         return weigh(train(specification, problem, pairs, rng, previous=previous, **known))
-    few, verdict = pairs, UNTRIED
-    if chunks is not None:
-        few = pairs.sample(_TRIAL_SAMPLE)
-    if specification.has_trial(problem, len(few.X)):
-        verdict = judge(specification, problem, few, set_aside, rng)
+    few, verdict = pairs if chunks is None else pairs.sample(_TRIAL_SAMPLE), UNTRIED
+    if specification.has_trial(problem):
+        enough = len(few.X) >= FEWEST_PAIRS
+        verdict = judge(specification, problem, few, set_aside, rng) if enough else TOO_FEW
     if verdict.interrupted:
         return verdict.trained
     if verdict.share == 1:
+        _tell_linear(verdict, len(few.X))
         return _linear(specification, problem, pairs, rng, moments, set_aside.groups)
     specification, problem = verdict.specified(specification, problem, pairs, moments)
     share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
@@ -140,6 +140,22 @@ def _share_after(specification, trained, pairs):
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 
+def _tell_linear(verdict, n_pairs):
+    """Warn that the linear estimator is returned, for lack of a gain or of pairs that tell one."""
+    reason = (
+        "On pairs that were held out, the network did not reconstruct better than the linear "
+        "minimum mean square error (LMMSE) estimator, so fit returns that estimator. For Gaussian "
+        "signals there is none better; otherwise more pairs help, or more iterations."
+    )
+    if verdict is TOO_FEW:
+        reason = (
+            f"{n_pairs} pairs are too few to tell whether a network reconstructs better than the "
+            "linear minimum mean square error (LMMSE) estimator, so fit returns that estimator. "
+            f"Give {FEWEST_PAIRS} or more, and many more of many features."
+        )
+    warn_caller(reason)
+
+
 def _linear(specification, problem, pairs, rng, moments, groups):
     """The linear minimum mean square error estimator as a network."""
     generator, problem = new_generator(rng), replace(problem, bandwidth=0.0)
@@ -155,11 +171,6 @@ def _linear(specification, problem, pairs, rng, moments, groups):
     trained.bandwidth = specification.bandwidth_for(problem, objective.loss)
     trained.history = in_user_units(
         History([loss], best_loss=loss), objective.loss, problem.coordinates
-    )
-    warn_caller(
-        "On pairs that were held out, the network did not reconstruct better than the linear "
-        "minimum mean square error (LMMSE) estimator, so fit returns that estimator. For Gaussian "
-        "signals there is none better; otherwise more pairs help, or more iterations."
     )
     return trained
 

@@ -103,7 +103,7 @@ def linear_error_quantiles(specification, problem, pairs, groups=None):
     Returns
     -------
     quantiles : ErrorQuantiles or None
-        None for a single group, or where nothing varies.
+        None for a single group, where nothing varies, or where a fold leaves a single signal.
     """
     if groups is None:
         pairs = pairs.sample(_MOST_PAIRS)
@@ -113,7 +113,10 @@ def linear_error_quantiles(specification, problem, pairs, groups=None):
         return None
     folds = KFold(n_folds, shuffle=True, random_state=0) if groups is None else GroupKFold(n_folds)
     errors, deviations = np.empty_like(pairs.X), np.empty_like(pairs.X)
-    for kept, held in folds.split(pairs.X, groups=groups):
+    parts = list(folds.split(pairs.X, groups=groups))
+    if any(np.ptp(pairs.X[kept], axis=0).max() == 0 for kept, _ in parts):
+        return None
+    for kept, held in parts:
         fold, (X, Y, _) = specification.renewed(problem, pairs.rows(kept)), pairs.rows(held)
         c = fold.coordinates
         errors[held] = c.to_signals(c.from_targets(fold.targets(Y))) - X

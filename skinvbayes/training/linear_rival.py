@@ -14,15 +14,15 @@ from .guard import reconstruction_errors, surely_positive
 
 __all__ = ["linear_reconstructions", "warn_if_worse"]
 
-_FEWEST_PAIRS = 20
-_MOST_SIGNALS, _MOST_JUDGES = 1000, 200  # that make up C, and that are reconstructed
-_WORSE = 1.1  # times the mean squared error of the linear estimator
+_FEWEST_PAIRS, _FOLDS = 20, 5
+_MOST_SIGNALS, _MOST_JUDGES = 1000, 40  # of a fold, that make up C and that are reconstructed
+_WORSE = 1.02  # times the mean squared error of the linear estimator
 
 
 def warn_if_worse(trained, pairs):
     """Warn where the network reconstructs its own training pairs worse than the LMMSE estimator.
 
-    That estimator is made of some of every second pair and judged by others, which it has not seen.
+    That estimator is made of some of the pairs of other folds, and has not seen those that judge.
 
     Parameters
     ----------
@@ -33,11 +33,16 @@ def warn_if_worse(trained, pairs):
     """
     if len(pairs.X) < _FEWEST_PAIRS:
         return
-    seen = pairs.rows(slice(0, None, 2)).sample(_MOST_SIGNALS)
-    judges = pairs.rows(slice(1, None, 2)).sample(_MOST_JUDGES)
-    problem, Z = trained.problem, trained.problem.targets(judges.Y)
-    (errors,) = reconstruction_errors(trained.network, problem, judges.X, Z[None], [0.0])
-    linear = np.sum((linear_reconstructions(problem, seen, Z) - judges.X) ** 2, axis=1)
+    problem, fold = trained.problem, np.arange(len(pairs.X)) % _FOLDS
+    judges, linear = [], []
+    for k in range(_FOLDS):
+        others = pairs.rows(fold != k).sample(_MOST_SIGNALS)
+        judges.append(pairs.rows(fold == k).sample(_MOST_JUDGES))
+        found = linear_reconstructions(problem, others, problem.targets(judges[k].Y))
+        linear.append(np.sum((found - judges[k].X) ** 2, axis=1))
+    X, Y = (np.concatenate([getattr(part, name) for part in judges]) for name in ("X", "Y"))
+    Z, linear = problem.targets(Y)[None], np.concatenate(linear)
+    (errors,) = reconstruction_errors(trained.network, problem, X, Z, [0.0])
     if errors.mean() <= _WORSE * linear.mean() or not surely_positive(errors - linear):
         return
     ratio = np.sqrt(errors.mean() / linear.mean())

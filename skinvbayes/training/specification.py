@@ -18,7 +18,7 @@ __all__ = ["Pairs", "TrainingSpecification"]
 _LBFGS_ENTRIES = 2**18  # "auto" takes full batches up to so many numbers in X ...
 _LBFGS_FEATURES = 32  # ... of so few features, and Adam beyond
 _TEMPERED = 0.1  # relative difference of ε from δ² up to which it is the Bayesian choice
-_TRIAL_PAIRS, _TRIAL_ITERATIONS = 8, 10  # the fewest
+_TRIAL_ITERATIONS = 10  # the fewest
 
 
 class Pairs(NamedTuple):
@@ -153,10 +153,10 @@ class TrainingSpecification:
         variance = problem.noise_level**2
         return abs(self.epsilon_for(problem) - variance) <= _TEMPERED * variance
 
-    def has_trial(self, problem, n_samples):
-        """Whether a trial decides so beforehand: where there are pairs and time enough for it."""
-        enough = n_samples >= _TRIAL_PAIRS and self.max_iter >= _TRIAL_ITERATIONS
-        return self.is_guarded(problem) and enough and not self.early_stopping
+    def has_trial(self, problem):
+        """Whether a trial decides so beforehand: where there is time enough for it."""
+        long = self.max_iter >= _TRIAL_ITERATIONS
+        return self.is_guarded(problem) and long and not self.early_stopping
 
     def tries_scales_alone(self, problem):
         """Whether a trial is made without units for clusters: where they may be in the way."""

@@ -27,11 +27,12 @@ from .prior import chosen_prior
 from .stages import train
 from .trained import Trained
 
-__all__ = ["UNTRIED", "Verdict", "judge", "share_of_linear"]
+__all__ = ["FEWEST_PAIRS", "TOO_FEW", "UNTRIED", "Verdict", "judge", "share_of_linear"]
 
 _HELD_OUT, _MOST_HELD_OUT = 0.15, 2000  # share and number of the pairs that a trial sets aside
 _TRIAL = 1 / 3  # share of the iterations
 _NEARLY = 1.03  # times the error that a prior allows
+FEWEST_PAIRS = 8  # of a trial; of fewer pairs the linear estimator is all that can be told
 _FEW_PAIRS = 1000  # fewer than that are few
 _MOST_TRIALS = 3  # with other held-out pairs each, where chance may have decided
 _FEW_HELD_OUT, _SURE_OF_FEW = 100, 3  # pairs, of which a gain must have more standard errors
@@ -40,7 +41,7 @@ _FEW_HELD_OUT, _SURE_OF_FEW = 100, 3  # pairs, of which a gain must have more st
 class Verdict(NamedTuple):
     """What held-out pairs say about a short training on the others."""
 
-    errors: np.ndarray | None  # of the held-out signals
+    errors: np.ndarray | None  # of the held-out signals; None for none
     trained: Trained | None = None  # None for the linear estimator
     share: float = 1.0  # of the linear estimator
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
@@ -86,6 +87,7 @@ class Verdict(NamedTuple):
 
 
 UNTRIED = Verdict(None, share=0.0)
+TOO_FEW = Verdict(None)
 
 
 def judge(specification, problem, pairs, set_aside, rng):
