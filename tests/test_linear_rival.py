@@ -67,7 +67,7 @@ def test_the_ratio_is_that_of_other_pairs():
     linear = linear_estimator(images[:100].mean(axis=0), np.cov(images[:100].T), A, 0.03)
     truth = rmse(estimator.predict(Y[100:]), images[100:]) / rmse(linear(Y[100:]), images[100:])
     assert truth > 1.1
-    assert float(message.split("with ")[1].split()[0]) == pytest.approx(truth, rel=0.1)
+    assert float(message.split("with ")[1].split()[0]) == pytest.approx(truth, rel=0.05)
 
 
 def test_networks_that_are_better_are_silent():
