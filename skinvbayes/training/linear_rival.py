@@ -34,15 +34,14 @@ def warn_if_worse(trained, pairs):
     if len(pairs.X) < _FEWEST_PAIRS:
         return
     problem, fold = trained.problem, np.arange(len(pairs.X)) % _FOLDS
-    judges, linear = [], []
+    errors, linear = [], []
     for k in range(_FOLDS):
         others = pairs.rows(fold != k).sample(_MOST_SIGNALS)
-        judges.append(pairs.rows(fold == k).sample(_MOST_JUDGES))
-        found = linear_reconstructions(problem, others, problem.targets(judges[k].Y))
-        linear.append(np.sum((found - judges[k].X) ** 2, axis=1))
-    X, Y = (np.concatenate([getattr(part, name) for part in judges]) for name in ("X", "Y"))
-    Z, linear = problem.targets(Y)[None], np.concatenate(linear)
-    (errors,) = reconstruction_errors(trained.network, problem, X, Z, [0.0])
+        judges = pairs.rows(fold == k).sample(_MOST_JUDGES)
+        Z = problem.targets(judges.Y)
+        errors.extend(reconstruction_errors(trained.network, problem, judges.X, Z[None], [0.0]))
+        linear.append(np.sum((linear_reconstructions(problem, others, Z) - judges.X) ** 2, axis=1))
+    errors, linear = np.concatenate(errors), np.concatenate(linear)
     if errors.mean() <= _WORSE * linear.mean() or not surely_positive(errors - linear):
         return
     ratio = np.sqrt(errors.mean() / linear.mean())
