@@ -1,7 +1,6 @@
 """Filters applied piece by piece, in single precision and in threads, give the same images."""
 
 import threading
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from scipy.sparse import eye_array
 from helpers import conv_network
 from skinvbayes import DivergenceRegularizedINN
 from skinvbayes.inference.adapted import AdaptedNetwork
+from skinvbayes.inference.trained_map import TrainedMap
 from skinvbayes.inversion import invert, invertible, quasi_newton
 from skinvbayes.inversion.chord import Equation
 from skinvbayes.inversion.settings import SETTINGS
@@ -165,21 +165,42 @@ def test_threads_and_other_images_change_no_bit(denoiser, most_entries, monkeypa
     np.testing.assert_array_equal(alone, found[0])
 
 
-def test_photos_are_inverted_as_exactly_as_their_noise_asks(denoiser, monkeypatch):
+def test_photos_are_inverted_as_exactly_as_their_noise_asks(denoiser):
     """Where the operator is well-conditioned; other measurements may need more, and get it."""
     estimator, Y = denoiser
     network, coordinates = estimator.network_, estimator.problem_.coordinates
-    w = torch.from_numpy(coordinates.from_targets(Y))
-    found = invert(network, w)
-    assert found.converged.all()
-    assert (found.residual > 1e-4 * w.norm(dim=1)).all()
+    w, delta = torch.from_numpy(coordinates.from_targets(Y)), 0.3 / coordinates.scale
+    for noise in delta, delta / 10:
+        found = invert(network, w, noise=noise)
+        assert found.converged.all()
+        most = SETTINGS.noise_tolerance * noise * w.shape[1] ** 0.5
+        assert ((0.2 * most < found.residual) & (found.residual <= most)).all()
+        change = (found.x - invert(network, w).x).square().mean(dim=1).sqrt()
+        assert (change < SETTINGS.noise_tolerance * noise).all()
     known = network.blocks[0].known
-    for other, tolerance in (None, SETTINGS.photo_tolerance), (known, SETTINGS.image_tolerance):
-        assert AdaptedNetwork(network, known, 1.0, other).tolerance == pytest.approx(tolerance)
-    monkeypatch.setattr(conv, "SETTINGS", replace(SETTINGS, photo_tolerance=0.0))
-    change = coordinates.to_signals((found.x - invert(network, w).x).numpy())
-    change -= coordinates.to_signals(np.zeros_like(change))
-    assert np.sqrt((change**2).mean()) < 0.005 * 0.3  # of the noise
+    for other, tolerance in (None, SETTINGS.noise_tolerance), (known, 0.0):
+        adapted = AdaptedNetwork(network, known, 1.0, other)
+        assert adapted.noise_tolerance == pytest.approx(tolerance)
+    map_ = TrainedMap(network, coordinates, estimator.problem_.unit_epsilon)
+    x = map_.inverse(Y, estimator.problem_.targets)[0]
+    np.testing.assert_array_equal(
+        x, coordinates.to_signals(invert(network, w, noise=delta).x.numpy())
+    )
+
+
+def test_the_preconditioner_damps_fast_waves_where_filters_are_steep():
+    """Symmetric and positive definite, the more uneven the steeper they are; and no bias."""
+    network = conv_network(**NETWORKS["images"])
+    lowest = []
+    for _ in range(3):
+        block = network.blocks[0].frozen()
+        P = block.precondition(torch.eye(network.n_features, dtype=torch.float64))
+        torch.testing.assert_close(P, P.T)
+        torch.testing.assert_close(P.sum(1), torch.ones_like(P[0]))
+        lowest.append(float(torch.linalg.eigvalsh(P)[0]))
+        with torch.no_grad():
+            network.blocks[0].log_steep.add_(2.0)
+    assert 1 >= lowest[0] > lowest[1] > lowest[2] > 0
 
 
 def test_pieces_of_work_run_beside_each_other_and_stay_in_order():

@@ -145,7 +145,8 @@ def pushforward_score(estimator: Any, X: ArrayLike, prior: Any) -> Array:
     """
     X, _ = signals_of(estimator, X), check_has(prior, "prior", "score")
     J = without_names(estimator).jacobian(X)
-    trained = TrainedMap(estimator.network_, estimator.problem_.coordinates)
+    problem = estimator.problem_
+    trained = TrainedMap(estimator.network_, problem.coordinates, problem.unit_epsilon)
     gradient = prior.score(X) - trained.logabsdet_gradient(X)
     return np.linalg.solve(J.transpose(0, 2, 1), gradient[:, :, None])[:, :, 0]
 

@@ -320,7 +320,8 @@ class BaseINN(
     def _map(self, noise_level=None):
         """The trained map in the user's units."""
         if noise_level is None:
-            return TrainedMap(self.network_, self.problem_.coordinates)
+            problem = self.problem_
+            return TrainedMap(self.network_, problem.coordinates, problem.unit_epsilon)
         raise ValueError(
             "Only DivergenceRegularizedINN reconstructs for another noise level than that of its "
             f"training ({self.noise_level_:.4g}); {type(self).__name__} has to be fitted again."

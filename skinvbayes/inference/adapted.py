@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from ..inversion import InvertibleMap, invert
-from ..inversion.settings import SETTINGS
 from ..numerics import chunks
 from ..numerics.krylov import lowest_eigenvalues
 from ..numerics.progress import tracked
@@ -55,8 +54,9 @@ class AdaptedNetwork(InvertibleMap):
         self.matrix_free = self.positive_definite = network.matrix_free  # which means symmetric
         self.few_features = network.few_features
         self.any_precision, self.tolerance = network.any_precision, network.tolerance
-        if other is not None:  # which may be worse conditioned than G
-            self.tolerance = min(self.tolerance, SETTINGS.image_tolerance)
+        if other is None:  # another one may be conditioned otherwise
+            self.noise_tolerance = network.noise_tolerance
+            self.precondition = network.blocks[0].precondition
 
     def frozen(self, gradient=False):
         """A view of this map with a frozen network."""
@@ -177,16 +177,13 @@ class AdaptedMap(TrainedMap):
     ----------
     network : AdaptedNetwork
         The map ψ_r.
-    coordinates : Coordinates
+    coordinates, variance : Coordinates, float
         As of :class:`TrainedMap`.
-    variance : float
-        Variance of the noise of the training, in these coordinates.
     clusters : WeightedMixture or None
         The prior that the network has learned, in these coordinates, where that is a mixture.
     """
 
     network: AdaptedNetwork
-    variance: float
     clusters: WeightedMixture | None
 
     to_what = " to a solution that is surely the only one"
@@ -207,16 +204,18 @@ class AdaptedMap(TrainedMap):
         and no other minimum was found. Elsewhere the lowest of them is returned.
         """
         network, ratio = self.network, self.network.ratio
+        noise = (min(ratio, 1.0) * self.variance) ** 0.5
         if network.other is None:
-            first, found = 1.0, invert(network.network, w)
+            first, found = 1.0, invert(network.network, w, noise=noise)
         else:
             first = min(1.0, ratio)
-            found = invert(network.weighted(first), w, start=self._guess(w))
+            found = invert(network.weighted(first), w, start=self._guess(w), noise=noise)
         start = found.x
         n_steps = max(1, math.ceil(math.log(ratio / first) / math.log(_GROWTH)))
         for step in tracked(range(1, n_steps + 1), "reconstruction"):
             share = step / n_steps
-            found = invert(network.weighted(first * (ratio / first) ** share), w, start=found.x)
+            weighted = network.weighted(first * (ratio / first) ** share)
+            found = invert(weighted, w, start=found.x, noise=noise)
         if (ratio > 1 or network.other is not None) and not network.surely_monotone():
             frozen = network.frozen()
             for share in (0.0, 0.5, 1.0):

@@ -31,10 +31,13 @@ class TrainedMap:
         The trained network ψ, in double precision.
     coordinates : Coordinates
         The x̄, z̄, s and B.
+    variance : float
+        Variance of the noise of the training, in the coordinates of ψ.
     """
 
     network: InvertibleMap
     coordinates: Coordinates
+    variance: float
 
     def forward(self, X):
         """φ(x), of shape (n_samples, n_features).
@@ -201,7 +204,7 @@ class TrainedMap:
         )
 
     def _invert(self, w):
-        return invert(self.network, w)
+        return invert(self.network, w, noise=self.variance**0.5)
 
     @property
     def _is_isotropic(self):

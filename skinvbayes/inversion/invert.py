@@ -75,6 +75,7 @@ def invert(
     start: Tensor | None = None,
     method: str = "newton",
     tol: float | None = None,
+    noise: float = 0.0,
     max_iter: int = SETTINGS.max_iter,
 ) -> Inversion:
     """Solve φ(x) = z, block by block from the last to the first.
@@ -96,6 +97,9 @@ def invert(
         (z is in unit scale), or to the terms that φ(x) is the sum of where these are larger; by
         default 1e-6 in single and 2e-14 in double precision, and no less than the ``tolerance`` of
         the map.
+    noise : float, default=0
+        Standard deviation of the noise of z. Where the map has a ``noise_tolerance``, a residual of
+        this share of the noise counts as converged, too.
     max_iter : int, default=200
         Largest number of steps for each block.
 
@@ -120,10 +124,11 @@ def invert(
         return _evaluate(network.explicit_inverse, z)
     if tol is None:
         tol = max(SETTINGS.tolerance_of(z.dtype), network.tolerance)
-    return _invert_chunks(network, z, start, tol, METHODS[method], max_iter)
+    least = network.noise_tolerance * noise * z.shape[1] ** 0.5
+    return _invert_chunks(network, z, start, (tol, least), METHODS[method], max_iter)
 
 
-def _invert_chunks(network, z, start, tol, method, max_iter):
+def _invert_chunks(network, z, start, tolerances, method, max_iter):
     """The preimages of all rows, a chunk after the other."""
     size = chunk_size(network.row_entries(z.shape[1]))
     parts = z.contiguous().split(size)  # so that sums do not depend on the layout
@@ -133,7 +138,7 @@ def _invert_chunks(network, z, start, tol, method, max_iter):
         maps = [network.rows(slice(k * size, (k + 1) * size)) for k in range(len(parts))]
         rows = list(zip(maps, parts, guesses, strict=True))
         found = [
-            _invert_chunk(map_, part, guess, tol, method, max_iter)
+            _invert_chunk(map_, part, guess, *tolerances, method, max_iter)
             for map_, part, guess in tracked(rows, "reconstruction")
         ]
     return Inversion(*(torch.cat(field) for field in zip(*found, strict=True)))
@@ -147,14 +152,14 @@ def _evaluate(inverse, z):
     return Inversion(x, torch.zeros_like(z[:, 0]), n_iter, torch.isfinite(x).all(dim=1))
 
 
-def _invert_chunk(network, z, start, tol, method, max_iter):
+def _invert_chunk(network, z, start, tol, least, method, max_iter):
     """Preimages, residuals, steps and verdicts for rows that are inverted at once."""
     x, n_iter = z, torch.zeros(len(z), dtype=torch.int64, device=z.device)
     blocks = tuple(network.blocks)
     several = len(blocks) > 1
     references = _inputs(blocks, network.reference_points(z))
     guesses = len(blocks) * [None] if start is None else _inputs(blocks, start)
-    threshold = tol * vector_norm(z, dim=1).clamp(min=1)
+    threshold = (tol * vector_norm(z, dim=1).clamp(min=1)).clamp(min=least)
     # What the blocks leave adds up like independent errors.
     share = SETTINGS.safety_factor * threshold / len(blocks) ** 0.5
     for block, guess, reference in zip(blocks[::-1], guesses[::-1], references[::-1], strict=True):

@@ -37,6 +37,8 @@ class InvertibleMap(nn.Module):
         Whether φ is computed in the precision of its argument; see :func:`working_dtype`.
     tolerance : float
         Relative residual at which an inversion stops, if rounding does not stop it before.
+    noise_tolerance : float
+        The same relative to the noise of z, if that is more.
     explicit_inverse : InvertibleMap or None
         The inverse, where that is evaluated and φ itself solved for.
     differs_by_row : bool
@@ -61,6 +63,7 @@ class InvertibleMap(nn.Module):
     few_features: int = 8
     any_precision: bool = False
     tolerance: float = 0.0
+    noise_tolerance: float = 0.0
     explicit_inverse: "InvertibleMap | None" = None
     differs_by_row: bool = False
 
@@ -123,6 +126,10 @@ class InvertibleMap(nn.Module):
     def scale(self) -> Tensor:
         """The c of φ(x) = c (x − f(x)) + t with Lip(f) < 1, for the fixed-point iteration."""
         return self.magnitude()
+
+    def precondition(self, v: Tensor) -> Tensor:
+        """Cheap: about Dφ(x)⁻¹ v at typical x, but for a factor; here v itself."""
+        return v
 
     # ------------------------------------------------------------------------------- derivatives
 

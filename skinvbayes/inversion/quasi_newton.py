@@ -11,7 +11,7 @@ Computation.
 """
 
 import torch
-from torch.linalg import vecdot, vector_norm
+from torch.linalg import vecdot
 
 from .invertible import working_dtype
 from .rows import iterate_rows, without_slopes
@@ -40,9 +40,11 @@ def descend(equation, max_iter):
         The norms of φ(x) − z, in the precision of z.
     """
     block, z = equation.block, equation.target
-    x = z if equation.start is None else equation.start
+    x = equation.start
+    if x is None:  # slopes at z itself are not typical: the noise is still there
+        x = block.precondition(block.precondition(z))
     function = without_slopes(block)
-    solver = limited_memory(1 / block.magnitude())
+    solver = limited_memory(1 / block.magnitude(), block.precondition)
     patience = SETTINGS.quasi_newton_patience
     total = torch.zeros(len(z), dtype=torch.int64, device=z.device)
     dtype = working_dtype(block, z.shape[1])
@@ -61,25 +63,28 @@ def descend(equation, max_iter):
     return x, total + n_iter, residual
 
 
-def limited_memory(first_length):
+def limited_memory(first_length, precondition):
     """A solver with steps of L-BFGS, for :func:`iterate_rows`.
 
     Parameters
     ----------
     first_length : Tensor of shape ()
         The length of the first step, in units of the residual.
+    precondition : callable
+        Multiplies rows by a symmetric positive definite matrix, about the inverse Hessian.
     """
 
     def solver(residual, slopes, last):
         length = first_length.to(residual)
         if last is None:
-            step = -length * residual
+            step = -length * precondition(residual)
             return step, (step, residual)
         *memory, step, before = last
         back = leads_too_far(step, before, residual, SETTINGS.overshoot)[:, None]
         memory += (torch.where(back, 0, new) for new in (step, residual - before))
         memory = memory[-2 * SETTINGS.quasi_newton_memory :]
-        following = -_inverse_hessian_product(residual, memory[::2], memory[1::2], length)
+        pairs = memory[::2], memory[1::2]
+        following = -_inverse_hessian_product(residual, *pairs, length, precondition)
         move, *course = half_back_or_on(back, step, before, following, residual)
         return move, (*memory, *course)
 
@@ -101,7 +106,7 @@ def half_back_or_on(back, step, before, following, residual):
     return move, step, torch.where(back, before, residual)
 
 
-def _inverse_hessian_product(residual, steps, changes, length):
+def _inverse_hessian_product(residual, steps, changes, length, precondition):
     """The approximate inverse Hessian times the residual, from steps and changes of it."""
     curvatures = [vecdot(s, y)[:, None] for s, y in zip(steps, changes, strict=True)]
     # elsewhere the function is not convex, or the row does not move
@@ -111,8 +116,9 @@ def _inverse_hessian_product(residual, steps, changes, length):
     for s, y, rho in pairs[::-1]:
         shares.append(rho * vecdot(s, q)[:, None])
         q = q - shares[-1] * y
-    newest, square = curvatures[-1], vector_norm(changes[-1], dim=1).square()[:, None]
-    q = torch.where(newest > 0, newest / square, length) * q
+    newest, change = curvatures[-1], changes[-1]
+    square = vecdot(change, precondition(change))[:, None]
+    q = torch.where(newest > 0, newest / square, length) * precondition(q)
     for (s, y, rho), share in zip(pairs, shares[::-1], strict=True):
         q = q + (share - rho * vecdot(y, q)[:, None]) * s
     return q

@@ -34,9 +34,13 @@ class Settings:
     tolerance, training_tolerance : tuple of two int
         Largest residual that counts as converged, relative to max(‖z‖, 1), in units of rounding:
         in single and in double precision; and the same in training.
-    image_tolerance, photo_tolerance : float
-        The ``tolerance`` of maps of images; and of photos whose operator is well-conditioned, where
+    image_tolerance : float
+        The ``tolerance`` of maps of images.
+    noise_tolerance : float
+        The residual relative to the noise, for photos whose operator is well-conditioned, where
         errors of the reconstruction are as small.
+    damping : float
+        Of photos' fastest waves, by the preconditioner: this power of the largest slope.
     approximate_training, matrix_free_training, matrix_free_adjoint : float
         In training of a map with a ``tolerance``: the residual relative to that at the start, with
         Jacobians and by products alone, and the relative residual of the equations for the
@@ -72,7 +76,8 @@ class Settings:
     tolerance: tuple[float, float] = (8, 100)
     training_tolerance: tuple[float, float] = (50, 100)
     image_tolerance: float = 2e-5
-    photo_tolerance: float = 5e-4
+    noise_tolerance: float = 3e-3
+    damping: float = -0.2
     approximate_training: float = 1e-2
     matrix_free_training: float = 5e-2
     matrix_free_adjoint: float = 0.4

@@ -18,6 +18,7 @@ from .image_filters import (
     first_filters,
     fitting_dilations,
     row_squares,
+    smoothed,
     support,
     weighted_squares,
 )
@@ -207,16 +208,16 @@ class ConvBlock(MonotoneBlock):
 
     @property
     def tolerance(self):
-        """Of images far below their noise; with Jacobians of all rows exactness costs nothing.
+        """Of images far below their noise; with Jacobians of all rows exactness costs nothing."""
+        few = math.prod(self.image_shape) <= self.few_features
+        return 1e-13 if few else SETTINGS.image_tolerance
 
-        Of photos the larger, the better G is conditioned: errors of x are residuals over slopes.
-        """
-        n_pixels, (low, high) = math.prod(self.image_shape), self.known_bounds
-        if n_pixels <= self.few_features:
-            return 1e-13
-        is_photo = n_pixels > _PHOTO and high > 0
-        lenient = SETTINGS.photo_tolerance * low / high if is_photo else 0.0
-        return max(SETTINGS.image_tolerance, lenient)
+    @property
+    def noise_tolerance(self):
+        """Of photos, and larger for a better conditioned G: errors are residuals over slopes."""
+        low, high = self.known_bounds
+        is_photo = math.prod(self.image_shape) > _PHOTO and high > 0
+        return SETTINGS.noise_tolerance * low / high if is_photo else 0.0
 
     def initialize(self, mean, deviations, slope):
         """Start with responses as steep as the mean slope, and with s = 1 where no G is known."""
@@ -241,6 +242,13 @@ class ConvBlock(MonotoneBlock):
         for _ in range(_SETTLING):
             smoothing = self._smoothing(b + self.unit * self.slope)
             self.slope.copy_(unshifted(slope, lower, b, self._ratio, smoothing) / self.unit)
+
+    def precondition(self, v):
+        """Damps fast waves, along which φ is steep where images are smooth."""
+        k = self.current_constants()
+        damped = (k.largest / (k.slope + self.known_bounds[1])) ** SETTINGS.damping
+        images = v.unflatten(1, self.grid_shape)[:, None]
+        return torch.lerp(smoothed(images, 2).flatten(1), v, damped.clamp(max=1).to(v))
 
     def forward(self, x):
         """φ(x), in the precision of x."""

@@ -175,6 +175,11 @@ class IResNet(InvertibleMap):
         """The largest tolerance of the blocks."""
         return max(block.tolerance for block in self.blocks)
 
+    @property
+    def noise_tolerance(self) -> float:  # type: ignore[override]
+        """The smallest of its blocks."""
+        return min(block.noise_tolerance for block in self.blocks)
+
     def row_entries(self, n_features: int) -> int:
         """Those of the block that needs most."""
         return max(block.row_entries(n_features) for block in self.blocks)
