@@ -72,6 +72,26 @@ def test_the_same_measurements_change_nothing(data, fitted):
     assert fitted.operator_.shape == A.shape
 
 
+def test_measurements_that_show_more_than_the_prior_are_told():
+    """That of signals on a circle is smoothed, by half of the noise of a feature."""
+    rng = np.random.RandomState(0)
+    angle = rng.uniform(0, 2 * np.pi, 500)
+    X = np.column_stack([np.cos(angle), np.sin(angle)])
+    estimator = DivergenceRegularizedINN(operator=np.eye(2), noise_level=0.3, max_iter=3)
+    estimator.set_params(random_state=0).fit(X, X + 0.3 * rng.standard_normal(X.shape))
+    assert estimator.prior_bandwidth_ > 0.05
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.adapt(noise_level=0.2)
+    for less in (
+        lambda: estimator.adapt(noise_level=0.02),
+        lambda: estimator.adapt(operator=10 * np.eye(2), noise_level=0.3),
+        lambda: estimator.predict(X[:3], noise_level=0.02),
+    ):
+        with pytest.warns(UserWarning, match="The prior was smoothed by prior_bandwidth_="):
+            less()
+
+
 def test_levels_of_every_measurement(data, fitted):
     prior, A, _, _, T, _ = data
     levels = DELTA * np.array([0.5, 1, 2, 3, 4])

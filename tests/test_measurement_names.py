@@ -7,6 +7,7 @@ import numpy as np
 import pandas
 import polars
 import pytest
+from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 
 from helpers import every
@@ -149,6 +150,25 @@ def test_cross_validation_hands_names_on(arrays):
     assert messages_of_names(lambda: cross_val_score(estimator, X, frame(Y), **options)) == []
     options["scoring"] = reconstruction_scorer()
     assert messages_of_names(lambda: cross_val_score(estimator, X, frame(Y), **options)) == []
+
+
+@pytest.mark.parametrize("call", ["fit", "adapt"])
+def test_an_operator_with_names_in_another_order_is_refused(call, arrays):
+    """It is taken by position; other names than those of the pairs say nothing."""
+    X, Y = (frame(part, names) for part, names in zip(arrays, (["u", "v"], NAMES), strict=True))
+    right = pandas.DataFrame(A, columns=["u", "v"], index=NAMES)
+    estimator = DivergenceRegularizedINN(operator=right, max_iter=3, random_state=0)
+
+    def use(operator):
+        fitted = clone(estimator).set_params(operator=right if call == "adapt" else operator)
+        fitted.fit(X, Y)
+        return fitted.adapt(operator=operator, noise_level=0.2) if call == "adapt" else fitted
+
+    for operator, what in (right[["v", "u"]], "columns"), (right.loc[["b", "a", "c"]], "rows"):
+        with pytest.raises(ValueError, match=f"{what} of the operator .* in another order"):
+            use(operator)
+    for operator in right, right.set_axis(["p", "q"], axis=1), right.reset_index(drop=True):
+        use(operator)
 
 
 def test_names_are_those_of_the_operator(named, arrays):

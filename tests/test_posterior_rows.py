@@ -45,6 +45,17 @@ def fitted():
 
 
 @every
+def test_rows_where_nothing_was_learned_are_told(cls, fitted):
+    Y, estimator = fitted(cls, A)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The reconstructions of")
+        inside = estimator.predict(Y)
+    far = np.vstack([Y[:2], 100 * Y[:1]])
+    with pytest.warns(UserWarning, match=r"of 1 of 3 rows \(rows 2\) are more than 2 times"):
+        assert_allclose(estimator.predict(far)[:2], inside[:2], rtol=1e-9)
+
+
+@every
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("method", ["dense", "probing"])
 @pytest.mark.parametrize("operator", [None, A], ids=["original", "normal"])

@@ -91,6 +91,9 @@ CONTINUOUS = {
     "few positive": lambda rng: np.exp(rng.standard_normal((400, 3))),
     "thick circle": lambda rng: circle(rng, 0.03),
     "correlated": lambda rng: rng.standard_normal((N, 4)) @ np.diag(np.geomspace(0.01, 1, 4)),
+    "few skewed, in different units": lambda rng: (
+        rng.gamma(2, size=(600, 8)) * np.geomspace(0.1, 10, 8)
+    ),
 }
 
 

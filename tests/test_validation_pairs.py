@@ -1,5 +1,7 @@
 """Early stopping with validation pairs of its own, and with groups that stay together."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -113,6 +115,22 @@ def test_groups_stay_together(rng):
     assert not set(groups[kept]) & set(groups[held])
     kept, held = SetAside(groups=groups % 2).split(300, 3, rng)  # one group at least
     assert set(groups[held] % 2) ^ set(groups[kept] % 2) == {0, 1}
+
+
+def test_repeated_signals_without_groups_are_told(rng):
+    """But not signals of few values, or few signals, which are the distribution itself."""
+    estimator = DivergenceRegularizedINN(operator=np.eye(3), max_iter=2, random_state=0)
+    which = rng.randint(0, 40, 120)
+    X = rng.standard_normal((40, 3))[which]
+    Y = X + 0.3 * rng.standard_normal(X.shape)
+    message = "have only .* different signals"
+    with pytest.warns(UserWarning, match=message):
+        estimator.fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=f".*{message}")
+        estimator.fit(X, Y, groups=which)
+        for signals in np.sign(X), X[which % 7], np.round(2 * X):
+            estimator.fit(signals, signals + 0.3 * rng.standard_normal(X.shape))
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])

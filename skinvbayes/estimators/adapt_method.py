@@ -9,7 +9,7 @@ from sklearn.base import clone
 from ..numerics.modes import OwnModes
 from ..training.fit import resized
 from .architecture import n_pixels, training_specification
-from .measurement_names import forget_measurement_names
+from .measurement_names import check_operator_names, forget_measurement_names
 from .validation import check_ready
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ class AdaptMethod(OwnModes):
     def _copy_with(self, given):
         """The copy for what is given, by the names of the parameters."""
         operator, image_shape = given.get("operator"), given.get("image_shape")
+        check_operator_names(self, operator)
         noise = {name: given.get(name) for name in ("noise_level", "noise_covariance")}
         noise_follows = bool(given.keys() & noise.keys())
         other, is_measured_otherwise = self, True

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin
 
 from ..inference.posterior import Posterior
-from ..inference.trained_map import TrainedMap
+from ..inference.trained_map import TrainedMap, named_rows
 from ..losses import Loss
 from ..networks.block import ResidualBlock
 from ..networks.iresnet import branch_of
@@ -17,6 +18,7 @@ from ..numerics.progress import reporting
 from ..numerics.sklearn_compat import CallbackSupportMixin, with_callbacks
 from ..numerics.threads import single_thread
 from ..numerics.types import Array, Auto, RandomState
+from ..numerics.warn import warn_caller
 from ..problem.error_model import ErrorModel
 from ..training.fit import fit
 from ..training.passes import partial_fit
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["BaseINN"]
+
+_FAR = 2  # times as far out as the signals of the training
 
 
 class BaseINN(
@@ -366,7 +370,18 @@ class BaseINN(
         with reporting(self):
             posterior = self._posterior(Y, noise_level)
             with_std = check_flag(return_std, "return_std")
+            self._tell_what_is_outside(posterior.mean)
             return (posterior.mean, posterior.std()[0]) if with_std else posterior.mean
+
+    def _tell_what_is_outside(self, X):
+        """Warn of reconstructions where nothing was learned."""
+        outside = np.flatnonzero(self.problem_.is_outside(X, _FAR))
+        if len(outside):
+            warn_caller(
+                f"The reconstructions of {len(outside)} of {len(X)} rows ({named_rows(outside)}) "
+                f"are more than {_FAR} times as far from the mean as any signal of the training, "
+                "where nothing was learned: do not rely on them, or train with such signals."
+            )
 
     def _caveat(self, noise_level):
         """A warning for everyone who asks for the uncertainty; empty if there is none."""

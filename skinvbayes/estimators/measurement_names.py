@@ -1,11 +1,11 @@
-"""Names of the measurements, as scikit-learn has them of the features."""
+"""Names of the measurements and of operators, as scikit-learn has them of the features."""
 
 import numpy as np
 
 from ..numerics.sklearn_compat import column_names
 from ..numerics.warn import warn_caller
 
-__all__ = ["check_measurement_names", "forget_measurement_names"]
+__all__ = ["check_measurement_names", "check_operator_names", "forget_measurement_names"]
 
 _MOST_LISTED = 5
 
@@ -50,6 +50,25 @@ def check_measurement_names(estimator, Y, *, reset):
         )
     elif names is not None and estimator._measurement_names_known:
         warn_caller(f"y has measurement names, but {name} was fitted without measurement names")
+
+
+def check_operator_names(estimator, operator):
+    """Raise a ValueError if a data frame has the names of the pairs in another order.
+
+    Its columns are the features, and the rows of one of pandas are the measurements, by position.
+    """
+    if not hasattr(operator, "columns"):
+        return
+    given = {"columns": operator.columns, "rows": getattr(operator, "index", ())}
+    fitted = {"columns": "feature_names_in_", "rows": "measurement_names_in_"}
+    for what, names in given.items():
+        known = list(getattr(estimator, fitted[what], ()))
+        if list(names) != known and set(names) == set(known):
+            raise ValueError(
+                f"The {what} of the operator have the names of {fitted[what]}, but in another "
+                f"order: {list(names)[:_MOST_LISTED]}. An operator is taken by "
+                f"position: bring its {what} into the order of {known[:_MOST_LISTED]}."
+            )
 
 
 def forget_measurement_names(estimator):

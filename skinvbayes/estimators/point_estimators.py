@@ -21,9 +21,11 @@ from ..losses import (
     ReconstructionLoss,
 )
 from ..networks.block import ResidualBlock
+from ..networks.iresnet import branch_of
 from ..noise.model import NoiseModel
 from ..numerics.sklearn_compat import StrOptions
 from ..numerics.types import Array, Auto, RandomState
+from ..numerics.warn import warn_caller
 from .base import BaseINN
 from .docstrings import documented
 from .lazy import chunkwise
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 
+_SMOOTHED = 2  # smoothing of a prior, relative to the noise, beyond which adapt tells
 _LOGDET_LOSSES = {
     "auto": LogDetLoss,
     "natural": NaturalLogDetLoss,
@@ -356,12 +359,26 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         """A fitted copy for other measurements."""
         noise, other = measurement.noise, copy.copy(self)
         other.problem_ = self.problem_.adapted(measurement)
+        self._tell_what_is_smoothed(other.problem_)
         other.operator_, other.n_measurements_in_ = measurement.given, noise.n_measurements
         tempering = self.epsilon_ / self.noise_level_**2 if self.noise_level_ > 0 else 1.0
         other.noise_level_, other.epsilon_ = noise.level, tempering * noise.level**2
         other.noise_std_, other.noise_covariance_ = noise.std, noise.matrix
         other._origin = self._origin or (self.problem_, self.epsilon_)
         return other
+
+    def _tell_what_is_smoothed(self, problem, share=1.0):
+        """Warn of measurements that show more of the signals than the prior that was learned."""
+        bandwidth, branch = self.prior_bandwidth_, branch_of(self.network_.config["residual"])
+        if bandwidth == 0 or not branch.learns_smoothed_prior:
+            return
+        noise = share * problem.feature_noise
+        if bandwidth > _SMOOTHED * noise:
+            warn_caller(
+                f"The prior was smoothed by prior_bandwidth_={bandwidth:.3g}, but the noise of "
+                f"these measurements is {noise:.3g} in the units of the signals: what they show "
+                "beyond that is lost. Fit with this noise, or with a smaller prior_bandwidth."
+            )
 
     def _epsilon_at(self, noise_level):
         """The weight of the penalty for another noise level; None is that of the measurements."""
@@ -392,6 +409,7 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
         other = None if self._origin is None else self.problem_.exact_unit_forward
         if given:
             noise_level = NoiseModel.given(noise_level, n_measurements=1).level
+            self._tell_what_is_smoothed(self.problem_, noise_level / (self.noise_level_ or 1.0))
         ratio = self._epsilon_at(noise_level) / epsilon
         known = problem.unit_forward_of(self.network_)
         coordinates = self.problem_.coordinates

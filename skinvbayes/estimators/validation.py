@@ -17,12 +17,14 @@ from ..noise.model import NoiseModel
 from ..numerics.checks import check_fitted
 from ..numerics.sklearn_compat import check_sample_weight, validate_parameters
 from ..numerics.types import Array
+from ..numerics.warn import warn_caller
 from ..operators import as_nonlinear_operator
 from ..operators.real import refuse_complex_data
 from ..problem.measurement import check_size
 from ..problem.nonlinear_measurement import measurement_by
+from ..problem.smoothing import repeats
 from ..training.specification import Pairs
-from .measurement_names import check_measurement_names
+from .measurement_names import check_measurement_names, check_operator_names
 
 __all__ = [
     "can_measure",
@@ -36,6 +38,7 @@ __all__ = [
     "validation_pairs",
 ]
 
+_MANY_SIGNALS = 10  # fewer may be all that there are
 _DTYPES = [np.float64, np.float32]
 
 
@@ -99,6 +102,8 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
         groups = groups.ravel()
         check_consistent_length(X, groups)
     pairs, groups = _distinct_pairs(X, Y, weight, groups)
+    if groups is None and Y.shape[1] > 0:
+        _tell_of_repeats(pairs)
     if Y.shape[1] == 0:
         if reset:
             measurement = _given_measurement(estimator, pairs.X)
@@ -148,6 +153,7 @@ def _checked(estimator, X, y, sample_weight, reset):
             check_measurement_names(estimator, Y, reset=True)
     else:
         X, Y = check_pairs(estimator, X, y, reset=reset, allow_missing=True)
+    check_operator_names(estimator, estimator.operator)
     if np.isnan(Y).any() and not is_given(estimator.operator):
         raise ValueError(
             f"Input y contains NaN: {np.isnan(Y).sum()} measurements are missing. Only with an "
@@ -159,6 +165,21 @@ def _checked(estimator, X, y, sample_weight, reset):
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
     # sums of large weights are finite
     return X.astype(np.float64), Y.astype(np.float64), weight / weight.max()
+
+
+def _tell_of_repeats(pairs):
+    """Warn of signals that repeat and have no value in common, so that they are a sample."""
+    if pairs.X.shape[1] == 1 or not repeats(pairs.X, pairs.weight):
+        return
+    signals = np.unique(pairs.X, axis=0)
+    numbers = {len(np.unique(feature)) for feature in signals.T} - {1}
+    if numbers == {len(signals)} and len(signals) >= _MANY_SIGNALS:
+        warn_caller(
+            f"The {len(pairs.X)} pairs have only {len(signals)} different signals. If other "
+            "signals than these are to be reconstructed, give fit the number of the signal of each "
+            "pair as groups: otherwise those of the training are taken for new ones, and intervals "
+            "are too short."
+        )
 
 
 def _given_measurement(estimator, X):

@@ -17,7 +17,7 @@ from .measurement import check_size, choose_operator, residuals_are_white
 from .measurement_model import MeasurementModel
 from .moments import covariance_of
 from .shrinkage import shrunk_covariance
-from .smoothing import repeats
+from .smoothing import noise_of_a_feature, repeats
 from .tensor_operator import TensorOperator
 from .weighted_mixture import WeightedMixture
 
@@ -278,10 +278,10 @@ class InverseProblem:
             error_quantiles=None,
         )
 
-    def is_outside(self, X):
-        """Whether signals lie beyond all signals of the training, of shape (n_samples,)."""
+    def is_outside(self, X, factor=1.0):
+        """Whether signals lie so much farther out than all of the training, (n_samples,)."""
         u = self.coordinates.from_signals(np.asarray(X, dtype=np.float64))
-        return np.sqrt((u**2).mean(axis=1)) > self.reach
+        return np.sqrt((u**2).mean(axis=1)) > factor * self.reach
 
     @property
     def operator(self):
@@ -292,6 +292,11 @@ class InverseProblem:
     def noise_level(self):
         """Standard deviation δ of the noise of y, or of that of W y."""
         return self.measurement.noise.level
+
+    @property
+    def feature_noise(self):
+        """The noise of a feature in its units, where all are measured alike."""
+        return noise_of_a_feature(self.forward, self.noise_level)
 
     @property
     def unit_forward(self):

@@ -13,13 +13,20 @@ from ..operators import Operator
 from ..priors import principal_axes
 from .gaussian import gaussian_slopes
 
-__all__ = ["neighbour_bandwidth", "noise_bandwidth", "repeats", "signal_bandwidth"]
+__all__ = [
+    "neighbour_bandwidth",
+    "noise_bandwidth",
+    "noise_of_a_feature",
+    "repeats",
+    "signal_bandwidth",
+]
 
 _NOISE_SHARE = 0.5  # of the noise in a signal: least error for ±1, rare and counted signals
 _SPREAD_SHARE = 0.25  # of the root mean variance of the features: the most for thin signals
 _DEGENERATE_SHARE = 0.03  # of the noise, for signals in a subspace: the score's slope is 1,000
 _DEGENERATE = 1e-10  # variance along an axis, relative to the largest, of signals in a subspace
 _LEAST = 1e-3  # bandwidth of signals without noise, relative to their gaps
+_CLOSE = 0.9  # distance of neighbours, relative to that of Gaussian signals, of few signals
 _THIN = 0.8  # dimension, relative to that of Gaussian signals, of signals on a curve or surface
 _TIGHT = 0.1  # width of tight clusters, relative to the noise and to the spread of all signals
 
@@ -64,7 +71,7 @@ def signal_bandwidth(
     bandwidth : float
         Standard deviation of the kernel, in the units of X.
     """
-    signals, noise = np.unique(X, axis=0), _noise_of_a_feature(information, noise_level)
+    signals, noise = np.unique(X, axis=0), noise_of_a_feature(information, noise_level)
     return max(
         _gap_bandwidth(X, weight, signals, noise, random_state),
         _degenerate_bandwidth(X, weight, noise),
@@ -79,11 +86,11 @@ def noise_bandwidth(*, information, noise_level, share=0.7, **_):
     With the default, the MAP estimate of the divergence loss has the least error of photos, signals
     and tomography; where pairs weigh the prior afterwards, less smoothing is better.
     """
-    noise = _noise_of_a_feature(information, noise_level)
+    noise = noise_of_a_feature(information, noise_level)
     return share * noise if np.isfinite(noise) else 0.0
 
 
-def _noise_of_a_feature(information, noise_level):
+def noise_of_a_feature(information, noise_level):
     """The noise in the units of the signals, δ over the root of the mean diagonal entry of AᵀA."""
     mean = information.trace() / information.shape[0]
     return noise_level / np.sqrt(mean) if mean > 0 else np.inf
@@ -194,9 +201,10 @@ def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
     """Bandwidth of the kernel that smooths a prior known through samples.
 
     It is zero where the signals fill their space: where there are ten or more for each second
-    moment, or where neighbours are about as far apart as for a Gaussian of the same covariance.
-    Otherwise it is a nearest neighbour's distance for each coordinate, or half of the distance if
-    that is less: two kernels merge there.
+    moment, or where neighbours are about as far apart as for a Gaussian of the same covariance, be
+    it in the units of X or of the standard deviations: where one feature counts, any skewed signals
+    are closer. Otherwise it is a nearest neighbour's distance for each coordinate, or half of the
+    distance if that is less: two kernels merge there.
 
     Parameters
     ----------
@@ -228,11 +236,20 @@ def neighbour_bandwidth(X, *, n_queries=500, random_state=None):
     n, d = X.shape
     if n >= 10 * d**2:
         return 0.0
+    distance = _distance_if_close(X - X.mean(axis=0), n_queries, rng)
+    deviations = X.std(axis=0)
+    scaled = X[:, deviations > 0] / deviations[deviations > 0]
+    if not (distance and _distance_if_close(scaled, n_queries, np.random.RandomState(0))):
+        return 0.0
+    return _per_coordinate(distance, d)
+
+
+def _distance_if_close(X, n_queries, rng):
+    """That of some rows to their nearest neighbours; 0 where Gaussian ones are hardly farther."""
     surrogate = _gaussian_sample(X, rng)
-    rows = rng.permutation(n)[:n_queries]
-    distance = _neighbour_distance(X - X.mean(axis=0), rows)
-    few = distance <= 0.9 * _neighbour_distance(surrogate, rows)
-    return _per_coordinate(distance, d) if few else 0.0
+    rows = rng.permutation(len(X))[:n_queries]
+    distance = _neighbour_distance(X, rows)
+    return distance if distance <= _CLOSE * _neighbour_distance(surrogate, rows) else 0.0
 
 
 def _per_coordinate(distance, n_features):
