@@ -102,8 +102,6 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
         groups = groups.ravel()
         check_consistent_length(X, groups)
     pairs, groups = _distinct_pairs(X, Y, weight, groups)
-    if groups is None and Y.shape[1] > 0:
-        _tell_of_repeats(pairs)
     if Y.shape[1] == 0:
         if reset:
             measurement = _given_measurement(estimator, pairs.X)
@@ -112,7 +110,9 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
             measurement, generator = previous.problem.measurement, previous.continuation.generator
             seed = torch.randint(2**31 - 1, (), generator=generator, device="cpu")
             rng = check_random_state(int(seed))
-        pairs = pairs._replace(Y=measurement.drawn(pairs.X, rng))
+        return pairs._replace(Y=measurement.drawn(pairs.X, rng)), groups
+    if groups is None:
+        _tell_of_repeats(pairs)
     return pairs, groups
 
 
