@@ -92,16 +92,7 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
             f"required by {type(estimator).__name__}: give at least 2 pairs of signal and "
             "measurement."
         )
-    if groups is not None:
-        groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
-        if groups.size != len(groups):
-            raise ValueError(
-                f"groups must be of shape (n_samples,), one group for each pair; got an array of "
-                f"shape {groups.shape}."
-            )
-        groups = groups.ravel()
-        check_consistent_length(X, groups)
-    pairs, groups = _distinct_pairs(X, Y, weight, groups)
+    pairs, groups = _distinct_pairs(X, Y, weight, _checked_groups(X, groups))
     if Y.shape[1] == 0:
         if reset:
             measurement = _given_measurement(estimator, pairs.X)
@@ -165,6 +156,20 @@ def _checked(estimator, X, y, sample_weight, reset):
         raise ValueError("sample_weight is zero for every sample; at least one must count.")
     # sums of large weights are finite
     return X.astype(np.float64), Y.astype(np.float64), weight / weight.max()
+
+
+def _checked_groups(X, groups):
+    """The group of each pair, or None."""
+    if groups is None:
+        return None
+    groups = check_array(groups, input_name="groups", ensure_2d=False, dtype=None)
+    if groups.size != len(groups):
+        raise ValueError(
+            f"groups must be of shape (n_samples,), one group for each pair; got an array of "
+            f"shape {groups.shape}."
+        )
+    check_consistent_length(X, groups)
+    return groups.ravel()
 
 
 def _tell_of_repeats(pairs):

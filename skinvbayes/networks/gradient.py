@@ -149,10 +149,8 @@ class GradientBlock(MonotoneBlock):
 
     @classmethod
     def default_learning_rate(cls, architecture):
-        """First step size of Adam; with draws the smaller, the more features add up."""
-        if not architecture.draws_signals:
-            return 1e-2
-        return min(max(0.04 / math.sqrt(architecture.n_features), 5e-3), 2e-2)
+        """First step size of Adam."""
+        return 5e-3 if architecture.draws_signals else 1e-2
 
     def initialize(self, mean, deviations, slope):
         """Start from the linear guess, with the kinks of the units spread over the signals."""
