@@ -1,6 +1,7 @@
 """What the estimators refuse, and the messages and warnings that say why."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -148,7 +149,7 @@ def test_inversion_that_fails_warns(pairs, monkeypatch):
         warnings.simplefilter("error")
         estimator.predict(pairs[1])
     invert = trained_map.invert
-    monkeypatch.setattr(trained_map, "invert", lambda net, z: invert(net, z, max_iter=1, tol=1e-15))
+    monkeypatch.setattr(trained_map, "invert", partial(invert, max_iter=1, tol=1e-15))
     with pytest.warns(ConvergenceWarning, match=r"of 300 rows did not converge.*Lower lipschitz"):
         estimator.predict(pairs[1] * 3)
 

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from functools import partial
 
 import cloudpickle
 import dask
@@ -185,9 +186,7 @@ def test_what_a_chunk_says_comes_with_the_result(data, monkeypatch):
     estimator = ReconstructionINN(operator=A, residual="mlp", **OPTIONS).fit(*data[:2])
     tempered = DivergenceRegularizedINN(epsilon=0.02, operator=A, **OPTIONS).fit(*data[:2])
     invert = trained_map.invert
-    monkeypatch.setattr(
-        trained_map, "invert", lambda network, z: invert(network, z, max_iter=1, tol=1e-15)
-    )
+    monkeypatch.setattr(trained_map, "invert", partial(invert, max_iter=1, tol=1e-15))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         lazy, std = estimator.predict(3 * data[3]), tempered.posterior_std(data[3])

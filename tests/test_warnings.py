@@ -1,6 +1,7 @@
 """Warnings point at the user's line, whichever way leads there."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas
@@ -33,9 +34,7 @@ def tempered(pairs):
 def hasty(monkeypatch):
     """Inversions that stop too early."""
     invert = trained_map.invert
-    monkeypatch.setattr(
-        trained_map, "invert", lambda network, z: invert(network, z, max_iter=1, tol=1e-15)
-    )
+    monkeypatch.setattr(trained_map, "invert", partial(invert, max_iter=1, tol=1e-15))
 
 
 RECONSTRUCTIONS = {

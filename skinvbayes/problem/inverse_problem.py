@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ..noise.model import NoiseModel
+from ..numerics.chunks import chunk_size, slices
 from ..operators import Operator, as_operator
 from .coordinates import Coordinates
 from .error_quantiles import ErrorQuantiles
@@ -280,8 +281,11 @@ class InverseProblem:
 
     def is_outside(self, X, factor=1.0):
         """Whether signals lie so much farther out than all of the training, (n_samples,)."""
-        u = self.coordinates.from_signals(np.asarray(X, dtype=np.float64))
-        return np.sqrt((u**2).mean(axis=1)) > factor * self.reach
+        outside = np.empty(len(X), dtype=bool)
+        for rows in slices(len(X), chunk_size(self.coordinates.n_features)):
+            u = self.coordinates.from_signals(np.asarray(X[rows], dtype=np.float64))
+            outside[rows] = np.sqrt((u**2).mean(axis=1)) > factor * self.reach
+        return outside
 
     @property
     def operator(self):
