@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 
 from ..numerics.sklearn_compat import safe_indexing
+from ..numerics.warn import warn_caller
+from ..problem.smoothing import repeats
 from ..training.pair_chunks import PairChunks, sample_rows, width_of
 from .architecture import training_specification
 from .lazy import is_lazy, whole_rows
@@ -14,6 +16,7 @@ from .validation import is_given, training_pairs
 __all__ = ["sampled_pairs"]
 
 MOST_ENTRIES = 2**22  # numbers in pairs that are taken as a whole
+_MANY_SIGNALS = 10  # fewer may be all that there are
 
 
 def sampled_pairs(estimator, X, y, sample_weight, groups):
@@ -47,7 +50,25 @@ def sampled_pairs(estimator, X, y, sample_weight, groups):
         if training_specification(estimator).is_natural:
             return pairs, None, _chunks_of(*known)
     *arrays, groups = _in_memory(X, y, sample_weight, groups)
-    return *training_pairs(estimator, *arrays, groups=groups), None
+    pairs, groups = training_pairs(estimator, *arrays, groups=groups)
+    if groups is None and y is not None:
+        _tell_of_repeats(pairs)
+    return pairs, groups, None
+
+
+def _tell_of_repeats(pairs):
+    """Warn of signals that repeat and have no value in common, so that they are a sample."""
+    if pairs.X.shape[1] == 1 or not repeats(pairs.X, pairs.weight):
+        return
+    signals = np.unique(pairs.X, axis=0)
+    numbers = {len(np.unique(feature)) for feature in signals.T} - {1}
+    if numbers == {len(signals)} and len(signals) >= _MANY_SIGNALS:
+        warn_caller(
+            f"The {len(pairs.X)} pairs have only {len(signals)} different signals. If other "
+            "signals than these are to be reconstructed, give fit the number of the signal of each "
+            "pair as groups: otherwise those of the training are taken for new ones, and intervals "
+            "are too short."
+        )
 
 
 def _are_many(X, y):

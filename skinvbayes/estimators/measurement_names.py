@@ -57,8 +57,8 @@ def check_operator_names(estimator, operator):
 
     Its columns are the features, and the rows of one of pandas are the measurements, by position.
     """
-    if not hasattr(operator, "columns"):
-        return
+    if not (hasattr(operator, "columns") and hasattr(operator, "to_numpy")):
+        return  # no data frame
     given = {"columns": operator.columns, "rows": getattr(operator, "index", ())}
     fitted = {"columns": "feature_names_in_", "rows": "measurement_names_in_"}
     for what, names in given.items():
@@ -66,8 +66,8 @@ def check_operator_names(estimator, operator):
         if list(names) != known and set(names) == set(known):
             raise ValueError(
                 f"The {what} of the operator have the names of {fitted[what]}, but in another "
-                f"order: {list(names)[:_MOST_LISTED]}. An operator is taken by "
-                f"position: bring its {what} into the order of {known[:_MOST_LISTED]}."
+                f"order: {list(names)[:_MOST_LISTED]}. An operator is taken by position: bring its "
+                f"{what} into the order of {known[:_MOST_LISTED]}."
             )
 
 

@@ -17,12 +17,10 @@ from ..noise.model import NoiseModel
 from ..numerics.checks import check_fitted
 from ..numerics.sklearn_compat import check_sample_weight, validate_parameters
 from ..numerics.types import Array
-from ..numerics.warn import warn_caller
 from ..operators import as_nonlinear_operator
 from ..operators.real import refuse_complex_data
 from ..problem.measurement import check_size
 from ..problem.nonlinear_measurement import measurement_by
-from ..problem.smoothing import repeats
 from ..training.specification import Pairs
 from .measurement_names import check_measurement_names, check_operator_names
 
@@ -38,7 +36,6 @@ __all__ = [
     "validation_pairs",
 ]
 
-_MANY_SIGNALS = 10  # fewer may be all that there are
 _DTYPES = [np.float64, np.float32]
 
 
@@ -101,9 +98,7 @@ def training_pairs(estimator, X, y, sample_weight, *, previous=None, groups=None
             measurement, generator = previous.problem.measurement, previous.continuation.generator
             seed = torch.randint(2**31 - 1, (), generator=generator, device="cpu")
             rng = check_random_state(int(seed))
-        return pairs._replace(Y=measurement.drawn(pairs.X, rng)), groups
-    if groups is None:
-        _tell_of_repeats(pairs)
+        pairs = pairs._replace(Y=measurement.drawn(pairs.X, rng))
     return pairs, groups
 
 
@@ -170,21 +165,6 @@ def _checked_groups(X, groups):
         )
     check_consistent_length(X, groups)
     return groups.ravel()
-
-
-def _tell_of_repeats(pairs):
-    """Warn of signals that repeat and have no value in common, so that they are a sample."""
-    if pairs.X.shape[1] == 1 or not repeats(pairs.X, pairs.weight):
-        return
-    signals = np.unique(pairs.X, axis=0)
-    numbers = {len(np.unique(feature)) for feature in signals.T} - {1}
-    if numbers == {len(signals)} and len(signals) >= _MANY_SIGNALS:
-        warn_caller(
-            f"The {len(pairs.X)} pairs have only {len(signals)} different signals. If other "
-            "signals than these are to be reconstructed, give fit the number of the signal of each "
-            "pair as groups: otherwise those of the training are taken for new ones, and intervals "
-            "are too short."
-        )
 
 
 def _given_measurement(estimator, X):

@@ -40,7 +40,7 @@ class Settings:
         The residual relative to the noise, for photos whose operator is well-conditioned, where
         errors of the reconstruction are as small.
     damping : float
-        Of photos' fastest waves, by the preconditioner: this power of the largest slope.
+        Of images' fastest waves, by the preconditioner: this power of the largest slope.
     approximate_training, matrix_free_training, matrix_free_adjoint : float
         In training of a map with a ``tolerance``: the residual relative to that at the start, with
         Jacobians and by products alone, and the relative residual of the equations for the
