@@ -3,18 +3,19 @@
 The posterior mean of signals whose size is random, as of scale mixtures of Gaussians, is linear
 with factors that depend on the energy of the measurement. Units of linear functions need many
 pieces to come near to it; one of these is it, for signals of two sizes. In training their values
-are one operation with the derivatives written down, as in :mod:`skinvbayes.networks.units`.
+and bounds have the derivatives written down, as in :mod:`skinvbayes.networks.units`.
 """
 
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from ..numerics.symmetric import slope_of_square_norm, square_norm
-from ..numerics.tensors import INITIAL
+from ..numerics.tensors import INITIAL, as_arrays, as_tensors
 
 __all__ = ["ScaleLayer", "ScaleUnits", "SumOfUnits"]
 
@@ -70,16 +71,23 @@ class ScaleLayer(nn.Module):
 
     def bounding(self):
         """Rows whose Gram matrix is an upper bound of the units' slopes."""
-        return _bounding_rows(self._rows(), self.threshold, self.log_amplitude.exp()).flatten(0, 1)
+        _, (B, _) = _bounded(*self._bounding_parameters, torch)
+        return B.flatten(0, 1)
 
     def units_and_bounds(self, by_hand=False):
         """The units as they are evaluated, a bound of their slopes, and the sum of those of each.
 
-        All are differentiable in the parameters; with ``by_hand`` once, and faster.
+        All are differentiable in the parameters; with ``by_hand``, on the CPU, once and faster.
         """
-        units = ScaleUnits(self._rows(), self.bias, self.threshold, self.log_amplitude.exp())
-        arguments = units.weight, units.threshold, units.amplitude
-        return units, _Bounds.apply(*arguments) if by_hand else _bounds(_bounding_rows(*arguments))
+        if by_hand and self.weight.device.type == "cpu":
+            rows, amplitude, *bounds = _ByHand.apply(*self._bounding_parameters)
+        else:
+            (rows, amplitude, *bounds), _ = _bounded(*self._bounding_parameters, torch)
+        return ScaleUnits(rows, self.bias, self.threshold, amplitude), bounds
+
+    @property
+    def _bounding_parameters(self):
+        return self.weight, self.threshold, self.log_amplitude, self.spread
 
     def _rows(self):
         """The W_j."""
@@ -204,37 +212,38 @@ class _Fused(torch.autograd.Function):
         return None, of_image, of_weight, of_bias, -of_energy.sum(1), of_gate.sum(1)
 
 
-def _steepest(threshold):
-    """The bound of κ(t)."""
-    return _STEEPEST + threshold.clamp(min=0) / 2
+def _bounded(weight, threshold, log_amplitude, spread, xp):
+    """W, α, a bound of ‖B‖² and the sum of all its squares; B = √(α κ(t)) W, with H ≼ BᵀB."""
+    rows, amplitude = weight / spread, xp.exp(log_amplitude)
+    steepest = _STEEPEST + xp.clip(threshold, 0, None) / 2
+    B = xp.sqrt(amplitude * steepest)[:, None, None] * rows
+    size = square_norm(B.reshape(-1, B.shape[2]), xp)
+    return (rows, amplitude, size, (B**2).sum()), (B, steepest)
 
 
-def _bounding_rows(weight, threshold, amplitude):
-    """B = √(α κ(t)) W, with H ≼ BᵀB."""
-    return (amplitude * _steepest(threshold)).sqrt()[:, None, None] * weight
-
-
-def _bounds(B):
-    """A bound of ‖B‖², and the sum of all squares."""
-    return square_norm(B.flatten(0, 1)), B.square().sum()
-
-
-class _Bounds(torch.autograd.Function):
+class _ByHand(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight, threshold, amplitude):
-        B = _bounding_rows(weight, threshold, amplitude)
-        ctx.save_for_backward(threshold, amplitude, B)
-        return _bounds(B)
+    def forward(ctx, *parameters):
+        ctx.parameters = as_arrays(*parameters)
+        with np.errstate(all="ignore"):
+            found, ctx.needed = _bounded(*ctx.parameters, np)
+        ctx.amplitude = found[1]
+        return as_tensors(*found, dtype=ctx.amplitude.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, of_size, of_total):
-        threshold, amplitude, B = ctx.saved_tensors
-        of_B = of_size * slope_of_square_norm(B.flatten(0, 1)).view_as(B) + 2 * of_total * B
-        of_log = (of_B * B).sum((1, 2)) / 2  # of α κ(t)
-        steepest = _steepest(threshold)
-        of_threshold = of_log / steepest / 2 * (threshold > 0)
-        return (amplitude * steepest).sqrt()[:, None, None] * of_B, of_threshold, of_log / amplitude
+    def backward(ctx, *gradients):
+        of_rows, of_amplitude, of_size, of_total = as_arrays(*gradients)
+        (_, threshold, _, spread), (B, steepest) = ctx.parameters, ctx.needed
+        with np.errstate(all="ignore"):
+            of_B = of_size * slope_of_square_norm(B.reshape(-1, B.shape[2])).reshape(B.shape)
+            of_B += 2 * of_total * B
+            of_log = np.einsum("jrd,jrd->j", of_B, B) / 2  # of α κ(t)
+            root = np.sqrt(ctx.amplitude * steepest)[:, None, None]
+            of_weight = (of_rows + root * of_B) / spread
+            of_threshold = of_log / steepest / 2 * (threshold > 0)
+            found = of_weight, of_threshold, of_log + ctx.amplitude * of_amplitude
+        return *as_tensors(*found, dtype=B.dtype), None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ over all rows three times as often.
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,20 +19,22 @@ __all__ = ["SoftmaxUnits", "TanhUnits", "centred", "of_centred"]
 
 
 def centred(weight):
-    """Weights of shape (n_units, n_pieces, …), of mean zero over the pieces.
+    """Weights of shape (n_units, n_pieces, …), of mean zero over the pieces; tensors or arrays.
 
     The mean would only add a constant. Of two opposite pieces the first one is returned.
     """
     if weight.shape[1] == 2:
         return (weight[:, :1] - weight[:, 1:]) / 2
-    return weight - weight.mean(1, keepdim=True)
+    return weight - weight.mean(1, keepdims=True)
 
 
 def of_centred(gradient):
-    """The derivative in what :func:`centred` was given, from that in what it returned."""
+    """The derivative in what :func:`centred` was given, from that in what it returned; arrays."""
     if gradient.shape[1] == 1:
-        return torch.cat([gradient, -gradient], 1) / 2
-    return gradient - gradient.mean(1, keepdim=True)
+        opposite = np.repeat(gradient / 2, 2, axis=1)
+        np.negative(opposite[:, 1:], out=opposite[:, 1:])
+        return opposite
+    return gradient - gradient.mean(1, keepdims=True)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import torch
 from .tensors import as_tensor
 
 __all__ = [
+    "LEAST_NORM",
     "NormTracker",
     "eigenpairs",
     "normalize",
@@ -24,7 +25,7 @@ __all__ = [
     "square_norm",
 ]
 
-_LEAST_NORM = 1e-30  # in a denominator, where single precision goes on
+LEAST_NORM = 1e-30  # in a denominator, where single precision goes on
 _TINY = 16  # for matrices up to this size, SciPy is faster than a call of torch
 
 
@@ -39,15 +40,15 @@ def small_gram(matrix):
     return matrix.T @ matrix
 
 
-def square_norm(matrix):
-    """An upper bound of ‖M‖², the Frobenius norm of M Mᵀ or MᵀM."""
-    return small_gram(matrix).norm()
+def square_norm(matrix, xp=torch):
+    """An upper bound of ‖M‖², the Frobenius norm of M Mᵀ or MᵀM, by torch or numpy."""
+    return xp.linalg.norm(small_gram(matrix))
 
 
 def slope_of_square_norm(matrix):
-    """Its derivative in M, of the shape of M; zero for M = 0."""
+    """Its derivative in M, an array of the shape of M; zero for M = 0."""
     gram = small_gram(matrix)
-    unit = gram * (2 / gram.norm().clamp(min=_LEAST_NORM))
+    unit = 2 / max(np.linalg.norm(gram), LEAST_NORM) * gram
     return unit @ matrix if len(unit) == len(matrix) else matrix @ unit
 
 

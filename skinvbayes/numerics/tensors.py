@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["INITIAL", "as_tensor", "identity_like", "white_like"]
+__all__ = ["INITIAL", "as_arrays", "as_tensor", "as_tensors", "identity_like", "white_like"]
 
 # Networks are built in single precision on the CPU, whatever torch's defaults; they move later.
 INITIAL: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
@@ -23,6 +23,16 @@ def as_tensor(array):
         The numbers.
     """
     return torch.from_numpy(array if array.flags.writeable else np.array(array))
+
+
+def as_tensors(*arrays, dtype):
+    """Tensors of this dtype from arrays, whose memory they share, or from numbers; a tuple."""
+    return tuple(as_tensor(np.asarray(array, dtype)) for array in arrays)
+
+
+def as_arrays(*tensors):
+    """The arrays that share the memory of tensors on the CPU; numbers stay as they are."""
+    return [t.detach().numpy() if isinstance(t, torch.Tensor) else t for t in tensors]
 
 
 def identity_like(n, like):
