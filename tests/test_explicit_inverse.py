@@ -8,6 +8,7 @@ import torch
 
 from skinvbayes.inversion import implicit_inverse, invert
 from skinvbayes.losses import ReconstructionLoss
+from skinvbayes.networks import gradient as gradient_branch
 from skinvbayes.networks.explicit_inverse import ExplicitInverse, build_network
 from skinvbayes.numerics import jacobians
 
@@ -223,3 +224,18 @@ def test_start(shape):
     torch.testing.assert_close(J, inverse, rtol=0, atol=0.02 * inverse.norm().item())
     network.explicit_inverse.blocks[0].blend(1.0)
     torch.testing.assert_close(network(z), z, rtol=0, atol=1e-4)
+
+
+def test_inversions_compute_what_depends_on_the_weights_alone_once(case, monkeypatch):
+    network, w = case
+    calls, assembled = [], gradient_branch.assembled
+    monkeypatch.setattr(
+        gradient_branch, "assembled", lambda *a, **b: calls.append(1) or assembled(*a, **b)
+    )
+    first = invert(network, w).x
+    for row, expected in zip(w, first, strict=True):
+        torch.testing.assert_close(invert(network, row[None]).x[0], expected)
+    assert len(calls) == 1
+    with torch.no_grad():
+        next(network.parameters()).add_(1.0)
+    assert not torch.allclose(invert(network, w).x, first)

@@ -13,7 +13,7 @@ from skinvbayes.datasets import make_bimodal, make_ill_posed, make_mixture
 from skinvbayes.inversion import invert
 from skinvbayes.oracles import posterior_mean
 from skinvbayes.problem.gaussian import linear_estimator
-from skinvbayes.training.guard import best_share, blend, linear_errors
+from skinvbayes.training.guard import best_share, blend, linear_errors, reconstruction_errors
 
 
 def lmmse(data, noise_level):
@@ -230,3 +230,20 @@ def test_small_gains_are_not_worthwhile(gain):
     targets = problem.targets(data.Y)[None]
     share = best_share(estimator.network_, problem, data.X, targets, worthwhile_gain=gain)
     assert (share > 0) == (gain == 0)
+
+
+def test_errors_are_means_over_targets(rng):
+    """All targets are inverted at once, and every signal has its own errors."""
+    data = make_mixture(300, 1, n_features=3, operator="tall", random_state=0)
+    estimator = ReconstructionINN(operator=data.operator, max_iter=10, random_state=0)
+    problem = estimator.fit(data.X_train, data.Y_train).problem_
+    X = data.X_train[:20]
+    Z = problem.noisy_targets(problem.clean_targets(X), 5, rng)
+    u = [
+        invert(estimator.network_, torch.as_tensor(problem.coordinates.from_targets(z))).x
+        for z in Z
+    ]
+    squares = [((problem.coordinates.to_signals(v.numpy()) - X) ** 2).sum(axis=1) for v in u]
+    found = reconstruction_errors(estimator.network_, problem, X, Z, [0.0, 1.0])
+    np.testing.assert_allclose(found[0], np.mean(squares, axis=0), rtol=1e-9)
+    np.testing.assert_allclose(found[1], linear_errors(problem, X, Z), rtol=1e-2)

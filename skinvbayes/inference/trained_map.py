@@ -152,7 +152,7 @@ class TrainedMap:
         X : ndarray of shape (n_samples, n_features)
             Signals.
         residual : ndarray of shape (n_samples,)
-            Bounds of the norms ``‖φ(x) − z‖``; exact in isotropic coordinates.
+            Norms of ``ψ(u) − w``, in the coordinates of the network.
         converged : ndarray of shape (n_samples,)
             Whether the inversion of the row can be trusted.
         """
@@ -161,14 +161,13 @@ class TrainedMap:
         def inverse(part):
             unit = as_tensor(self.coordinates.from_targets(targets(part)))
             found = self.for_rows(part)._invert(unit.to(self.network.device))
-            residuals.append(self._residual_scale * found.residual.cpu().numpy())
+            residuals.append(found.residual.cpu().numpy())
             converged.append(found.converged.cpu().numpy())
             return self.coordinates.to_signals(found.x.cpu().numpy())
 
         shape, size = self.coordinates.signal_mean.shape, self._inversion_rows
         X = self._rows(inverse, rows, shape, size, what="reconstruction")
-        residual = np.concatenate(residuals)
-        return X, residual, np.concatenate(converged)
+        return X, np.concatenate(residuals), np.concatenate(converged)
 
     def for_rows(self, rows):
         """The map of some rows of measurements, which may differ from row to row; here it does not.
@@ -185,10 +184,11 @@ class TrainedMap:
         X, residual, converged = self.inverse(rows, targets)
         if not converged.all():
             failed = np.flatnonzero(~converged)
+            largest = self._residual_scale * residual[failed].max()
             warn_caller(
                 f"The inversion of {len(failed)} of {len(rows)} rows did not converge"
                 f"{self.to_what} ({named_rows(failed)}); the largest residual is "
-                f"{residual[failed].max():.3g}. {self.advice}",
+                f"{largest:.3g}. {self.advice}",
                 ConvergenceWarning,
             )
         return X

@@ -121,7 +121,7 @@ def invert(
     if method not in METHODS:
         raise ValueError(f"method must be one of {sorted(METHODS)}; got {method!r}.")
     if network.explicit_inverse is not None:
-        return _evaluate(network.explicit_inverse, z)
+        return _evaluate(network.frozen().explicit_inverse, z)
     if tol is None:
         tol = max(SETTINGS.tolerance_of(z.dtype), network.tolerance)
     least = network.noise_tolerance * noise * z.shape[1] ** 0.5

@@ -111,15 +111,10 @@ def surely_positive(gains, n_errors=1):
 def _errors(reconstruct, problem, X, Z):
     """The squared errors of some reconstructions in the coordinates of a problem."""
     coordinates, step = problem.coordinates, -(-len(X) // _MOST_ROWS)
-    X = X[::step]
-    errors = [
-        [
-            ((coordinates.to_signals(u) - X) ** 2).sum(axis=1)
-            for u in reconstruct(coordinates.from_targets(targets[::step]))
-        ]
-        for targets in Z
-    ]
-    return np.mean(errors, axis=0)
+    X, Z = X[::step], Z[:, ::step]
+    w = coordinates.from_targets(np.concatenate(Z))
+    found = (coordinates.to_signals(u).reshape(Z.shape) for u in reconstruct(w))
+    return np.stack([((x - X) ** 2).sum(axis=2).mean(axis=0) for x in found])
 
 
 def blended(network, share):
