@@ -395,7 +395,6 @@ class GradientBlock(MonotoneBlock):
         """tr(P Dφ(x)) with P, the inverse of the averaged Jacobian, held fixed."""
         with torch.no_grad():
             mean = self._matrix(k) + k.units.mean_jacobian(slopes)
-            lower = torch.linalg.cholesky(torch.linalg.inv(mean))
-        curvature = k.units.curvature(lower)
-        linear = (lower * (k.matrix(len(self.shift)) @ lower)).sum()
-        return linear + k.units.divergence(curvature, slopes)
+            P = torch.cholesky_inverse(torch.linalg.cholesky(mean))
+        linear = (P * k.matrix(len(P))).sum()
+        return linear + k.units.divergence(k.units.curvature(P), slopes)

@@ -166,10 +166,10 @@ class ScaleUnits:
         between *= self.amplitude[:, None, None]
         return torch.einsum("jrd,jrs,jse->de", self.weight, between, self.weight)
 
-    def curvature(self, lower=None):
-        """What the divergence is computed with: W Wᵀ, or W L LᵀWᵀ."""
-        weight = self.weight if lower is None else self.weight @ lower
-        return weight @ weight.transpose(1, 2)
+    def curvature(self, P=None):
+        """What the divergence is computed with: W Wᵀ, or W P Wᵀ for the trace of P Dφ."""
+        weight = self.weight if P is None else self.weight @ P
+        return weight @ self.weight.transpose(1, 2)
 
     def divergence(self, curvature, slopes):
         """The divergence of the units, at every point: Σ α (q ‖W‖² + q (1 − q) ‖Wᵀh‖²)."""
@@ -289,9 +289,9 @@ class SumOfUnits:
         others, scales = self._parts(slopes)
         return self.others.mean_jacobian(others) + self.scales.mean_jacobian(scales)
 
-    def curvature(self, lower=None):
+    def curvature(self, P=None):
         """What the divergence is computed with."""
-        return self.others.curvature(lower), self.scales.curvature(lower)
+        return self.others.curvature(P), self.scales.curvature(P)
 
     def divergence(self, curvature, slopes):
         """The divergence of the units, at every point."""

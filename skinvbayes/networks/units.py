@@ -126,11 +126,10 @@ class TanhUnits(_Units):
         """S and the Jacobian of the units, at every point."""
         return _weighted_squares(S, self.sign * slopes, self.weight)
 
-    def curvature(self, lower=None):
-        """What the divergence is computed with: ±β‖w‖², or ±β‖Lᵀw‖²."""
-        if lower is None:
-            return (self.inner * self.outer).sum(1)
-        return self.sign * (self.weight @ lower).square().sum(1)
+    def curvature(self, P=None):
+        """What the divergence is computed with: ±β‖w‖², or ±β wᵀPw for the trace of P Dφ."""
+        inner = self.inner if P is None else self.inner @ P
+        return (inner * self.outer).sum(1)
 
     def divergence(self, curvature, slopes):
         """The divergence of the units, at every point."""
@@ -167,11 +166,11 @@ class SoftmaxUnits(_Units):
         products = (sign * means).transpose(1, 2) @ means
         return _weighted_squares(S, (sign * p).flatten(1), weight) - products
 
-    def curvature(self, lower=None):
-        """What the divergence is computed with: ±β W Wᵀ, or ±β W L LᵀWᵀ."""
-        weight = self.weight if lower is None else self.weight @ lower
-        weight = weight.unflatten(0, self.shape)
-        return self.sign[:, None, None] * (weight @ weight.transpose(1, 2))
+    def curvature(self, P=None):
+        """What the divergence is computed with: ±β W Wᵀ, or ±β W P Wᵀ for the trace of P Dφ."""
+        weight = self.weight if P is None else self.weight @ P
+        weight, others = weight.unflatten(0, self.shape), self.weight.unflatten(0, self.shape)
+        return self.sign[:, None, None] * (weight @ others.transpose(1, 2))
 
     def divergence(self, curvature, slopes):
         """The divergence of the units, at every point: ±(Σ p_k ‖w_k‖² − ‖Σ p_k w_k‖²)."""
