@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..inversion import Preimages
+from ..numerics.chunks import slices
 from ..numerics.tensors import as_tensor, white_like
 from .kernel_draws import KernelDraws
 
@@ -166,12 +167,13 @@ class Objective:
 
     def in_order(self, batch_size, uses=1, generator=None):
         """Mini-batches of samples as they come, as of :meth:`iteration`; then in other orders."""
-        n = len(self.x)
-        orders = [torch.arange(n, device="cpu")]
-        for _ in range(uses - 1):
-            orders.append(torch.randperm(n, generator=generator, device="cpu"))
-        batches = torch.cat(orders).split(batch_size)
-        return len(batches), (self.split(rows) for rows in batches)
+        samples = self
+        if uses > 1:
+            n = len(self.x)
+            others = [torch.randperm(n, generator=generator, device="cpu") for _ in range(uses - 1)]
+            samples = self.split(torch.cat([torch.arange(n, device="cpu"), *others]))
+        batches = slices(len(samples.x), batch_size)
+        return len(batches), (samples.split(rows) for rows in batches)
 
 
 def _white(like, generator, factor):
