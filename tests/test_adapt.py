@@ -125,6 +125,34 @@ def test_twice_adapted(data, fitted):
     np.testing.assert_allclose(twice.predict(V[:, :3]), once.predict(V[:, :3]), atol=1e-8)
 
 
+@pytest.mark.parametrize("wrap", [np.asarray, csr_array])
+def test_rows_of_the_training_keep_their_constants_and_noise(wrap, data):
+    _, A, X, _, T, _ = data
+    rng, levels = np.random.RandomState(7), np.array([0.1, 0.4, 0.2, 0.1, 0.3])
+    constant = np.array([1.0, -2.0, 0.5, 3.0, 0.0])
+    Y, V = (x @ A.T + constant + levels * rng.standard_normal((len(x), 5)) for x in (X, T[:50]))
+    options = {"noise_level": levels, "random_state": 0, "max_iter": 20}
+    estimator = DivergenceRegularizedINN(operator=A, **options).fit(X, Y)
+    kept, holes = [3, 0, 4], V.copy()
+    holes[:, [1, 2]] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        other, same = estimator.adapt(operator=wrap(A[kept])), estimator.adapt(operator=wrap(A))
+    np.testing.assert_allclose(other.noise_std_, levels[kept])
+    np.testing.assert_allclose(other.predict(V[:, kept]), estimator.predict(holes), atol=1e-8)
+    np.testing.assert_allclose(same.predict(V), estimator.predict(V), atol=1e-6)
+
+
+def test_a_constant_that_is_not_kept_is_told(data, fitted):
+    constant = fitted.problem_.measurement.offset
+    assert constant.min() > DELTA
+    B = np.vstack([data[1][:2], np.eye(D)])
+    with pytest.warns(UserWarning, match="constant of up to 0.3.*, above their noise"):
+        other = fitted.adapt(operator=B)
+    found = other.problem_.measurement.offset
+    np.testing.assert_array_equal(found, [*constant[:2], 0, 0, 0])
+
+
 def test_where_the_map_is_not_monotone_rows_are_named():
     prior = GaussianMixturePrior([[-3.0, 0], [3.0, 0]], 0.5)
     X = prior.sample(500, random_state=0)
@@ -187,7 +215,7 @@ def test_missing_measurements_are_rows_left_out(data, fitted, holes):
     for row in range(0, 40):
         kept = ~np.isnan(holes[row])
         other = fitted.adapt(operator=A[kept])
-        y = holes[row : row + 1, kept] - fitted.problem_.measurement.offset[kept]
+        y = holes[row : row + 1, kept]
         np.testing.assert_allclose(found[row : row + 1], other.predict(y), atol=1e-8)
         np.testing.assert_allclose(std[row : row + 1], other.posterior_std(y), atol=1e-8)
         assert np.all(lower[row] < found[row])
@@ -206,8 +234,9 @@ def test_noise_of_any_kind_where_measurements_are_missing(kind, data, holes):
     found, std = estimator.predict(holes[:20], return_std=True)
     for row, y in enumerate(holes[:20]):
         kept = ~np.isnan(y)
-        other = estimator.adapt(operator=A[kept], noise_covariance=sigma[np.ix_(kept, kept)])
-        y = y[None, kept] - estimator.problem_.measurement.offset[kept]
+        other, y = estimator.adapt(operator=A[kept]), y[None, kept]
+        given = estimator.adapt(operator=A[kept], noise_covariance=sigma[np.ix_(kept, kept)])
+        np.testing.assert_allclose(given.predict(y), other.predict(y), atol=1e-12)
         np.testing.assert_allclose(found[row : row + 1], other.predict(y), atol=1e-9)
         np.testing.assert_allclose(std[row : row + 1], other.posterior_std(y), atol=1e-9)
 

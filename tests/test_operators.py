@@ -13,6 +13,7 @@ from skinvbayes.operators import (
     estimate_operator,
     linear,
 )
+from skinvbayes.operators.rows import common_rows
 
 MATRIX = np.random.RandomState(5).standard_normal((3, 5))
 ROUNDING = 1e-13  # entries of a few units, sums of at most 15 products: a hundred times the error
@@ -348,3 +349,24 @@ def test_weights_count_pairs():
     weighted = estimate_operator(X, Y, sample_weight=weight).to_dense()
     repeated = estimate_operator(X.repeat(weight, 0), Y.repeat(weight, 0)).to_dense()
     np.testing.assert_allclose(weighted, repeated)
+
+
+# --------------------------------------------------------------------------- rows in common
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, sparse.csr_array])
+def test_rows_in_common(wrap):
+    A = np.array([[1.0, 0, 2], [0, 0, 0], [0, -0.0, 0], [3, 4, 5]])
+    found = common_rows(as_operator(wrap(A[[3, 1, 1, 1, 0]])), as_operator(A))
+    assert found.tolist() == [3, 1, 2, 2, 0]
+    assert common_rows(as_operator(A[:, ::-1]), as_operator(wrap(A))).tolist() == [-1, 1, 2, -1]
+    assert common_rows(as_operator(A[3:] + 1e-15), as_operator(A)) is None
+
+
+def test_functions_have_rows_in_common_with_themselves_alone():
+    A = np.eye(3)
+    function, other = aslinearoperator(2 * A), aslinearoperator(2 * A)
+    assert common_rows(as_operator(function), as_operator(function)).tolist() == [0, 1, 2]
+    for operator in (other, 2 * A, None, lambda x: x):
+        other = operator if operator is None or callable(operator) else as_operator(operator)
+        assert common_rows(as_operator(function), other) is None

@@ -22,7 +22,7 @@ class AdaptMethod(OwnModes):
     """The method ``adapt``.
 
     The class that inherits it defines ``_trained()`` and ``_take(trained)``; where its loss learns
-    the prior by itself, also ``_measuring(operator, noise_level, noise_covariance)``.
+    the prior by itself, also ``_measuring(operator, noise_level, noise_covariance, constant)``.
     """
 
     _holds_prior = False  # whether the loss learns the prior by itself
@@ -47,11 +47,12 @@ class AdaptMethod(OwnModes):
         Parameters
         ----------
         operator : linear operator of shape (n_measurements, n_features), default=None
-            The operator B, without a constant and perhaps nonlinear; that of this estimator by
-            default. Other losses than the divergence need one of the same kind as in training.
+            The operator B, perhaps nonlinear; that of this estimator by default. Measurements by
+            rows of the training's matrix keep their constants, others have none, with a warning.
+            Other losses than the divergence need an operator of the same kind as in training.
         noise_level : float or array-like of shape (n_measurements,), default=None
             Standard deviation of the noise, of all measurements or of each; by default that of this
-            estimator, for another operator its root mean square.
+            estimator, for an operator of other rows than its own the root mean square.
         noise_covariance : array-like of shape (n_measurements, n_measurements), default=None
             The covariance of the noise, in place of the noise level.
         image_shape : tuple of one or two int, default=None
@@ -80,13 +81,14 @@ class AdaptMethod(OwnModes):
         >>> other.predict(data.X_test).shape
         (5, 3)
         """
-        check_ready(self)
         given = {"operator": operator, "image_shape": image_shape}
         given |= {"noise_level": noise_level, "noise_covariance": noise_covariance}
-        return self._copy_with({name: value for name, value in given.items() if value is not None})
+        return self._copy_with(given)
 
-    def _copy_with(self, given):
-        """The copy for what is given, by the names of the parameters."""
+    def _copy_with(self, given, constant=None):
+        """The copy for what is given, by the names of the parameters, and perhaps a constant."""
+        check_ready(self)
+        given = {name: value for name, value in given.items() if value is not None}
         operator, image_shape = given.get("operator"), given.get("image_shape")
         check_operator_names(self, operator)
         noise = {name: given.get(name) for name in ("noise_level", "noise_covariance")}
@@ -98,7 +100,7 @@ class AdaptMethod(OwnModes):
             trained = other.network_.config["known_bounds"] or now
             is_measured_otherwise = noise_follows or not np.isclose(now[0], trained[0])
         if is_measured_otherwise:
-            other = other._measuring(operator, **noise)
+            other = other._measuring(operator, **noise, constant=constant)
         other.set_params(**given)
         other._given_operator = other.operator
         if given.keys() & {"operator", "image_shape"}:
@@ -116,7 +118,7 @@ class AdaptMethod(OwnModes):
         other.n_measurements_in_ = other.operator_.shape[0]
         return other
 
-    def _measuring(self, operator, noise_level, noise_covariance):
+    def _measuring(self, operator, noise_level, noise_covariance, constant):
         """A fitted copy for another operator or other noise."""
         raise ValueError(
             f"{type(self).__name__} learns the reconstruction for the operator and the noise of "

@@ -26,6 +26,7 @@ from ..noise.model import NoiseModel
 from ..numerics.sklearn_compat import StrOptions
 from ..numerics.types import Array, Auto, RandomState
 from ..numerics.warn import warn_caller
+from ..problem.measurement_model import warn_of_constants
 from .base import BaseINN
 from .docstrings import documented
 from .lazy import chunkwise
@@ -308,13 +309,22 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
             raise ValueError("With epsilon = 0 there is no prior in the network to show.")
         return term / self.epsilon_
 
-    def _measuring(self, operator, noise_level, noise_covariance):
+    def _measuring(self, operator, noise_level, noise_covariance, constant):
         """A fitted copy for another operator or other noise."""
-        return self._measured_by(self._checked_measurement(operator, noise_level, noise_covariance))
+        measurement = self._checked_measurement(operator, noise_level, noise_covariance)
+        if operator is not None:
+            trained = (self._origin or (self.problem_,))[0].measurement
+            measurement = measurement.with_constants_of(trained)
+            if constant is None:
+                warn_of_constants(trained, measurement)
+        if constant is not None:
+            offset = np.broadcast_to(constant, measurement.noise.n_measurements)
+            measurement = replace(measurement, offset=offset.copy())
+        return self._measured_by(measurement)
 
     def _checked_measurement(self, operator, noise_level, noise_covariance):
         """The measurement model of ``adapt``."""
-        trained, noise = self.problem_.measurement, self.problem_.measurement.noise
+        trained = self.problem_.measurement
         if self.epsilon_ == 0:
             raise ValueError("With epsilon = 0 there is no prior in the network to be weighted.")
         if operator is None and trained.operator is None:
@@ -324,15 +334,14 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
             )
         measurement = replace(trained, fitted=None)
         if operator is not None:
-            measurement = self._measurement_by(operator)
-        n_measurements = measurement.operator.shape[0]
+            measurement = self._measurement_by(operator).with_noise_of(trained)
         if noise_level is not None or noise_covariance is not None:
+            n_measurements = measurement.operator.shape[0]
             noise = NoiseModel.given(noise_level, noise_covariance, n_measurements=n_measurements)
-        elif operator is not None:
-            noise = NoiseModel(n_measurements, noise.level)
-        if noise.level == 0:
+            measurement = replace(measurement, noise=noise)
+        if measurement.noise.level == 0:
             raise ValueError(f"noise_level must be a positive number; got {noise_level!r}.")
-        return replace(measurement, noise=noise)
+        return measurement
 
     def _checked_posterior(self, Y, noise_level=None):
         """The posterior for checked rows; what is missing is a row of the operator left out."""
@@ -383,10 +392,6 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
     def _epsilon_at(self, noise_level):
         """The weight of the penalty for another noise level; None is that of the measurements."""
         return self.epsilon_ if noise_level is None else self._prior_weight * noise_level**2
-
-    def _shifted(self, offset):
-        """A fitted copy for measurements to which a constant is added."""
-        return self._measured_by(replace(self.problem_.measurement, offset=offset))
 
     def _map(self, noise_level=None):
         """The trained map, adapted to other measurements or another noise level."""

@@ -163,8 +163,8 @@ class Wrapped:
             D * self._mean if D.ndim == 1 else D @ self._mean
         )
         composed, offset = _after(operator, D, constant)
-        adapted = self.inner.adapt(operator=composed, **options)
-        return _rewrapped(self.estimator, adapted if offset is None else adapted._shifted(offset))
+        adapted = self.inner._copy_with({"operator": composed, **options}, constant=offset)
+        return _rewrapped(self.estimator, adapted)
 
     # ------------------------------------------------------------------ the inverse of the steps
 
@@ -270,10 +270,10 @@ class _AfterSteps:
 
 
 def _after(operator, D, constant):
-    """The operator for transformed signals, and the constant of the measurements or None."""
+    """The operator for transformed signals, and the constant of the measurements."""
     nonlinear = as_nonlinear_operator(operator)
     if nonlinear is not None:
-        return _AfterSteps(nonlinear, D, constant), None
+        return _AfterSteps(nonlinear, D, constant), 0.0
     A = as_operator(operator)
     if A.shape[1] != len(constant):
         raise ValueError(

@@ -12,11 +12,12 @@ from ..noise.model import NoiseModel
 from ..noise.outliers import describe_outliers, outliers, refitted
 from ..numerics.warn import warn_caller
 from ..operators import Operator, as_operator, estimate_operator
+from ..operators.rows import common_rows
 from .dependence import dependence_of_mean, dependence_of_size
 from .measurement import as_denoising, choose_operator, estimate_noise_level
 from .moments import covariance_of
 
-__all__ = ["MeasurementModel"]
+__all__ = ["MeasurementModel", "warn_of_constants"]
 
 _MOST_MEASUREMENTS = 1000  # beyond, noise is taken to be white unless it is given
 _ROUNDING, _OF_A_FIT = 1e-13, 1e-6  # of the size of y, that rounding and a ridge leave
@@ -123,6 +124,25 @@ class MeasurementModel:
         offset = np.average(clean - linear.forward(X), axis=0, weights=weight)
         return cls(known, fitted, noise, offset, rejects_outliers), clean
 
+    def with_noise_of(self, other):
+        """The same model with the noise of another one, if its operator has all of these rows.
+
+        Otherwise the noise is white, of the level of the other's.
+        """
+        rows = common_rows(self.given, other.given)
+        if rows is not None and (rows >= 0).all():
+            return replace(self, noise=other.noise.restricted(rows))
+        return replace(self, noise=NoiseModel(self.noise.n_measurements, other.noise.level))
+
+    def with_constants_of(self, other):
+        """The same model with the constants of another one for rows that both operators have.
+
+        Other measurements have none.
+        """
+        rows = common_rows(self.given, other.given)
+        known = rows is not None and other.offset is not None
+        return replace(self, offset=np.where(rows < 0, 0.0, other.offset[rows]) if known else None)
+
     def with_moments(self, moments):
         """The same model with the operator and the constant that moments of all pairs tell."""
         fitted = None if self.fitted is None else moments.least_squares()
@@ -188,6 +208,19 @@ class MeasurementModel:
     def targets(self, Y):
         """z of shape (n_samples, n_features): the measurements, or AᵀW² y."""
         return Y if self.operator is None else self.whitened.adjoint(self.noise.whiten(Y))
+
+
+def warn_of_constants(trained, other):
+    """Warn if the measurements of the training have constants that some of the others have not."""
+    kept = trained.offset is None or (other.offset is not None and other.offset.all())
+    linear = trained.given is trained.operator  # of others they are what a linear fit leaves
+    if linear and not kept and (np.abs(trained.offset) > trained.noise.std).any():
+        warn_caller(
+            f"The measurements of the training have a constant of up to "
+            f"{np.abs(trained.offset).max():.3g}, above their noise. Only rows that are the same "
+            "in the matrix of the other operator keep theirs; that of all others is taken to be "
+            "zero: subtract it from the measurements if they have one."
+        )
 
 
 def _completed(operator, noise_level, noise_covariance, X, Y, weight):
