@@ -11,6 +11,7 @@ from skinvbayes.losses import ReconstructionLoss
 from skinvbayes.networks import gradient as gradient_branch
 from skinvbayes.networks.explicit_inverse import ExplicitInverse, build_network
 from skinvbayes.numerics import jacobians
+from skinvbayes.training.adam import Adam
 
 # features, units, pieces, subtracted units
 SHAPES = [(1, 3, 2, 0), (2, 4, 32, 0), (3, 5, 3, 2), (12, 4, 2, 0), (12, 9, 3, 4)]
@@ -239,3 +240,15 @@ def test_inversions_compute_what_depends_on_the_weights_alone_once(case, monkeyp
     with torch.no_grad():
         next(network.parameters()).add_(1.0)
     assert not torch.allclose(invert(network, w).x, first)
+
+
+def test_steps_of_adam_are_noticed(case):
+    network, w = case
+    network = copy.deepcopy(network)
+    first = invert(network, w).x
+    optimizer = Adam(network.parameters(), 0.1)
+    network(w).square().mean().backward()
+    optimizer.step()
+    found = invert(network, w).x
+    assert not torch.allclose(found, first)
+    torch.testing.assert_close(found, network.explicit_inverse(w))

@@ -85,7 +85,9 @@ class InvertibleMap(nn.Module):
         """The same map, with what depends on its parameters alone computed once.
 
         It shares the parameters, which must not change while it is in use; this map stays as it
-        is. Gradients flow to the parameters only with ``gradient``.
+        is. Gradients flow to the parameters only with ``gradient``. Blocks in evaluation mode keep
+        what was computed until torch raises the version of a parameter, which its fused optimizers
+        do not: after steps of these in evaluation mode, ``torch.autograd.graph.increment_version``.
         """
         return self
 

@@ -69,6 +69,8 @@ class Adam:
             eps=1e-8,
             maximize=False,
         )
+        for parameter in parameters:  # which torch's fused step changes without a word
+            torch.autograd.graph.increment_version(parameter)
 
 
 class Annealing:
