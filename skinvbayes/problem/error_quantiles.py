@@ -1,6 +1,6 @@
 """Quantiles of errors over their standard deviations: how long intervals have to be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -57,6 +57,10 @@ class ErrorQuantiles:
             np.array([np.exp(np.log(std[some]).mean()) for some in rows]),
             np.array([np.quantile(ratios[some], levels) for some in rows]),
         )
+
+    def middle(self, other):
+        """The quantiles half way to those of another one, in their logarithm."""
+        return replace(self, ratios=np.sqrt(self.ratios * other.ratios))
 
     @property
     def size(self):

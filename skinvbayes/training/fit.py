@@ -15,7 +15,7 @@ from ..numerics.warn import warn_caller
 from .calibration import calibrate
 from .chunked_moments import moments_of
 from .guard import blend
-from .held_out_errors import linear_error_quantiles, warn_of_small_deviations
+from .held_out_errors import error_quantiles, linear_error_quantiles, warn_of_small_deviations
 from .linear_rival import warn_if_worse
 from .objective import objective_of
 from .optimize import History
@@ -89,8 +89,9 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
     if prior is not None:
         prior = refitted_prior(prior, problem, pairs)
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
-    trained.problem = _with_quantiles(trained.problem, verdict.error_quantiles, pairs)
     _guard(specification, trained, few, share, prior)
+    quantiles = error_quantiles(verdict.held_out, trained)
+    trained.problem = _with_quantiles(trained.problem, quantiles, pairs)
     return _compared(specification, weigh(trained), few, verdict)
 
 

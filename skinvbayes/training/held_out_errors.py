@@ -2,9 +2,9 @@
 
 The posterior standard deviations are those of Gaussian errors. Where signals jump, most errors are
 much smaller than that and a few are larger, so that Gaussian quantiles make intervals too long; of
-few pairs all errors may be larger by factors. These are quantiles of all errors together: the whole
-training spreads the standard deviations more than the trial does, and has smaller errors, so that
-groups of them would cover up to 94 %.
+few pairs, and where a prior was learned by heart, all errors may be larger by factors. These are
+quantiles of all errors together: the whole training spreads the standard deviations more than the
+trial does, and has smaller errors, so that groups of them would cover up to 94 %.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,13 @@ from ..numerics.warn import warn_caller
 from ..problem.error_model import ErrorModel
 from ..problem.error_quantiles import ErrorQuantiles
 
-__all__ = ["HeldOutErrors", "held_out_errors", "linear_error_quantiles", "warn_of_small_deviations"]
+__all__ = [
+    "HeldOutErrors",
+    "error_quantiles",
+    "held_out_errors",
+    "linear_error_quantiles",
+    "warn_of_small_deviations",
+]
 
 _MOST_ROWS = 1000
 _MOST_ENTRIES = 2**23  # of all Jacobians
@@ -28,24 +34,15 @@ _TOO_LARGE = 1.5  # errors over their standard deviations, root mean square
 
 
 class HeldOutErrors(NamedTuple):
-    """Errors of signals that training has not seen, with their standard deviations."""
+    """Errors of signals X that a training has not seen, with their standard deviations.
+
+    Z are their targets, with as many draws of noise.
+    """
 
     errors: np.ndarray
     deviations: np.ndarray
-    n_signals: int
-
-    def beside(self, other):
-        """These and those of another trial."""
-        errors, deviations, n_signals = zip(self, other, strict=True)
-        return HeldOutErrors(np.concatenate(errors), np.concatenate(deviations), sum(n_signals))
-
-    def quantiles(self):
-        """Quantiles of the ratios, an ErrorQuantiles; None where nothing varies."""
-        varies = self.deviations > 0
-        errors, deviations = self.errors[varies], self.deviations[varies]
-        if not errors.size or not np.isfinite(errors / deviations).all():
-            return None
-        return ErrorQuantiles.of(errors, deviations, self.n_signals)
+    X: np.ndarray
+    Z: np.ndarray
 
 
 @torch.no_grad()
@@ -83,7 +80,54 @@ def held_out_errors(network, problem, bandwidth, X, Z):
         covariance, _ = ErrorModel.of(problem, bandwidth).covariance(jacobian)
         variance = np.diagonal(covariance, axis1=1, axis2=2)
     error = coordinates.to_signals(u.cpu().numpy()) - signals
-    return HeldOutErrors(error.ravel(), np.sqrt(variance.clip(0)).ravel(), len(X))
+    return HeldOutErrors(error.ravel(), np.sqrt(variance.clip(0)).ravel(), X, Z)
+
+
+def error_quantiles(held_out, trained):
+    """Quantiles of errors over standard deviations, for what was trained after some trials.
+
+    An explicit inverse learns the errors themselves: the trials' serve it. What learns a prior can
+    learn its signals by heart, and takes them for more certain than others. Its errors of unseen
+    signals lie between those of the trials, which were shorter, and its own of the same signals,
+    which it has seen: in the middle of the quantiles of both, over its own standard deviations.
+
+    Parameters
+    ----------
+    held_out : sequence of HeldOutErrors
+        Of the trials.
+    trained : Trained
+        What was trained on all signals.
+
+    Returns
+    -------
+    quantiles : ErrorQuantiles or None
+        None without trials, or where nothing varies.
+    """
+    if not held_out:
+        return None
+    network, problem = trained.network, trained.problem
+    if network.explicit_inverse is not None:
+        return _quantiles(held_out, held_out)
+    bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
+    seen = [held_out_errors(network, problem, bandwidth, part.X, part.Z) for part in held_out]
+    unseen, learned = _quantiles(held_out, seen), _quantiles(seen, seen)
+    return None if unseen is None or learned is None else unseen.middle(learned)
+
+
+def _quantiles(errors, deviations):
+    """Of the errors of some over the standard deviations of others; None where nothing varies."""
+    n_signals = sum(len(part.X) for part in errors)
+    errors = np.concatenate([part.errors for part in errors])
+    deviations = np.concatenate([part.deviations for part in deviations])
+    return _pooled(errors, deviations, n_signals)
+
+
+def _pooled(errors, deviations, n_signals):
+    varies = deviations > 0
+    errors, deviations = errors[varies], deviations[varies]
+    if not errors.size or not np.isfinite(errors / deviations).all():
+        return None
+    return ErrorQuantiles.of(errors, deviations, n_signals)
 
 
 def linear_error_quantiles(specification, problem, pairs, groups=None):
@@ -121,7 +165,7 @@ def linear_error_quantiles(specification, problem, pairs, groups=None):
         c = fold.coordinates
         errors[held] = c.to_signals(c.from_targets(fold.targets(Y))) - X
         deviations[held] = np.sqrt(fold.unit_epsilon * ((c.scale * c.basis) ** 2).sum(axis=1))
-    return HeldOutErrors(errors.ravel(), deviations.ravel(), n_groups).quantiles()
+    return _pooled(errors.ravel(), deviations.ravel(), n_groups)
 
 
 def warn_of_small_deviations(quantiles, pairs):

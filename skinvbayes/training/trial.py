@@ -47,17 +47,12 @@ class Verdict(NamedTuple):
     prior: SmoothedPrior | None = None  # what was drawn from; None for the pairs
     gain: np.ndarray | None = None  # of the pairs over what else was tried
     has_clusters: bool = True  # whether the network has units for them
-    held_out: HeldOutErrors | None = None  # None where errors count as Gaussian
+    held_out: tuple[HeldOutErrors, ...] = ()  # of every trial; none where they count as Gaussian
 
     @property
     def interrupted(self):
         """Whether the training was."""
         return self.trained is not None and self.trained.history.interrupted
-
-    @property
-    def error_quantiles(self):
-        """Quantiles of the errors of held-out signals; None for Gaussian ones."""
-        return None if self.held_out is None else self.held_out.quantiles()
 
     @property
     def is_doubtful(self):
@@ -164,7 +159,7 @@ def _after_more_trials(found, arguments, variant=lambda trial: trial):
         if other.interrupted:
             return other
         gain = np.concatenate([found.gain, trial.linear_errors - other.errors])
-        held_out = found.held_out and found.held_out.beside(other.held_out)
+        held_out = found.held_out + other.held_out
         share = (n * found.share + other.share) / (n + 1)
         found = found._replace(gain=gain, share=share, held_out=held_out)
     return found
@@ -233,13 +228,13 @@ class _Trial(NamedTuple):
         if prior is None or trained.network.explicit_inverse is None:
             share = share_of_linear(self.specification, trained, X, targets)
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
-        held_out = None
-        explicit = trained.network.explicit_inverse is not None and problem.bandwidth == 0
-        if explicit or are_few(self.few.X):  # standard deviations may then be far too small
+        held_out = ()
+        explicit = trained.network.explicit_inverse is not None
+        if not explicit or problem.bandwidth == 0 or are_few(self.few.X):
             whole = replace(trained, network=blended(trained.network, share))
             calibrate(self.specification, whole, self.few, prior)
             bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
-            held_out = held_out_errors(whole.network, problem, bandwidth, X, targets)
+            held_out = (held_out_errors(whole.network, problem, bandwidth, X, targets),)
         clusters = self.specification.architecture.has_clusters
         found = {"has_clusters": clusters, "held_out": held_out}
         return Verdict(errors, trained, share, prior, **found)
