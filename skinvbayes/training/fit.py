@@ -75,19 +75,19 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         return weigh(train(specification, problem, pairs, rng, previous=previous, **known))
     few, verdict = pairs if chunks is None else pairs.sample(_TRIAL_SAMPLE), UNTRIED
     if specification.has_trial(problem):
-        enough = len(few.X) >= FEWEST_PAIRS
+        enough = len(set_aside.signals(few).X) >= FEWEST_PAIRS
         verdict = judge(specification, problem, few, set_aside, rng) if enough else TOO_FEW
     if verdict.interrupted:
         return verdict.trained
     if verdict.share == 1:
-        _tell_linear(verdict, len(few.X))
+        _tell_linear(verdict, few, set_aside)
         return _linear(specification, problem, pairs, rng, moments, set_aside.groups)
     specification, problem = verdict.specified(specification, problem, pairs, moments)
     share, prior, is_short = verdict.share, verdict.prior, verdict.is_doubtful
     if prior is not None and specification.solver_for(problem, few.X) == "adam":
         share = 0.0  # nobody learns draws by heart, and a trial has not learned enough of them
     if prior is not None:
-        prior = refitted_prior(prior, problem, pairs)
+        prior = refitted_prior(prior, problem, set_aside.signals(pairs))
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
     _guard(specification, trained, few, share, prior)
     quantiles = error_quantiles(verdict.held_out, trained)
@@ -141,7 +141,7 @@ def _share_after(specification, trained, pairs):
     return share_of_linear(specification, trained, pairs.X, trained.problem.targets(pairs.Y)[None])
 
 
-def _tell_linear(verdict, n_pairs):
+def _tell_linear(verdict, pairs, set_aside):
     """Warn that the linear estimator is returned, for lack of a gain or of pairs that tell one."""
     reason = (
         "On pairs that were held out, the network did not reconstruct better than the linear "
@@ -149,9 +149,11 @@ def _tell_linear(verdict, n_pairs):
         "signals there is none better; otherwise more pairs help, or more iterations."
     )
     if verdict is TOO_FEW:
+        counted = "pairs" if set_aside.groups is None else "distinct signals"
         reason = (
-            f"{n_pairs} pairs are too few to tell whether a network reconstructs better than the "
-            "linear minimum mean square error (LMMSE) estimator, so fit returns that estimator. "
+            f"{len(set_aside.signals(pairs).X)} {counted} are too few to tell whether a network "
+            "reconstructs better than the linear minimum mean square error (LMMSE) estimator, so "
+            "fit returns that estimator. "
             f"Give {FEWEST_PAIRS} or more, and many more of many features."
         )
     warn_caller(reason)

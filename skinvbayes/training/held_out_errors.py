@@ -43,6 +43,7 @@ class HeldOutErrors(NamedTuple):
     deviations: np.ndarray
     X: np.ndarray
     Z: np.ndarray
+    n_signals: int  # that do not depend on each other
 
 
 @torch.no_grad()
@@ -80,7 +81,7 @@ def held_out_errors(network, problem, bandwidth, X, Z):
         covariance, _ = ErrorModel.of(problem, bandwidth).covariance(jacobian)
         variance = np.diagonal(covariance, axis1=1, axis2=2)
     error = coordinates.to_signals(u.cpu().numpy()) - signals
-    return HeldOutErrors(error.ravel(), np.sqrt(variance.clip(0)).ravel(), X, Z)
+    return HeldOutErrors(error.ravel(), np.sqrt(variance.clip(0)).ravel(), X, Z, len(X))
 
 
 def error_quantiles(held_out, trained):
@@ -110,13 +111,14 @@ def error_quantiles(held_out, trained):
         return _quantiles(held_out, held_out)
     bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
     seen = [held_out_errors(network, problem, bandwidth, part.X, part.Z) for part in held_out]
+    seen = [new._replace(n_signals=old.n_signals) for new, old in zip(seen, held_out, strict=True)]
     unseen, learned = _quantiles(held_out, seen), _quantiles(seen, seen)
     return None if unseen is None or learned is None else unseen.middle(learned)
 
 
 def _quantiles(errors, deviations):
     """Of the errors of some over the standard deviations of others; None where nothing varies."""
-    n_signals = sum(len(part.X) for part in errors)
+    n_signals = sum(part.n_signals for part in errors)
     errors = np.concatenate([part.errors for part in errors])
     deviations = np.concatenate([part.deviations for part in deviations])
     return _pooled(errors, deviations, n_signals)

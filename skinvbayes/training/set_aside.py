@@ -28,6 +28,16 @@ class SetAside(NamedTuple):
         """The same for pairs of the training in another order."""
         return self if self.groups is None else self._replace(groups=self.groups[rows])
 
+    def signals(self, pairs, rows=slice(None)):
+        """Some of the pairs; those of one group that measure the same signal count as one."""
+        pairs = pairs.rows(rows)
+        if self.groups is None:
+            return pairs
+        signals = np.column_stack([self.groups[rows], pairs.X])
+        _, first, inverse = np.unique(signals, axis=0, return_index=True, return_inverse=True)
+        order, weight = np.argsort(first), np.bincount(inverse.ravel(), pairs.weight)
+        return pairs.rows(first[order])._replace(weight=weight[order])
+
     def split(self, n_samples, n_held, rng):
         """Rows of the training's pairs to train on, and rows to set aside.
 

@@ -121,7 +121,7 @@ def judge(specification, problem, pairs, set_aside, rng):
             return scales
         best = scales if scales.share < 1 and surely_positive(scales.gain) else best
     smooths, smoothed = specification.smooths(trial.problem), None
-    prior = chosen_prior(trial.problem, trial.few, rng) if smooths else None
+    prior = chosen_prior(trial.problem, trial.signals, rng) if smooths else None
     if prior is not None and specification.can_draw_from(prior, trial.problem):
         possible = prior_errors(prior, trial.problem, trial.X, trial.targets).mean()
         if possible < best.errors.mean():
@@ -171,27 +171,31 @@ class _Trial(NamedTuple):
     specification: object
     problem: object
     few: object
+    signals: object  # of these pairs, each once
     rng: np.random.RandomState
     X: np.ndarray
     targets: np.ndarray
+    groups: np.ndarray | None  # of the others: errors of a group count as one
     linear_errors: np.ndarray
     max_iter: int  # of the whole training
 
     @property
     def is_small(self):
         """Whether a network may learn the signals by heart."""
-        return len(self.few.X) < _FEW_PAIRS
+        return len(self.signals.X) < _FEW_PAIRS
 
     @classmethod
     def of(cls, specification, problem, pairs, set_aside, rng):
         """A trial with pairs held out at random."""
         kept, held, targets = _held_out(specification, problem, pairs, set_aside, rng)
-        few, X = pairs.rows(kept), pairs.X[held]
+        few, X, groups = pairs.rows(kept), pairs.X[held], set_aside.groups
+        groups = None if groups is None else groups[held]
         plain = replace(problem, bandwidth=0.0)  # the linear estimator of the prior itself
-        linear = linear_errors(specification.renewed(plain, few), X, targets)
+        linear = _of_groups(linear_errors(specification.renewed(plain, few), X, targets), groups)
         problem = specification.renewed(problem, few)
         short = replace(_shortened(specification), title=f"{specification.title}, trial")
-        return cls(short, problem, few, rng, X, targets, linear, specification.max_iter)
+        known = problem, few, set_aside.signals(pairs, kept), rng, X, targets, groups, linear
+        return cls(short, *known, specification.max_iter)
 
     def is_settled(self, best, possible):
         """Whether a prior has done what it can; few signals may have tails that it has not."""
@@ -228,13 +232,15 @@ class _Trial(NamedTuple):
         if prior is None or trained.network.explicit_inverse is None:
             share = share_of_linear(self.specification, trained, X, targets)
         (errors,) = reconstruction_errors(trained.network, problem, X, targets, [share])
+        errors = _of_groups(errors, self.groups)
         held_out = ()
         explicit = trained.network.explicit_inverse is not None
-        if not explicit or problem.bandwidth == 0 or are_few(self.few.X):
+        if not explicit or problem.bandwidth == 0 or are_few(self.signals.X):
             whole = replace(trained, network=blended(trained.network, share))
             calibrate(self.specification, whole, self.few, prior)
             bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
-            held_out = (held_out_errors(whole.network, problem, bandwidth, X, targets),)
+            found = held_out_errors(whole.network, problem, bandwidth, X, targets)
+            held_out = (found._replace(n_signals=len(errors)),)
         clusters = self.specification.architecture.has_clusters
         found = {"has_clusters": clusters, "held_out": held_out}
         return Verdict(errors, trained, share, prior, **found)
@@ -250,10 +256,19 @@ def _held_out(specification, problem, pairs, set_aside, rng):
     n = len(pairs.X)
     n_held = min(max(int(_HELD_OUT * n), min(20, n // 2)), _MOST_HELD_OUT)
     kept, held = set_aside.split(n, n_held, rng)
+    held = held[:: -(-len(held) // _MOST_HELD_OUT)]  # of groups there may be more
     if specification.fresh_noise(problem, specification.loss) is None:
         return kept, held, problem.targets(pairs.Y[held])[None]
     copies = max(2, _MOST_HELD_OUT // len(held))
     return kept, held, problem.noisy_targets(problem.clean_targets(pairs.X[held]), copies, rng)
+
+
+def _of_groups(errors, groups):
+    """The mean errors of groups; errors as they are where there are none."""
+    if groups is None:
+        return errors
+    group = np.unique(groups, return_inverse=True)[1]
+    return np.bincount(group, errors) / np.bincount(group)
 
 
 def share_of_linear(specification, trained, X, targets):
