@@ -123,7 +123,8 @@ def judge(specification, problem, pairs, set_aside, rng):
     smooths, smoothed = specification.smooths(trial.problem), None
     prior = chosen_prior(trial.problem, trial.signals, rng) if smooths else None
     if prior is not None and specification.can_draw_from(prior, trial.problem):
-        possible = prior_errors(prior, trial.problem, trial.X, trial.targets).mean()
+        possible = prior_errors(prior, trial.problem, trial.X, trial.targets)
+        possible = _of_groups(possible, trial.groups).mean()
         if possible < best.errors.mean():
             smoothed = trial.with_draws().verdict(prior)
             if smoothed.interrupted:
