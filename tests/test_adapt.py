@@ -143,6 +143,20 @@ def test_rows_of_the_training_keep_their_constants_and_noise(wrap, data):
     np.testing.assert_allclose(same.predict(V), estimator.predict(V), atol=1e-6)
 
 
+def test_measurements_that_are_repeated_have_noise_of_their_own(data):
+    _, A, X, Y, _, V = data
+    sigma = DELTA**2 * 0.6 ** np.abs(np.subtract.outer(range(5), range(5)))
+    options = {"noise_covariance": sigma, "random_state": 0, "max_iter": 5}
+    estimator = DivergenceRegularizedINN(operator=A, **options).fit(X, Y)
+    other = estimator.adapt(operator=np.vstack([A, A]))
+    np.testing.assert_allclose(other.noise_std_, np.full(10, DELTA))
+    assert other.noise_covariance_ is None or not np.any(
+        other.noise_covariance_ - np.diag(np.diag(other.noise_covariance_))
+    )
+    constant = estimator.problem_.measurement.offset
+    np.testing.assert_array_equal(other.problem_.measurement.offset[:5], constant)
+
+
 def test_a_constant_that_is_not_kept_is_told(data, fitted):
     constant = fitted.problem_.measurement.offset
     assert constant.min() > DELTA

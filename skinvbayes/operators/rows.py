@@ -37,7 +37,7 @@ def common_rows(operator, other):
     """
     if not isinstance(operator, Operator) or not isinstance(other, Operator):
         return None
-    if _functions(operator) is _functions(other):
+    if _source(operator) is _source(other):
         return np.arange(operator.shape[0])
     if not (_is_matrix(operator) and _is_matrix(other)):
         return None
@@ -48,7 +48,8 @@ def common_rows(operator, other):
     return rows if (rows >= 0).any() else None
 
 
-def _functions(operator):
+def _source(operator):
+    """What was given: a matrix or functions."""
     base = operator.base
     return base.operator if isinstance(base, Products) else base
 

@@ -125,12 +125,12 @@ class MeasurementModel:
         return cls(known, fitted, noise, offset, rejects_outliers), clean
 
     def with_noise_of(self, other):
-        """The same model with the noise of another one, if its operator has all of these rows.
+        """The same model with the noise of another one, if these are some of its measurements.
 
-        Otherwise the noise is white, of the level of the other's.
+        Otherwise, and where one of them is repeated, it is white, of the level of the other's.
         """
         rows = common_rows(self.given, other.given)
-        if rows is not None and (rows >= 0).all():
+        if rows is not None and rows.min() >= 0 and len(np.unique(rows)) == len(rows):
             return replace(self, noise=other.noise.restricted(rows))
         return replace(self, noise=NoiseModel(self.noise.n_measurements, other.noise.level))
 

@@ -36,7 +36,7 @@ _TOO_LARGE = 1.5  # errors over their standard deviations, root mean square
 class HeldOutErrors(NamedTuple):
     """Errors of signals X that a training has not seen, with their standard deviations.
 
-    Z are their targets, with as many draws of noise.
+    Z are their targets, with several draws of noise.
     """
 
     errors: np.ndarray
@@ -107,24 +107,21 @@ def error_quantiles(held_out, trained):
     if not held_out:
         return None
     network, problem = trained.network, trained.problem
+    n_signals = sum(part.n_signals for part in held_out)
+    errors = [part.errors for part in held_out]
     if network.explicit_inverse is not None:
-        return _quantiles(held_out, held_out)
+        return _quantiles(errors, [part.deviations for part in held_out], n_signals)
     bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
     seen = [held_out_errors(network, problem, bandwidth, part.X, part.Z) for part in held_out]
-    seen = [new._replace(n_signals=old.n_signals) for new, old in zip(seen, held_out, strict=True)]
-    unseen, learned = _quantiles(held_out, seen), _quantiles(seen, seen)
+    deviations = [part.deviations for part in seen]
+    unseen = _quantiles(errors, deviations, n_signals)
+    learned = _quantiles([part.errors for part in seen], deviations, n_signals)
     return None if unseen is None or learned is None else unseen.middle(learned)
 
 
-def _quantiles(errors, deviations):
-    """Of the errors of some over the standard deviations of others; None where nothing varies."""
-    n_signals = sum(part.n_signals for part in errors)
-    errors = np.concatenate([part.errors for part in errors])
-    deviations = np.concatenate([part.deviations for part in deviations])
-    return _pooled(errors, deviations, n_signals)
-
-
-def _pooled(errors, deviations, n_signals):
+def _quantiles(errors, deviations, n_signals):
+    """Of all ratios of errors of several signals; None where nothing varies."""
+    errors, deviations = (np.concatenate(parts, axis=None) for parts in (errors, deviations))
     varies = deviations > 0
     errors, deviations = errors[varies], deviations[varies]
     if not errors.size or not np.isfinite(errors / deviations).all():
@@ -167,7 +164,7 @@ def linear_error_quantiles(specification, problem, pairs, groups=None):
         c = fold.coordinates
         errors[held] = c.to_signals(c.from_targets(fold.targets(Y))) - X
         deviations[held] = np.sqrt(fold.unit_epsilon * ((c.scale * c.basis) ** 2).sum(axis=1))
-    return _pooled(errors.ravel(), deviations.ravel(), n_groups)
+    return _quantiles(errors, deviations, n_groups)
 
 
 def warn_of_small_deviations(quantiles, pairs):
