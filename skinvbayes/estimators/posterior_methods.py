@@ -152,11 +152,12 @@ class PosteriorMethods(OwnModes):
     ) -> tuple[Array, Array]:
         """Intervals that hold each coordinate of the signal with a given probability.
 
-        The reconstruction plus and minus a multiple of :meth:`posterior_std`: a Gaussian quantile,
-        or that of errors of held-out signals, which may be far from Gaussian: after a trial for
-        ``ReconstructionINN``, where ``fit`` returned the linear estimator, and where pairs are few.
-        For ``residual="conv"`` it is the quantile of errors of signals of the training, which
-        depends on the standard deviation.
+        The reconstruction plus and minus a multiple of :meth:`posterior_std`. Where ``fit`` tried a
+        short training or returned the linear estimator, it is a quantile of errors of held-out
+        signals, which may be far from Gaussian; of a loss that learns the prior the middle of that
+        and of its own errors of these signals. For ``residual="conv"`` it is the quantile of errors
+        of signals of the training, which depends on the standard deviation. Otherwise, and after
+        ``adapt`` or for another noise level, it is a Gaussian one.
 
         Parameters
         ----------
