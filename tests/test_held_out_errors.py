@@ -93,9 +93,7 @@ def test_intervals_go_by_the_errors_of_all_trials(monkeypatch):
 
     def verdict(prior):
         X = np.zeros((20, 10))
-        found = {
-            "held_out": (HeldOutErrors(rng.standard_normal(200), np.ones(200), X, X[None], 20),)
-        }
+        found = {"held_out": (HeldOutErrors(rng.standard_normal(200), np.ones(200), X, X[None]),)}
         found["gain"] = 0.3 + rng.standard_normal(20)
         return trial.Verdict(np.ones(20), learned, 0.0, **found)
 

@@ -208,6 +208,5 @@ def test_rows_between_modes_end_in_one_of_them():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = estimator.predict(Y)
-    offset = estimator.problem_.measurement.offset[3:]
-    residual = other.transform(found) - other.problem_.targets(Y[:, 3:] - offset)
+    residual = other.transform(found) - other.problem_.targets(Y[:, 3:])
     assert_allclose(residual, 0, atol=1e-6)

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from skinvbayes.priors import GaussianMixturePrior
 from skinvbayes.problem.error_quantiles import ERROR_LEVELS, ErrorQuantiles
 from skinvbayes.problem.gaussian import linear_estimator
 from skinvbayes.training import stages, trial
-from skinvbayes.training.held_out_errors import held_out_errors
+from skinvbayes.training.held_out_errors import error_quantiles, held_out_errors
 from skinvbayes.training.stages import train
 
 # features, units, pieces and subtracted ones of them, scale units, rows of each
@@ -250,8 +251,11 @@ def test_equal_standard_deviations_are_one_group(n_signals):
 def test_few_held_out_signals_make_intervals_longer(steps, fitted):
     network, problem = fitted.network_, fitted.problem_
     X, Z = steps.X_test, problem.targets(steps.Y_test)[None]
-    many = held_out_errors(network, problem, 0.0, X, Z).quantiles()
-    some = held_out_errors(network, problem, 0.0, X[:20], Z[:, :20]).quantiles()
+    trained = SimpleNamespace(network=network, problem=problem)
+    many, some = (
+        error_quantiles([held_out_errors(network, problem, 0.0, X[:n], Z[:, :n])], trained)
+        for n in (len(X), 20)
+    )
     assert many.ratios.shape == (1, ERROR_LEVELS) and (np.diff(many.ratios) >= 0).all()
     assert interval_factor(0.9, many) == pytest.approx(many.ratios[0, 180])
     unadjusted = np.quantile(_ratios(fitted, steps, 20), np.linspace(0, 1, ERROR_LEVELS))

@@ -212,7 +212,8 @@ class MeasurementModel:
 
 def warn_of_constants(trained, other):
     """Warn if the measurements of the training have constants that some of the others have not."""
-    kept = trained.offset is None or (other.offset is not None and other.offset.all())
+    rows = common_rows(other.given, trained.given)
+    kept = trained.offset is None or (rows is not None and rows.min() >= 0)
     linear = trained.given is trained.operator  # of others they are what a linear fit leaves
     if linear and not kept and (np.abs(trained.offset) > trained.noise.std).any():
         warn_caller(

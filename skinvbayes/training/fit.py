@@ -90,15 +90,14 @@ def fit(specification, pairs, *, chunks=None, previous=None, set_aside=ALL, repo
         prior = refitted_prior(prior, problem, set_aside.signals(pairs))
     trained = train(specification, problem, pairs, rng, prior=prior, silent=is_short, **known)
     _guard(specification, trained, few, share, prior)
-    quantiles = error_quantiles(verdict.held_out, trained)
-    trained.problem = _with_quantiles(trained.problem, quantiles, pairs)
+    _take_quantiles(trained, error_quantiles(verdict.held_out, trained), pairs)
     return _compared(specification, weigh(trained), few, verdict)
 
 
-def _with_quantiles(problem, quantiles, pairs):
-    """The problem with quantiles of errors; where those are large, that is told."""
+def _take_quantiles(trained, quantiles, pairs):
+    """Give the problem quantiles of errors, in place; where those are large, that is told."""
     warn_of_small_deviations(quantiles, pairs)
-    return replace(problem, error_quantiles=quantiles)
+    trained.problem = replace(trained.problem, error_quantiles=quantiles)
 
 
 def _weighed(specification, trained, pairs):
@@ -164,10 +163,10 @@ def _linear(specification, problem, pairs, rng, moments, groups):
     generator, problem = new_generator(rng), replace(problem, bandwidth=0.0)
     quantiles = linear_error_quantiles(specification, problem, pairs, groups)
     problem = specification.renewed(problem, pairs, moments)
-    problem = _with_quantiles(problem, quantiles, pairs)
     network = new_network(specification, problem, pairs, torch.float64, generator)
     blend(network, 1.0)
     trained = start(specification, network, problem, generator, pairs.weight.sum())
+    _take_quantiles(trained, quantiles, pairs)
     objective = objective_of(specification, trained, specification.loss, pairs, "lbfgs")
     with torch.no_grad():
         loss = float(objective.drawn(generator).mean_loss(network))

@@ -43,7 +43,6 @@ class HeldOutErrors(NamedTuple):
     deviations: np.ndarray
     X: np.ndarray
     Z: np.ndarray
-    n_signals: int  # that do not depend on each other
 
 
 @torch.no_grad()
@@ -81,7 +80,7 @@ def held_out_errors(network, problem, bandwidth, X, Z):
         covariance, _ = ErrorModel.of(problem, bandwidth).covariance(jacobian)
         variance = np.diagonal(covariance, axis1=1, axis2=2)
     error = coordinates.to_signals(u.cpu().numpy()) - signals
-    return HeldOutErrors(error.ravel(), np.sqrt(variance.clip(0)).ravel(), X, Z, len(X))
+    return HeldOutErrors(error.ravel(), np.sqrt(variance.clip(0)).ravel(), X, Z)
 
 
 def error_quantiles(held_out, trained):
@@ -107,7 +106,7 @@ def error_quantiles(held_out, trained):
     if not held_out:
         return None
     network, problem = trained.network, trained.problem
-    n_signals = sum(part.n_signals for part in held_out)
+    n_signals = sum(len(part.X) for part in held_out)
     errors = [part.errors for part in held_out]
     if network.explicit_inverse is not None:
         return _quantiles(errors, [part.deviations for part in held_out], n_signals)

@@ -240,8 +240,7 @@ class _Trial(NamedTuple):
             whole = replace(trained, network=blended(trained.network, share))
             calibrate(self.specification, whole, self.few, prior)
             bandwidth = problem.bandwidth if trained.bandwidth > 0 else 0.0
-            found = held_out_errors(whole.network, problem, bandwidth, X, targets)
-            held_out = (found._replace(n_signals=len(errors)),)
+            held_out = (held_out_errors(whole.network, problem, bandwidth, X, targets),)
         clusters = self.specification.architecture.has_clusters
         found = {"has_clusters": clusters, "held_out": held_out}
         return Verdict(errors, trained, share, prior, **found)
