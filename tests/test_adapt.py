@@ -157,6 +157,17 @@ def test_measurements_that_are_repeated_have_noise_of_their_own(data):
     np.testing.assert_array_equal(other.problem_.measurement.offset[:5], constant)
 
 
+def test_the_constant_of_a_dead_row_is_known(data):
+    _, A, X, Y, *_ = data
+    A, Y = A.copy(), Y + 5
+    A[2], Y[:, 2] = 0, 0  # its constant is exactly zero
+    options = {"noise_level": DELTA, "random_state": 0, "max_iter": 5}
+    estimator = DivergenceRegularizedINN(operator=A, **options).fit(X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.adapt(operator=A[[0, 2]])
+
+
 def test_a_constant_that_is_not_kept_is_told(data, fitted):
     constant = fitted.problem_.measurement.offset
     assert constant.min() > DELTA
