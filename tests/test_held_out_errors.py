@@ -121,10 +121,8 @@ def test_what_learned_its_signals_by_heart_takes_them_for_too_certain(rng):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         estimator.fit(X[:300], Y[:300])
-        (lower, upper), std = (
-            estimator.posterior_interval(Y[300:]),
-            estimator.posterior_std(Y[300:]),
-        )
+        lower, upper = estimator.posterior_interval(Y[300:])
+    std = estimator.posterior_std(Y[300:])
     covered, error = (lower <= X[300:]) & (X[300:] <= upper), estimator.predict(Y[300:]) - X[300:]
     assert (np.abs(error) < 1.645 * std).mean() + 0.06 < covered.mean() < 0.95
 

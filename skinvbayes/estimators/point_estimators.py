@@ -26,7 +26,6 @@ from ..noise.model import NoiseModel
 from ..numerics.sklearn_compat import StrOptions
 from ..numerics.types import Array, Auto, RandomState
 from ..numerics.warn import warn_caller
-from ..problem.measurement_model import warn_of_constants
 from .base import BaseINN
 from .docstrings import documented
 from .lazy import chunkwise
@@ -312,14 +311,12 @@ class DivergenceRegularizedINN(NonlinearMeasurements, BaseRegularizedINN):
     def _measuring(self, operator, noise_level, noise_covariance, constant):
         """A fitted copy for another operator or other noise."""
         measurement = self._checked_measurement(operator, noise_level, noise_covariance)
-        if operator is not None:
-            trained = (self._origin or (self.problem_,))[0].measurement
-            measurement = measurement.with_constants_of(trained)
-            if constant is None:
-                warn_of_constants(trained, measurement)
         if constant is not None:
             offset = np.broadcast_to(constant, measurement.noise.n_measurements)
             measurement = replace(measurement, offset=offset.copy())
+        elif operator is not None:
+            trained, *_ = self._origin or (self.problem_,)
+            measurement = measurement.with_constants_of(trained.measurement)
         return self._measured_by(measurement)
 
     def _checked_measurement(self, operator, noise_level, noise_covariance):

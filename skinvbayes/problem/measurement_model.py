@@ -17,7 +17,7 @@ from .dependence import dependence_of_mean, dependence_of_size
 from .measurement import as_denoising, choose_operator, estimate_noise_level
 from .moments import covariance_of
 
-__all__ = ["MeasurementModel", "warn_of_constants"]
+__all__ = ["MeasurementModel"]
 
 _MOST_MEASUREMENTS = 1000  # beyond, noise is taken to be white unless it is given
 _ROUNDING, _OF_A_FIT = 1e-13, 1e-6  # of the size of y, that rounding and a ridge leave
@@ -137,11 +137,17 @@ class MeasurementModel:
     def with_constants_of(self, other):
         """The same model with the constants of another one for rows that both operators have.
 
-        Other measurements have none.
+        Other measurements have none; a UserWarning tells if those of the other model are large.
         """
         rows = common_rows(self.given, other.given)
-        known = rows is not None and other.offset is not None
-        return replace(self, offset=np.where(rows < 0, 0.0, other.offset[rows]) if known else None)
+        if other.offset is None:
+            return replace(self, offset=None)
+        # those of a nonlinear operator are what a linear fit leaves
+        if (rows is None or rows.min() < 0) and other.given is other.operator:
+            _warn_of_constants(other)
+        return replace(
+            self, offset=None if rows is None else np.where(rows < 0, 0.0, other.offset[rows])
+        )
 
     def with_moments(self, moments):
         """The same model with the operator and the constant that moments of all pairs tell."""
@@ -210,12 +216,9 @@ class MeasurementModel:
         return Y if self.operator is None else self.whitened.adjoint(self.noise.whiten(Y))
 
 
-def warn_of_constants(trained, other):
-    """Warn if the measurements of the training have constants that some of the others have not."""
-    rows = common_rows(other.given, trained.given)
-    kept = trained.offset is None or (rows is not None and rows.min() >= 0)
-    linear = trained.given is trained.operator  # of others they are what a linear fit leaves
-    if linear and not kept and (np.abs(trained.offset) > trained.noise.std).any():
+def _warn_of_constants(trained):
+    """Warn if measurements have constants above their noise, which some others do not keep."""
+    if (np.abs(trained.offset) > trained.noise.std).any():
         warn_caller(
             f"The measurements of the training have a constant of up to "
             f"{np.abs(trained.offset).max():.3g}, above their noise. Only rows that are the same "
